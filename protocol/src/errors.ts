@@ -1,0 +1,101 @@
+/**
+ * Every error that leaves a module carries a stable code, who has to act, and what to do about it.
+ * `operator`: a person's configuration or command. `peer`: what another machine sent. `bug`: ours.
+ * `environment`: this machine (disk, driver, memory), never held against a model.
+ */
+export type Blame = 'operator' | 'peer' | 'bug' | 'environment';
+
+export const ERROR_CODES = {
+  CONFIG_INVALID: 'operator',
+  CONFIG_UNREADABLE: 'operator',
+  PORT_IN_USE: 'operator',
+  NOT_ENROLLED: 'operator',
+  ALREADY_ENROLLED: 'operator',
+  TOKEN_INVALID: 'operator',
+  TOKEN_EXPIRED: 'operator',
+  TOKEN_USED: 'operator',
+  SERVER_NOT_TRUSTED: 'peer',
+  UNAUTHENTICATED: 'operator',
+  FORBIDDEN: 'operator',
+  NOT_FOUND: 'operator',
+  CONFLICT: 'operator',
+  REQUEST_INVALID: 'operator',
+  PAYLOAD_TOO_LARGE: 'peer',
+  MESSAGE_INVALID: 'peer',
+  BATCH_INVALID: 'peer',
+  BATCH_FORGED: 'peer',
+  SIGNATURE_INVALID: 'peer',
+  METADATA_INVALID: 'peer',
+  METADATA_EXPIRED: 'peer',
+  METADATA_ROLLBACK: 'peer',
+  METADATA_DISAGREES: 'peer',
+  HARDWARE_MISMATCH: 'operator',
+  BELOW_FLOOR: 'peer',
+  ORDERS_STALE: 'peer',
+  MANIFEST_INVALID: 'operator',
+  BUNDLE_INVALID: 'operator',
+  BUNDLE_TRUNCATED: 'peer',
+  BLOB_MISMATCH: 'peer',
+  BLOB_TOO_LARGE: 'peer',
+  DOWNLOAD_FAILED: 'peer',
+  DISK_FULL: 'environment',
+  DISK_FAILED: 'environment',
+  OUTBOX_CORRUPT: 'environment',
+  MODEL_INVALID: 'operator',
+  MODEL_CRASHED: 'operator',
+  MODEL_OUTPUT_NOT_FINITE: 'operator',
+  MODEL_TIMEOUT: 'operator',
+  MODEL_MEMORY: 'operator',
+  MODEL_QUARANTINED: 'operator',
+  GOLDEN_MISMATCH: 'operator',
+  TENSOR_INVALID: 'operator',
+  INPUT_NOT_FINITE: 'operator',
+  OVERLOADED: 'environment',
+  SOURCE_FAILED: 'environment',
+  SOURCE_INVALID: 'operator',
+  UNREACHABLE: 'environment',
+  ROLLOUT_INVALID: 'operator',
+  KEYS_INVALID: 'operator',
+  INTERNAL: 'bug',
+} as const satisfies Record<string, Blame>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface ErrorDetail {
+  /** What the person who reads this should do next; one sentence. */
+  fix?: string;
+  cause?: unknown;
+  /** Machine-readable context, e.g. `{ line: 12, key: 'mqtt.port' }`. Never secrets. */
+  data?: Record<string, unknown>;
+}
+
+export class SkeinError extends Error {
+  readonly code: ErrorCode;
+  readonly fix: string | undefined;
+  readonly data: Record<string, unknown>;
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.name = 'SkeinError';
+    this.code = code;
+    this.fix = detail.fix;
+    this.data = detail.data ?? {};
+  }
+
+  get blame(): Blame {
+    return ERROR_CODES[this.code];
+  }
+}
+
+/** Wraps whatever was thrown so that callers can rely on a code; a SkeinError passes through unchanged. */
+export function asSkeinError(thrown: unknown, code: ErrorCode = 'INTERNAL'): SkeinError {
+  if (thrown instanceof SkeinError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new SkeinError(code, message, { cause: thrown });
+}
+
+/** One line for a terminal: `CODE: message. fix`. */
+export function describeError(thrown: unknown): string {
+  const error = asSkeinError(thrown);
+  return error.fix ? `${error.code}: ${error.message}\n  → ${error.fix}` : `${error.code}: ${error.message}`;
+}

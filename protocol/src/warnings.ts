@@ -1,0 +1,81 @@
+/** Warnings as data: what can be wrong with a device, how bad it is and what a person should do. */
+export const SEVERITIES = ['notice', 'warning', 'critical'] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+export interface WarningKind {
+  severity: Severity;
+  /** One sentence; the event's own `detail` gives the figures. */
+  text: string;
+  fix: string;
+}
+
+export const WARNINGS = {
+  SOURCE_STALLED: {
+    severity: 'warning',
+    text: 'A source has delivered no reading within its limit.',
+    fix: 'Check the sensor or command behind the source; the agent restarts it by itself.',
+  },
+  MODEL_FAILING: {
+    severity: 'critical',
+    text: 'The running model fails or returns values that are not finite.',
+    fix: 'Roll back, or look at the last update report of the device.',
+  },
+  INPUT_NOT_FINITE: {
+    severity: 'notice',
+    text: 'Readings with NaN or infinite values were left out.',
+    fix: 'Check the sensor; see drift for which feature is missing.',
+  },
+  UPDATE_FAILED: {
+    severity: 'warning',
+    text: 'A model update was refused or reverted; the last good model runs.',
+    fix: 'Read the reason in the update report and publish a corrected version.',
+  },
+  DRIFT: {
+    severity: 'warning',
+    text: 'Inputs or outputs no longer look like the reference.',
+    fix: 'Open the drift page: one device means its sensor, many devices mean the world changed.',
+  },
+  TEMPERATURE_HIGH: {
+    severity: 'warning',
+    text: 'The processor is close to its thermal limit.',
+    fix: 'Improve cooling or lower the load.',
+  },
+  MEMORY_LOW: {
+    severity: 'warning',
+    text: 'Little memory is available.',
+    fix: 'Stop other programs on the device or choose a smaller model.',
+  },
+  DISK_LOW: {
+    severity: 'warning',
+    text: 'The disk that holds the buffer is nearly full.',
+    fix: 'Free space; when it is full the agent keeps inferring and drops by the configured policy.',
+  },
+  LOAD_HIGH: {
+    severity: 'notice',
+    text: 'The processors have more work than they can do.',
+    fix: 'Look at what else runs on the device.',
+  },
+  CLOCK_UNTRUSTED: {
+    severity: 'notice',
+    text: 'The wall clock is behind the last time this device has seen.',
+    fix: 'Set up time synchronisation; readings are re-dated once the clock is trusted.',
+  },
+  OUTBOX_DROPPING: {
+    severity: 'warning',
+    text: 'The buffer reached its cap and drops records by policy; the ranges are recorded.',
+    fix: 'Restore the connection or raise the cap.',
+  },
+  IDENTITY_CLONED: {
+    severity: 'critical',
+    text: 'Two devices use the same identity.',
+    fix: 'Revoke the device and enrol each copy by itself.',
+  },
+  METADATA_STALE: {
+    severity: 'notice',
+    text: 'Signed metadata has not been refreshed for a day; no update will be installed.',
+    fix: 'Check that the device reaches the server on its device port.',
+  },
+} as const satisfies Record<string, WarningKind>;
+
+export type WarningCode = keyof typeof WARNINGS;
+export const WARNING_CODES = Object.keys(WARNINGS) as WarningCode[];

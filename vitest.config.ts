@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+/** Tiers are projects, so `vitest --project unit` runs one and `npm test` names what it runs. */
+const tier = (name: string, include: string[], testTimeout: number) => ({
+  test: { name, include, testTimeout, hookTimeout: testTimeout, pool: 'forks' as const },
+});
+
+export default defineConfig({
+  test: {
+    projects: [
+      tier('unit', ['test/{protocol,agent,fleet-server,scripts,walls}/**/*.test.ts'], 20_000),
+      tier('contract', ['test/contracts/**/*.test.ts'], 30_000),
+      tier('sim', ['test/sim/**/*.test.ts'], 120_000),
+      tier('flow', ['test/flows/**/*.test.ts'], 180_000),
+      tier('browser', ['test/browser/**/*.test.ts'], 120_000),
+      tier('package', ['test/package/**/*.test.ts'], 600_000),
+    ],
+  },
+});
