@@ -1,0 +1,117 @@
+/** What the update machine's shell needs from the world. Every port has a simulated twin. */
+import type { Manifest, Variant } from '@skein/protocol/manifest.ts';
+import type { ModelTarget, Order } from '@skein/protocol/orders.ts';
+import type { UpdateReport } from '@skein/protocol/records.ts';
+import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+
+/** Reads named documents and blobs from the server (mTLS in the product). */
+export interface Fetcher {
+  /** A small document, at most `maxBytes`. undefined: it does not exist. @throws SkeinError UNREACHABLE, PAYLOAD_TOO_LARGE */
+  document(path: string, maxBytes: Bytes): Promise<Uint8Array | undefined>;
+  /**
+   * A blob from byte `offset` on, in order. The consumer stops reading when it has enough.
+   * @throws SkeinError UNREACHABLE (retry), DOWNLOAD_FAILED (the server has another blob under this name)
+   */
+  blob(sha256: Sha256Hex, offset: Bytes, size: Bytes): AsyncIterable<Uint8Array>;
+}
+
+/** An order on which director and image repository agree, for this device's hardware, at or above its floor. */
+export interface AgreedOrder {
+  order: Order;
+  target: { path: string; sizeBytes: Bytes; sha256: Sha256Hex };
+  custom: ModelTarget;
+}
+
+/** What the device may believe after the last successful refresh. */
+export interface TrustedView {
+  directorVersion: number;
+  orders: AgreedOrder[];
+  /** Orders that were refused and why (stable error code); they are reported. */
+  refused: { order: Order; code: string; message: string }[];
+  ackKeys: string[];
+  /** Monotonic and wall time of the last complete refresh. */
+  refreshedMono: Millis;
+  refreshedAt: Millis;
+}
+
+export interface Trust {
+  /** Last view, from disk after a restart (refreshedMono is then -Infinity). */
+  view(): TrustedView | undefined;
+  /** Whole client workflow of both repositories. @throws SkeinError METADATA_*, SIGNATURE_INVALID, UNREACHABLE; the old view stays. */
+  refresh(): Promise<TrustedView>;
+}
+
+/** A model whose every blob is on disk and verified. */
+export interface StagedModel {
+  manifest: Manifest;
+  manifestSha256: Sha256Hex;
+  variant: Variant;
+  /** Path of the variant's file and of the golden vectors. */
+  modelPath: string;
+  goldenPath: string;
+}
+
+/** Content-addressed model store on the device. */
+export interface Slots {
+  has(sha256: Sha256Hex): Promise<boolean>;
+  /** Bytes of `<sha>.part` whose prefix is intact (re-hashed), where a download goes on. */
+  partSize(sha256: Sha256Hex): Promise<Bytes>;
+  /** Appends in order; finish() fsyncs, checks the hash, renames, fsyncs the directory. @throws SkeinError BLOB_MISMATCH (part removed), DISK_FULL */
+  writer(sha256: Sha256Hex, size: Bytes): Promise<BlobWriter>;
+  read(sha256: Sha256Hex): Promise<Uint8Array>;
+  pathOf(sha256: Sha256Hex): string;
+  /** Removes every blob not in `keep`, and stale parts. */
+  prune(keep: ReadonlySet<Sha256Hex>): Promise<void>;
+}
+
+export interface BlobWriter {
+  readonly offset: Bytes;
+  write(chunk: Uint8Array): Promise<void>;
+  finish(): Promise<void>;
+  /** Keeps the part for resuming. */
+  abandon(): Promise<void>;
+}
+
+export interface PreflightVerdict {
+  ok: boolean;
+  /** Stable code when not ok: GOLDEN_MISMATCH, MODEL_CRASHED, MODEL_OUTPUT_NOT_FINITE, MODEL_TIMEOUT, MODEL_MEMORY, MODEL_INVALID. */
+  code: string | null;
+  detail: string | null;
+  loaded: Sha256Hex | null;
+  golden: { passed: number; total: number };
+  /** True when this machine, not the model, is at fault: never quarantines. */
+  environment: boolean;
+}
+
+/** Loads and tries a staged model in a process of its own, under memory and time limits. */
+export interface Preflight {
+  run(model: StagedModel): Promise<PreflightVerdict>;
+}
+
+export interface ProbationStats {
+  inferences: number;
+  errors: number;
+  notFinite: number;
+  p95LatencyUs: number;
+}
+
+/** The running engine, as the update machine sees it. */
+export interface ModelRuntime {
+  /** Swaps between two inferences without dropping one. Returns the hash of the bytes that were loaded. */
+  activate(model: StagedModel): Promise<{ loaded: Sha256Hex }>;
+  deactivate(model: string): Promise<void>;
+  /** Since the last activate of this model. */
+  stats(model: string): ProbationStats;
+}
+
+/** Durable state of one model's update machine; one transaction per save. `state` is opaque JSON here. */
+export interface UpdateStore {
+  load(model: string): string | undefined;
+  models(): string[];
+  save(model: string, state: string): void;
+}
+
+/** Where reports go: the outbox's `events` stream, committed before it returns. Idempotent by report id at the server. */
+export interface ReportSink {
+  report(report: UpdateReport): void;
+}

@@ -1,0 +1,13 @@
+import type { Channel } from '@skein/protocol/topics.ts';
+
+/** One device's connection to its broker. It has no queue: what is not sent while connected is not kept here. */
+export interface Link {
+  readonly connected: boolean;
+  /** Resolves when the broker confirmed (QoS 1) or the bytes were written (QoS 0). @throws SkeinError UNREACHABLE when not connected */
+  publish(channel: Channel, payload: Uint8Array | string): Promise<void>;
+  onMessage(channel: Channel, handler: (payload: Uint8Array) => void): void;
+  onConnect(handler: () => void): void;
+  onDisconnect(handler: (reason: string) => void): void;
+  start(): void;
+  stop(): Promise<void>;
+}

@@ -1,0 +1,15 @@
+/** The server's view of a broker. Embedded (aedes) or external (Mosquitto); one contract suite for both. */
+export interface PublishOptions {
+  qos: 0 | 1;
+  retain: boolean;
+}
+
+export interface Broker {
+  /** Resolves when the broker has taken the message; says nothing about delivery. */
+  publish(topic: string, payload: Uint8Array | string, options: PublishOptions): Promise<void>;
+  /** Every message a device published under `skein/v1/`, in order per device. */
+  onMessage(handler: (topic: string, payload: Uint8Array) => void): void;
+  /** Ends the device's connection within 5 s where the broker is ours. */
+  disconnect(device: string): Promise<void>;
+  close(): Promise<void>;
+}

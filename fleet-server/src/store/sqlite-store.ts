@@ -1,0 +1,33 @@
+/** SQLite behind Kysely: WAL and synchronous=FULL, so a commit that returned survives a power cut. */
+import Database from 'better-sqlite3';
+import { Kysely, SqliteDialect, sql } from 'kysely';
+import { MIGRATIONS } from './migrations.ts';
+import type { Tables } from './schema.ts';
+
+export type Store = Kysely<Tables>;
+
+/** Opens `path` (`:memory:` in tests) and applies the migrations it lacks. */
+export async function openSqliteStore(path: string): Promise<Store> {
+  const database = new Database(path);
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  database.pragma('foreign_keys = ON');
+  migrate(database);
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+}
+
+function migrate(database: Database.Database): void {
+  database.exec('CREATE TABLE IF NOT EXISTS migrations (id TEXT PRIMARY KEY, at INTEGER NOT NULL)');
+  const done = new Set(database.prepare('SELECT id FROM migrations').pluck().all());
+  for (const { id, sql: text } of MIGRATIONS.filter((m) => !done.has(m.id))) {
+    database.transaction(() => {
+      database.exec(text);
+      database.prepare('INSERT INTO migrations VALUES (?, unixepoch() * 1000)').run(id);
+    })();
+  }
+}
+
+/** Is the store there and writable? For health checks. */
+export async function pingStore(store: Store): Promise<void> {
+  await sql`SELECT 1`.execute(store);
+}

@@ -1,0 +1,391 @@
+/**
+ * Every HTTP route and its schemas: the server registers them, the CLI and the dashboard call them, OpenAPI is
+ * made from them. `people` routes live on the people's port, `device` routes on the mTLS port.
+ */
+import { type Static, type TSchema, Type } from 'typebox';
+import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
+import { HelloMessage, Incident, StateMessage } from './messages.ts';
+import { RolloutSpec, RolloutView } from './rollout.ts';
+import { oneOf, strict } from './schema.ts';
+import { ID_PATTERN, STREAMS } from './topics.ts';
+
+export const ROLES = ['viewer', 'operator', 'publisher', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
+
+const text = (maxLength: number) => Type.String({ maxLength });
+const millis = Type.Number();
+const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+const hash = Type.String({ pattern: '^[0-9a-f]{64}$' });
+const deviceId = Type.String({ pattern: ID_PATTERN });
+const groups = Type.Array(Type.String({ pattern: ID_PATTERN }), { maxItems: 32 });
+const base64 = (maxLength: number) => Type.String({ maxLength, pattern: '^[A-Za-z0-9+/]*={0,2}$' });
+
+export const Problem = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String(),
+  code: Type.String({ description: 'Stable; see protocol/src/errors.ts' }),
+  fix: Type.Optional(Type.String()),
+});
+
+export const StreamView = strict({
+  stream: oneOf(STREAMS),
+  epoch: Type.String(),
+  stored: Type.Integer(),
+  nextSeq: Type.Integer(),
+  dropped: Type.Integer(),
+  updatedAt: millis,
+});
+
+/** What `skein devices list -o json` prints, one object a device. */
+export const DeviceSummary = strict({
+  id: deviceId,
+  name: text(64),
+  groups,
+  online: Type.Boolean(),
+  lastSeen: nullable(millis),
+  model: nullable(Type.String({ description: 'name@version that the device last proved or said it runs' })),
+  /** Prediction records stored at the server. */
+  predictions: Type.Integer(),
+  warnings: Type.Integer(),
+  drift: oneOf(['calm', 'drift', 'not-enough-data', 'unknown']),
+  revoked: Type.Boolean(),
+});
+
+export const DeviceView = Type.Object({
+  ...DeviceSummary.properties,
+  enrolledAt: millis,
+  certificateExpiresAt: millis,
+  hello: nullable(HelloMessage),
+  state: nullable(StateMessage),
+  streams: Type.Array(StreamView),
+  incidents: Type.Array(Type.Object({ id: Type.String(), ...Incident.properties })),
+  installed: Type.Array(
+    strict({ model: Type.String(), version: Type.String(), sha256: Type.String(), since: millis }),
+  ),
+});
+
+/** Columns, ready for a plot; `ts` ascending. */
+export const Series = strict({
+  ts: Type.Array(millis),
+  values: Type.Record(Type.String(), Type.Array(nullable(Type.Number()))),
+  labels: Type.Optional(Type.Array(Type.String())),
+});
+
+export const ModelView = strict({
+  name: Type.String({ pattern: MODEL_NAME_PATTERN }),
+  version: Type.String({ pattern: VERSION_PATTERN }),
+  release: Type.Integer(),
+  floor: Type.Integer(),
+  description: Type.String(),
+  manifestSha256: hash,
+  sizeBytes: Type.Integer(),
+  variants: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      precision: Type.String(),
+      sizeBytes: Type.Integer(),
+      accuracy: nullable(Type.Number()),
+    }),
+  ),
+  publishedAt: millis,
+  revoked: Type.Boolean(),
+  devices: Type.Integer({ description: 'Devices that run it' }),
+});
+
+export const DriftFeature = strict({
+  name: Type.String(),
+  n: Type.Integer(),
+  /** Effect sizes over the merged counts; shown, never a trigger. */
+  psi: Type.Number(),
+  jensenShannon: Type.Number(),
+  /** Standardised location and scale scores, and p of the calibrated omnibus test. */
+  zLocation: Type.Number(),
+  zScale: Type.Number(),
+  p: Type.Number(),
+  /** Smallest mean shift, in reference σ, that this window could find. */
+  minimumDetectableShift: nullable(Type.Number()),
+  missing: Type.Integer(),
+  verdict: oneOf(['calm', 'drift', 'not-enough-data']),
+  reference: Type.Array(Type.Number()),
+  observed: Type.Array(Type.Number()),
+  edges: Type.Array(Type.Number()),
+});
+export const DriftView = strict({
+  model: Type.String(),
+  version: Type.String(),
+  device: nullable(Type.String()),
+  windows: Type.Integer(),
+  from: nullable(millis),
+  to: nullable(millis),
+  verdict: oneOf(['calm', 'drift', 'not-enough-data']),
+  features: Type.Array(DriftFeature),
+});
+
+export const ServerView = strict({
+  version: Type.String(),
+  fleet: Type.String(),
+  publicUrl: Type.String(),
+  deviceUrl: Type.String(),
+  mqtt: Type.String(),
+  trustReady: Type.Boolean({ description: 'Both signed roots are there; devices can enrol' }),
+});
+
+export const TokenRequest = strict({
+  uses: Type.Optional(Type.Integer({ minimum: 1, maximum: 10000 })),
+  ttlMs: Type.Optional(Type.Integer({ minimum: 1000 })),
+  groups: Type.Optional(groups),
+});
+export const TokenView = strict({
+  id: Type.String(),
+  usesLeft: Type.Integer(),
+  usesTotal: Type.Integer(),
+  expiresAt: millis,
+  groups,
+});
+
+/** Public halves of the keys that the server holds, to be named in roots that it can not sign. TUF key objects. */
+export const OnlineKeys = strict({ snapshot: hash, timestamp: hash, director: hash, ack: hash });
+
+export const TrustRoots = strict({ image: base64(1 << 20), director: base64(1 << 20) });
+
+/** Before TLS can be trusted: what the claim token's hash vouches for. Base64; hash is sha256(ca ‖ image ‖ director). */
+export const EnrolTrust = strict({ ca: base64(1 << 16), image: base64(1 << 20), director: base64(1 << 20) });
+export const EnrolRequest = strict({
+  token: Type.String({ maxLength: 256, description: '`id.secret`: the hash never leaves the device' }),
+  name: Type.Optional(Type.String({ maxLength: 64 })),
+  reportKey: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  csr: Type.String({ maxLength: 8192, description: 'PKCS#10, PEM, P-256' }),
+});
+export const EnrolAnswer = strict({
+  device: deviceId,
+  fleet: Type.String({ pattern: ID_PATTERN }),
+  certificate: Type.String(),
+  ca: Type.String(),
+  deviceUrl: Type.String(),
+  mqttUrl: Type.String(),
+});
+export const RenewRequest = strict({
+  device: deviceId,
+  csr: Type.String({ maxLength: 8192 }),
+  at: millis,
+  signature: Type.String({
+    pattern: '^[0-9a-f]{128}$',
+    description: 'Report key over the domain string, device, at and csr',
+  }),
+});
+
+export const page = <T extends TSchema>(item: T) =>
+  strict({ items: Type.Array(item), next: nullable(Type.String()) });
+const empty = strict({});
+const done = strict({ ok: Type.Literal(true) });
+
+export interface Route {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  path: string;
+  port: 'people' | 'device';
+  /** Least role, or `anyone`; on the device port `device` means a client certificate. */
+  role: Role | 'anyone' | 'device';
+  summary: string;
+  query?: TSchema;
+  body?: TSchema;
+  /** Absent: the answer is not JSON (a stream or raw bytes). */
+  answer?: TSchema;
+}
+
+const paging = {
+  cursor: Type.Optional(text(256)),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+};
+const recent = strict({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 5000 })) });
+const people = (
+  method: Route['method'],
+  path: string,
+  role: Route['role'],
+  summary: string,
+  rest: Partial<Route> = {},
+): Route => ({
+  method,
+  path,
+  port: 'people',
+  role,
+  summary,
+  ...rest,
+});
+const device = (
+  method: Route['method'],
+  path: string,
+  role: 'anyone' | 'device',
+  summary: string,
+  rest: Partial<Route> = {},
+): Route => ({
+  method,
+  path,
+  port: 'device',
+  role,
+  summary,
+  ...rest,
+});
+
+export const ROUTES = {
+  server: people('GET', '/v1/server', 'viewer', 'What this server is', { answer: ServerView }),
+  login: people('POST', '/v1/login', 'anyone', 'Trade a one-time login secret for a session cookie', {
+    body: strict({ secret: text(128) }),
+    answer: strict({ role: oneOf(ROLES) }),
+  }),
+  loginLink: people('POST', '/v1/login-links', 'admin', 'Make a one-time login link', {
+    body: empty,
+    answer: strict({ url: Type.String(), expiresAt: millis }),
+  }),
+  createToken: people('POST', '/v1/tokens', 'operator', 'Make a claim token', {
+    body: TokenRequest,
+    answer: strict({ token: Type.String(), ...TokenView.properties }),
+  }),
+  listTokens: people('GET', '/v1/tokens', 'operator', 'Claim tokens', { answer: page(TokenView) }),
+  listDevices: people('GET', '/v1/devices', 'viewer', 'Devices', {
+    query: strict({ ...paging, group: Type.Optional(text(64)) }),
+    answer: page(DeviceSummary),
+  }),
+  showDevice: people('GET', '/v1/devices/:id', 'viewer', 'One device', { answer: DeviceView }),
+  changeDevice: people('PATCH', '/v1/devices/:id', 'operator', 'Name or regroup a device', {
+    body: strict({ name: Type.Optional(text(64)), groups: Type.Optional(groups) }),
+    answer: DeviceView,
+  }),
+  revokeDevice: people('POST', '/v1/devices/:id/revoke', 'operator', 'Revoke and disconnect', {
+    body: empty,
+    answer: done,
+  }),
+  devicePredictions: people(
+    'GET',
+    '/v1/devices/:id/predictions',
+    'viewer',
+    'Stored predictions, newest window',
+    { query: recent, answer: Series },
+  ),
+  deviceHealth: people('GET', '/v1/devices/:id/health', 'viewer', 'Stored health, newest window', {
+    query: recent,
+    answer: Series,
+  }),
+  drift: people('GET', '/v1/drift', 'viewer', 'Drift per feature, for the fleet or one device', {
+    query: strict({ model: Type.Optional(text(64)), device: Type.Optional(text(64)) }),
+    answer: strict({ items: Type.Array(DriftView) }),
+  }),
+  onlineKeys: people('GET', '/v1/trust/online-keys', 'viewer', 'Public keys to name in the roots', {
+    answer: OnlineKeys,
+  }),
+  getRoots: people('GET', '/v1/trust/roots', 'viewer', 'Latest signed roots', { answer: TrustRoots }),
+  putRoots: people('PUT', '/v1/trust/roots', 'publisher', 'Upload the next signed roots', {
+    body: TrustRoots,
+    answer: done,
+  }),
+  getTargets: people(
+    'GET',
+    '/v1/trust/targets',
+    'viewer',
+    'Latest signed image targets; empty string before the first',
+    { answer: strict({ targets: base64(8 << 20) }) },
+  ),
+  putTargets: people(
+    'PUT',
+    '/v1/trust/targets',
+    'publisher',
+    'Upload the next signed image targets; its manifests and blobs must be there',
+    { body: strict({ targets: base64(8 << 20) }), answer: done },
+  ),
+  putBlob: people('PUT', '/v1/blobs/:sha256', 'publisher', 'Upload a blob (raw body)', {
+    answer: strict({ sizeBytes: Type.Integer() }),
+  }),
+  listModels: people('GET', '/v1/models', 'viewer', 'Published models', { answer: page(ModelView) }),
+  showModel: people('GET', '/v1/models/:name/:version', 'viewer', 'One model with its manifest', {
+    answer: Type.Object({ ...ModelView.properties, manifest: Type.Unknown() }),
+  }),
+  createRollout: people('POST', '/v1/rollouts', 'operator', 'Start a rollout', {
+    body: RolloutSpec,
+    answer: RolloutView,
+  }),
+  listRollouts: people('GET', '/v1/rollouts', 'viewer', 'Rollouts, newest first', {
+    answer: page(RolloutView),
+  }),
+  showRollout: people('GET', '/v1/rollouts/:id', 'viewer', 'One rollout', { answer: RolloutView }),
+  steerRollout: people(
+    'POST',
+    '/v1/rollouts/:id/:action',
+    'operator',
+    'pause, resume, abort, approve or rollback',
+    { body: empty, answer: RolloutView },
+  ),
+  events: people(
+    'GET',
+    '/v1/events',
+    'viewer',
+    'Server-sent events: device, state, event, rollout; resumes after Last-Event-ID',
+  ),
+  audit: people('GET', '/v1/audit', 'admin', 'The hash-chained audit log', {
+    query: strict(paging),
+    answer: page(
+      strict({
+        seq: Type.Integer(),
+        at: millis,
+        actor: Type.String(),
+        action: Type.String(),
+        subject: Type.String(),
+        detail: Type.Unknown(),
+        hash: Type.String(),
+      }),
+    ),
+  }),
+
+  enrolTrust: device(
+    'GET',
+    '/v1/enrol/trust',
+    'anyone',
+    'CA and roots, to be held against the claim token’s hash',
+    { answer: EnrolTrust },
+  ),
+  enrol: device('POST', '/v1/enrol', 'anyone', 'Claim an identity', {
+    body: EnrolRequest,
+    answer: EnrolAnswer,
+  }),
+  renew: device('POST', '/v1/renew', 'anyone', 'Renew a certificate, also an expired one', {
+    body: RenewRequest,
+    answer: strict({ certificate: Type.String() }),
+  }),
+  imageDocument: device(
+    'GET',
+    '/v1/image/:file',
+    'device',
+    'Image repository metadata: N.root.json, timestamp.json, N.snapshot.json, N.targets.json',
+  ),
+  directorDocument: device(
+    'GET',
+    '/v1/director/:file',
+    'device',
+    'Director metadata: N.root.json, and targets.json for the device of the certificate',
+  ),
+  deviceBlob: device('GET', '/v1/blobs/:sha256', 'device', 'A blob; Range and If-Range'),
+} as const satisfies Record<string, Route>;
+
+export type RouteName = keyof typeof ROUTES;
+
+/** What the event stream carries: `event: <type>`, `data: <JSON>`. */
+export interface StreamEvents {
+  device: DeviceSummary;
+  state: { device: string; state: Static<typeof StateMessage> };
+  incident: { device: string; id: string; incident: Static<typeof Incident> };
+  rollout: RolloutView;
+}
+
+export type DeviceSummary = Static<typeof DeviceSummary>;
+export type DeviceView = Static<typeof DeviceView>;
+export type Series = Static<typeof Series>;
+export type ModelView = Static<typeof ModelView>;
+export type DriftView = Static<typeof DriftView>;
+export type ServerView = Static<typeof ServerView>;
+export type TokenView = Static<typeof TokenView>;
+export type OnlineKeys = Static<typeof OnlineKeys>;
+export type TrustRoots = Static<typeof TrustRoots>;
+export type EnrolTrust = Static<typeof EnrolTrust>;
+export type EnrolRequest = Static<typeof EnrolRequest>;
+export type EnrolAnswer = Static<typeof EnrolAnswer>;
+export type RenewRequest = Static<typeof RenewRequest>;
