@@ -199,34 +199,20 @@ const paging = {
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
 };
 const recent = strict({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 5000 })) });
-const people = (
+const people = <const R extends Partial<Route> = Record<never, never>>(
   method: Route['method'],
   path: string,
   role: Route['role'],
   summary: string,
-  rest: Partial<Route> = {},
-): Route => ({
-  method,
-  path,
-  port: 'people',
-  role,
-  summary,
-  ...rest,
-});
-const device = (
+  rest?: R,
+) => ({ method, path, port: 'people' as const, role, summary, ...(rest as R) });
+const device = <const R extends Partial<Route> = Record<never, never>>(
   method: Route['method'],
   path: string,
   role: 'anyone' | 'device',
   summary: string,
-  rest: Partial<Route> = {},
-): Route => ({
-  method,
-  path,
-  port: 'device',
-  role,
-  summary,
-  ...rest,
-});
+  rest?: R,
+) => ({ method, path, port: 'device' as const, role, summary, ...(rest as R) });
 
 export const ROUTES = {
   server: people('GET', '/v1/server', 'viewer', 'What this server is', { answer: ServerView }),
@@ -367,6 +353,17 @@ export const ROUTES = {
 } as const satisfies Record<string, Route>;
 
 export type RouteName = keyof typeof ROUTES;
+type Routes = typeof ROUTES;
+/** What a route takes and gives, read off its schemas; `undefined` or `unknown` where it has none. */
+export type BodyOf<N extends RouteName> = Routes[N] extends { body: infer S extends TSchema }
+  ? Static<S>
+  : undefined;
+export type QueryOf<N extends RouteName> = Routes[N] extends { query: infer S extends TSchema }
+  ? Static<S>
+  : object;
+export type AnswerOf<N extends RouteName> = Routes[N] extends { answer: infer S extends TSchema }
+  ? Static<S>
+  : unknown;
 
 /** What the event stream carries: `event: <type>`, `data: <JSON>`. */
 export interface StreamEvents {
