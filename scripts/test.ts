@@ -1,0 +1,122 @@
+/**
+ * `npm test`: format, types, then the tiers, each with its own time and workers, and one closing line for machines.
+ * A tier whose Debian packages cannot be had is skipped and says so; it never passes silently.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureTools } from './apt-tools.ts';
+import { buildDashboard } from './dashboard.ts';
+
+interface Outcome {
+  name: string;
+  passed: number;
+  failed: number;
+  skipped: number;
+  seconds: number;
+}
+
+const ROOT = join(import.meta.dirname, '..');
+const RESULTS = join(ROOT, 'test', 'artifacts', 'results');
+
+/** Tiers that start many processes run one file at a time: two cores are all a small machine has. */
+const TIERS: { name: string; projects: string[]; serial: boolean }[] = [
+  { name: 'unit', projects: ['unit', 'contract'], serial: false },
+  { name: 'simulation', projects: ['sim'], serial: false },
+  { name: 'flows', projects: ['flow'], serial: true },
+  { name: 'browser', projects: ['browser'], serial: true },
+  { name: 'package', projects: ['package'], serial: true },
+];
+
+function command(file: string, args: string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { cwd: ROOT, env, stdio: 'inherit' });
+    child.once('error', () => resolve(127));
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+async function timed(name: string, work: () => Promise<Omit<Outcome, 'name' | 'seconds'>>): Promise<Outcome> {
+  process.stdout.write(`\n── ${name} ${'─'.repeat(Math.max(3, 60 - name.length))}\n`);
+  const started = performance.now();
+  const outcome = await work();
+  return { name, ...outcome, seconds: (performance.now() - started) / 1000 };
+}
+
+const check = (name: string, file: string, args: string[]): Promise<Outcome> =>
+  timed(name, async () => {
+    const code = await command(file, args);
+    return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+  });
+
+interface VitestReport {
+  numPassedTests: number;
+  numFailedTests: number;
+  numPendingTests: number;
+  numFailedTestSuites: number;
+  success: boolean;
+}
+
+function readReport(file: string, code: number): Omit<Outcome, 'name' | 'seconds'> {
+  try {
+    const report = JSON.parse(readFileSync(file, 'utf8')) as VitestReport;
+    // A file that does not even load fails no test: count it, so that a red run is never all green.
+    const failed = Math.max(report.numFailedTests, code === 0 ? 0 : 1);
+    return { passed: report.numPassedTests, failed, skipped: report.numPendingTests };
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+const tier = ({ name, projects, serial }: (typeof TIERS)[number], long: boolean): Promise<Outcome> =>
+  timed(name, async () => {
+    const file = join(RESULTS, `${name}.json`);
+    const args = [
+      'run',
+      '--passWithNoTests',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${file}`,
+    ];
+    for (const project of projects) args.push('--project', project);
+    if (serial) args.push('--no-file-parallelism');
+    const env = { ...process.env, SKEIN_LONG: long ? '1' : '' };
+    return readReport(file, await command('vitest', args, env));
+  });
+
+function summarise(outcomes: Outcome[]): number {
+  const sum = (key: 'passed' | 'failed' | 'skipped') => outcomes.reduce((total, o) => total + o[key], 0);
+  process.stdout.write('\n');
+  for (const o of outcomes) {
+    const mark = o.failed ? '✗' : '✓';
+    process.stdout.write(
+      `${mark} ${o.name.padEnd(12)} ${String(o.passed).padStart(5)} passed ${String(o.failed).padStart(3)} failed ${String(o.skipped).padStart(3)} skipped ${o.seconds.toFixed(1).padStart(7)} s\n`,
+    );
+  }
+  const skipped = sum('skipped');
+  process.stdout.write(
+    `\n${sum('passed')} passed, ${sum('failed')} failed${skipped ? `, ${skipped} skipped` : ''}\n`,
+  );
+  return sum('failed') ? 1 : 0;
+}
+
+/** `--long`: full campaigns; `--only NAME[,NAME]`: some tiers; the closing line counts what ran. */
+export async function run(args: string[]): Promise<number> {
+  const long = args.includes('--long');
+  const only = args.includes('--only') ? args[args.indexOf('--only') + 1]?.split(',') : undefined;
+  const wanted = (name: string) => !only || only.includes(name);
+  rmSync(RESULTS, { recursive: true, force: true });
+  mkdirSync(RESULTS, { recursive: true });
+  for (const line of await ensureTools()) process.stdout.write(`${line}\n`);
+  await buildDashboard();
+  const outcomes: Outcome[] = [];
+  if (wanted('format')) outcomes.push(await check('format', 'biome', ['check', '.']));
+  if (wanted('types')) {
+    outcomes.push(await check('types', 'tsc', ['--noEmit']));
+    outcomes.push(
+      await check('types: page', 'tsc', ['--noEmit', '-p', 'fleet-server/dashboard/tsconfig.json']),
+    );
+  }
+  for (const each of TIERS) if (wanted(each.name)) outcomes.push(await tier(each, long));
+  return summarise(outcomes);
+}
