@@ -150,7 +150,7 @@ export const OnlineKeys = strict({ snapshot: hash, timestamp: hash, director: ha
 
 export const TrustRoots = strict({ image: base64(1 << 20), director: base64(1 << 20) });
 
-/** Before TLS can be trusted: what the claim token's hash vouches for. Base64; hash is sha256(ca ‖ image ‖ director). */
+/** Before TLS can be trusted: what the claim token's hash vouches for. Base64; trustHash of enrolment.ts. `ca` is PEM text. */
 export const EnrolTrust = strict({ ca: base64(1 << 16), image: base64(1 << 20), director: base64(1 << 20) });
 export const EnrolRequest = strict({
   token: Type.String({ maxLength: 256, description: '`id.secret`: the hash never leaves the device' }),

@@ -9,6 +9,8 @@ export interface Broker {
   publish(topic: string, payload: Uint8Array | string, options: PublishOptions): Promise<void>;
   /** Every message a device published under `skein/v1/`, in order per device. */
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void;
+  /** Called each time the broker is reached (again), at once if it is: what must be retained is published anew. */
+  onConnect(handler: () => void): void;
   /** Ends the device's connection within 5 s where the broker is ours. */
   disconnect(device: string): Promise<void>;
   close(): Promise<void>;
