@@ -81,11 +81,13 @@ export const UpdateReport = strict({
   loaded: Type.Union([hash, Type.Null()], { description: 'SHA-256 of the bytes the runtime loaded' }),
   golden: strict({ passed: Type.Integer({ minimum: 0 }), total: Type.Integer({ minimum: 0 }) }),
   probation: strict({
-    inferences: Type.Integer({ minimum: 0 }),
+    inferences: Type.Integer({ minimum: 0, description: 'All attempts, errors included' }),
     errors: Type.Integer({ minimum: 0 }),
     notFinite: Type.Integer({ minimum: 0 }),
     p95LatencyUs: Type.Number({ minimum: 0 }),
   }),
+  /** p95 of the model that ran before, on the same device: the fleet gate's paired control. */
+  previousP95LatencyUs: Type.Optional(Type.Number({ minimum: 0 })),
 });
 
 /** Records of the `events` stream. */

@@ -89,6 +89,7 @@ export interface Preflight {
 }
 
 export interface ProbationStats {
+  /** All attempts, errors included. */
   inferences: number;
   errors: number;
   notFinite: number;
@@ -97,7 +98,7 @@ export interface ProbationStats {
 
 /** The running engine, as the update machine sees it. */
 export interface ModelRuntime {
-  /** Swaps between two inferences without dropping one. Returns the hash of the bytes that were loaded. */
+  /** Swaps between two inferences without dropping one. Returns the hash of the bytes that were loaded. When it throws, what ran before still runs. */
   activate(model: StagedModel): Promise<{ loaded: Sha256Hex }>;
   deactivate(model: string): Promise<void>;
   /** Since the last activate of this model. */

@@ -1,0 +1,243 @@
+/**
+ * The update of one model on one device, as a pure machine. The table below is all of it: a pair that is not in it
+ * is an event that came too late and changes nothing.
+ *
+ * Invariants: what runs was ordered, agreed and preflighted, or is the last good release. The start counter is
+ * saved before a load begins; three starts that did not end well revert and quarantine the hash. Activation needs
+ * orders refreshed within `freshWithinMs`. An order ends once, with one report, and its id is never carried out
+ * again. A fault of this machine or of the network never ends an order.
+ */
+import type { Millis } from '@skein/protocol/units.ts';
+import { begin, cancel, conclude, enter, fallBack, giveUp, retry, revert, workOf } from './moves.ts';
+import { judgeEveryMs, judgeProbation } from './probation.ts';
+import { NO_STATS } from './reports.ts';
+import type { Phase, PhaseName, PhaseOf, Step, UpdateEvent, UpdateState } from './state.ts';
+
+export const STARTS_MAX = 3;
+
+type EventOf<T extends UpdateEvent['type']> = Extract<UpdateEvent, { type: T }>;
+type Move<N extends PhaseName, T extends UpdateEvent['type']> = (
+  state: UpdateState,
+  phase: PhaseOf<N>,
+  event: EventOf<T>,
+  now: Millis,
+) => Step;
+type Row<N extends PhaseName> = { [T in UpdateEvent['type']]?: Move<N, T> };
+
+// biome-ignore format: the table is read by its columns
+const TABLE: { [N in PhaseName]: Row<N> } = {
+  idle:        { orders: take },
+  fetching:    { orders: heed,  failed: refuseOrRetry, retry: again, fetched: plan },
+  downloading: { orders: heed,  failed: refuseOrRetry, retry: again, downloaded: tryOut },
+  preflight:   { orders: heed,  failed: refuseOrRetry, retry: again, preflighted: weigh },
+  ready:       { orders: start,                        retry: askFresh },
+  activating:  { orders: heed,  stopping: uncount,     activated: probe,   activateFailed: giveBack },
+  probation:   { orders: heed,  stopping: uncount,     judged: judge },
+  reverting:   {                                       activated: settle,  activateFailed: settleAnyhow },
+};
+
+/** One event. `now` is monotonic time of this process. The new state is to be saved before the effects are performed. */
+export function stepUpdate(state: UpdateState, event: UpdateEvent, now: Millis): Step {
+  if (event.type === 'reported') return handedOver(state, event.id);
+  if ('purpose' in event && event.purpose === 'boot') return booted(state, event);
+  const { phase } = state;
+  if (isForeign(phase, event)) return { state, effects: [] };
+  const move = TABLE[phase.name][event.type] as Move<PhaseName, UpdateEvent['type']> | undefined;
+  return move ? move(state, phase, event, now) : { state, effects: [] };
+}
+
+/** After a start: the last good model first, then whatever was under way, from what is on disk. */
+export function resumeUpdate(state: UpdateState): Step {
+  const boot = loadCommitted(state);
+  const rest = resumePhase(boot.state);
+  const work = [...boot.effects, ...rest.effects].filter((e) => e.type !== 'report');
+  const reports = rest.state.reports.map((report) => ({ type: 'report' as const, report }));
+  return { state: rest.state, effects: [...work, ...reports, { type: 'look' }] };
+}
+
+function loadCommitted(state: UpdateState): Step {
+  if (!state.committed) return { state, effects: [] };
+  if (state.bootStarts >= STARTS_MAX)
+    return fallBack(state, 'START_FAILED', `${state.bootStarts} starts failed`);
+  const release = state.committed;
+  return {
+    state: { ...state, bootStarts: state.bootStarts + 1 },
+    effects: [{ type: 'activate', purpose: 'boot', order: release.order.id, release }],
+  };
+}
+
+function resumePhase(state: UpdateState): Step {
+  const { phase } = state;
+  switch (phase.name) {
+    case 'idle':
+      return { state, effects: [] };
+    case 'fetching':
+    case 'downloading':
+    case 'preflight':
+      return again(state, phase);
+    case 'ready':
+      return { state, effects: [] };
+    // Loading again is an activation: it waits for fresh orders, while the last good model runs.
+    case 'activating':
+    case 'probation':
+      if (phase.starts < STARTS_MAX)
+        return { state: { ...state, phase: { ...phase, name: 'ready' } }, effects: [] };
+      return giveUp(state, 'START_FAILED', `${phase.starts} starts did not survive probation`, 'reverted');
+    // The last good model is loaded already: that was the revert.
+    case 'reverting':
+      return conclude(state, phase.ending, phase.stats);
+  }
+}
+
+function isForeign(phase: Phase, event: UpdateEvent): boolean {
+  return 'order' in event && (phase.name === 'idle' || phase.agreed.order.id !== event.order);
+}
+
+function handedOver(state: UpdateState, id: string): Step {
+  const reports = state.reports.filter((r) => r.id !== id);
+  return { state: reports.length === state.reports.length ? state : { ...state, reports }, effects: [] };
+}
+
+function booted(state: UpdateState, event: EventOf<'activated'> | EventOf<'activateFailed'>): Step {
+  if (state.committed?.order.id !== event.order) return { state, effects: [] };
+  if (event.type === 'activated') return { state: { ...state, bootStarts: 0 }, effects: [] };
+  // An environment that fails now may work at the next start: nothing is given up for it.
+  if (event.fault.passing) return { state: { ...state, bootStarts: 0 }, effects: [] };
+  return fallBack(state, event.fault.code, event.fault.message);
+}
+
+function take(state: UpdateState, _: PhaseOf<'idle'>, { view }: EventOf<'orders'>): Step {
+  return begin(state, view);
+}
+
+/** Orders while one is under way: the same one goes on, anything else ends it. */
+function heed(
+  state: UpdateState,
+  phase: PhaseOf<Exclude<PhaseName, 'idle' | 'reverting'>>,
+  { view }: EventOf<'orders'>,
+): Step {
+  if (view.agreed?.order.id === phase.agreed.order.id) return { state, effects: [] };
+  return cancel(state, phase, view);
+}
+
+function plan(state: UpdateState, phase: PhaseOf<'fetching'>, { release }: EventOf<'fetched'>): Step {
+  const bad = state.quarantined.find((q) => q.sha256 === release.model.sha256);
+  if (bad) {
+    const detail = `these bytes failed here before: ${bad.code}`;
+    return conclude(state, { outcome: 'refused', reason: 'MODEL_QUARANTINED', detail });
+  }
+  return enter(state, { ...phase, name: 'downloading', release, attempt: 0 });
+}
+
+function tryOut(state: UpdateState, phase: PhaseOf<'downloading'>): Step {
+  return enter(state, { ...phase, name: 'preflight', attempt: 0 });
+}
+
+function weigh(state: UpdateState, phase: PhaseOf<'preflight'>, { verdict }: EventOf<'preflighted'>): Step {
+  if (verdict.environment) return retry(state, phase);
+  const proof = { loaded: verdict.loaded, golden: verdict.golden };
+  const trial = { ...phase, name: 'ready' as const, proof, starts: 0, previousP95Us: null, attempt: 0 };
+  if (!verdict.ok) return giveUp({ ...state, phase: trial }, verdict.code ?? 'MODEL_INVALID', verdict.detail);
+  return enter(state, trial);
+}
+
+function refuseOrRetry(
+  state: UpdateState,
+  phase: PhaseOf<'fetching' | 'downloading' | 'preflight'>,
+  event: EventOf<'failed'>,
+): Step {
+  if (event.phase !== phase.name) return { state, effects: [] };
+  if (event.fault.passing) return retry(state, phase);
+  return conclude(state, { outcome: 'refused', reason: event.fault.code, detail: event.fault.message });
+}
+
+function again(state: UpdateState, phase: PhaseOf<'fetching' | 'downloading' | 'preflight'>): Step {
+  return { state, effects: workOf(phase, state.committed) };
+}
+
+function start(state: UpdateState, phase: PhaseOf<'ready'>, event: EventOf<'orders'>, now: Millis): Step {
+  const { agreed, refreshedMono } = event.view;
+  if (agreed?.order.id !== phase.agreed.order.id) return cancel(state, phase, event.view);
+  const { freshWithinMs } = agreed.order;
+  if (freshWithinMs !== null && now - refreshedMono > freshWithinMs) return retry(state, phase);
+  return enter(state, { ...phase, name: 'activating', starts: phase.starts + 1 });
+}
+
+function askFresh(state: UpdateState): Step {
+  return { state, effects: [{ type: 'refresh' }] };
+}
+
+function uncount(state: UpdateState, phase: PhaseOf<'activating' | 'probation'>): Step {
+  return { state: { ...state, phase: { ...phase, starts: Math.max(0, phase.starts - 1) } }, effects: [] };
+}
+
+const COMPARABLE_INFERENCES = 5;
+
+function probe(
+  state: UpdateState,
+  phase: PhaseOf<'activating'>,
+  event: EventOf<'activated'>,
+  now: Millis,
+): Step {
+  if (event.purpose !== 'trial') return { state, effects: [] };
+  if (event.loaded !== phase.release.model.sha256) {
+    return revert(state, phase, 'BLOB_MISMATCH', `the runtime loaded ${event.loaded}`, NO_STATS);
+  }
+  const { inferences, p95LatencyUs } = event.before;
+  const previousP95Us = inferences >= COMPARABLE_INFERENCES ? p95LatencyUs : phase.previousP95Us;
+  return enter(state, { ...phase, name: 'probation', loaded: event.loaded, sinceMono: now, previousP95Us });
+}
+
+/** The runtime refused the model, so what ran before still runs. */
+function giveBack(
+  state: UpdateState,
+  phase: PhaseOf<'activating'>,
+  { purpose, fault }: EventOf<'activateFailed'>,
+): Step {
+  if (purpose !== 'trial') return { state, effects: [] };
+  if (fault.passing) return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 });
+  return giveUp(state, fault.code, fault.message, 'reverted');
+}
+
+function judge(
+  state: UpdateState,
+  phase: PhaseOf<'probation'>,
+  { stats }: EventOf<'judged'>,
+  now: Millis,
+): Step {
+  const policy = phase.agreed.order.probation;
+  const judgement = judgeProbation(policy, stats, now - phase.sinceMono, phase.previousP95Us);
+  switch (judgement.verdict) {
+    case 'continue':
+      return {
+        state,
+        effects: [{ type: 'judge', order: phase.agreed.order.id, afterMs: judgeEveryMs(policy) }],
+      };
+    case 'commit':
+      return conclude(state, { outcome: 'committed', reason: null, detail: null }, stats);
+    case 'unproven':
+      return conclude(
+        state,
+        { outcome: 'unproven', reason: null, detail: 'too few inferences in time' },
+        stats,
+      );
+    case 'revert':
+      return revert(state, phase, judgement.code, judgement.detail, stats);
+  }
+}
+
+function settle(state: UpdateState, phase: PhaseOf<'reverting'>, event: EventOf<'activated'>): Step {
+  return event.purpose === 'revert' ? conclude(state, phase.ending, phase.stats) : { state, effects: [] };
+}
+
+/** The last good model does not load: nothing runs until the next order or start, and the report says so. */
+function settleAnyhow(
+  state: UpdateState,
+  phase: PhaseOf<'reverting'>,
+  event: EventOf<'activateFailed'>,
+): Step {
+  if (event.purpose !== 'revert') return { state, effects: [] };
+  const detail = `${phase.ending.detail ?? ''}; the last good model failed to load: ${event.fault.message}`;
+  const ended = conclude(state, { ...phase.ending, detail }, phase.stats);
+  return { state: ended.state, effects: [{ type: 'deactivate' }, ...ended.effects] };
+}

@@ -1,0 +1,192 @@
+/** The moves that more than one row of the update table makes: entering a phase, retrying, ending an order. */
+import type { ProbationStats } from './ports.ts';
+import { judgeEveryMs } from './probation.ts';
+import { fallenReport, NO_STATS, reportOf, withReport } from './reports.ts';
+import type {
+  BusyPhase,
+  Ending,
+  OrdersSeen,
+  PhaseOf,
+  Release,
+  Step,
+  UpdateEffect,
+  UpdateState,
+} from './state.ts';
+
+const REMEMBERED_MAX = 64;
+
+/** Orders seen by an idle machine: carry out a new one, refuse one that trust refused, leave one that is over. */
+export function begin(state: UpdateState, view: OrdersSeen): Step {
+  const { agreed, refused } = view;
+  if (agreed && !isOver(state, agreed.order.id))
+    return enter(state, { name: 'fetching', agreed, attempt: 0 });
+  if (!refused || isOver(state, refused.order.id)) return { state, effects: [] };
+  const about = { order: refused.order, model: state.model, version: refused.order.version };
+  const why = { reason: refused.code, detail: refused.message };
+  const made = withReport(
+    remember(state, refused.order.id, 'refused'),
+    reportOf(about, 'refused', state.phase, undefined, why),
+  );
+  return { state: made.state, effects: [made.effect] };
+}
+
+/** Takes up a phase: its milestone report, if it has one, and its work. */
+export function enter(state: UpdateState, phase: BusyPhase): Step {
+  const entered = { ...state, phase };
+  const milestone = MILESTONE[phase.name];
+  if (!milestone) return { state: entered, effects: workOf(phase, state.committed) };
+  const { state: told, effect } = withReport(entered, reportOf(aboutPhase(state, phase), milestone, phase));
+  return { state: told, effects: [effect, ...workOf(phase, state.committed)] };
+}
+
+const MILESTONE: Partial<Record<BusyPhase['name'], 'started' | 'downloaded' | 'preflighted' | 'probation'>> =
+  {
+    fetching: 'started',
+    preflight: 'downloaded',
+    ready: 'preflighted',
+    probation: 'probation',
+  };
+
+/** What a phase does, from the start: also how a retry and a resume take it up again. */
+export function workOf(phase: BusyPhase, committed: Release | null): UpdateEffect[] {
+  const order = phase.agreed.order.id;
+  switch (phase.name) {
+    case 'fetching':
+      return [{ type: 'fetch', agreed: phase.agreed }];
+    case 'downloading':
+      return [{ type: 'download', order, release: phase.release }];
+    case 'preflight':
+      return [{ type: 'preflight', order, release: phase.release }];
+    case 'ready':
+      return [{ type: 'look' }];
+    case 'activating':
+      return [{ type: 'activate', purpose: 'trial', order, release: phase.release }];
+    case 'probation':
+      return [{ type: 'judge', order, afterMs: judgeEveryMs(phase.agreed.order.probation) }];
+    case 'reverting':
+      return committed ? [{ type: 'activate', purpose: 'revert', order, release: committed }] : [];
+  }
+}
+
+export function retry(state: UpdateState, phase: BusyPhase): Step {
+  const attempt = phase.attempt + 1;
+  const order = phase.agreed.order.id;
+  return {
+    state: { ...state, phase: { ...phase, attempt } },
+    effects: [{ type: 'backoff', order, attempt }],
+  };
+}
+
+/** The order is no longer what this device should do; what has not run is dropped, what runs is taken back. */
+export function cancel(
+  state: UpdateState,
+  phase: PhaseOf<Exclude<BusyPhase['name'], 'reverting'>>,
+  view: OrdersSeen,
+): Step {
+  const ending = endingBy(phase, view);
+  if (phase.name === 'activating' || phase.name === 'probation') return undo(state, phase, ending, NO_STATS);
+  const dropped = conclude(state, ending);
+  const next = begin(dropped.state, view);
+  return { state: next.state, effects: [...dropped.effects, ...next.effects] };
+}
+
+function endingBy(phase: BusyPhase, { agreed, refused }: OrdersSeen): Ending {
+  const running = phase.name === 'activating' || phase.name === 'probation';
+  if (refused?.order.id === phase.agreed.order.id) {
+    return { outcome: running ? 'reverted' : 'refused', reason: refused.code, detail: refused.message };
+  }
+  const next = agreed ?? refused;
+  return next
+    ? { outcome: 'cancelled', reason: 'ORDER_SUPERSEDED', detail: `by order ${next.order.id}` }
+    : { outcome: 'cancelled', reason: 'ORDER_WITHDRAWN', detail: null };
+}
+
+/** Takes a model back that did harm, and quarantines its bytes. */
+export function revert(
+  state: UpdateState,
+  phase: PhaseOf<'activating' | 'probation'>,
+  code: string,
+  detail: string,
+  stats: ProbationStats,
+): Step {
+  return undo(
+    quarantine(state, phase.release, code),
+    phase,
+    { outcome: 'reverted', reason: code, detail },
+    stats,
+  );
+}
+
+function undo(
+  state: UpdateState,
+  phase: PhaseOf<'activating' | 'probation'>,
+  ending: Ending,
+  stats: ProbationStats,
+): Step {
+  if (state.committed) return enter(state, { ...phase, name: 'reverting', ending, stats, attempt: 0 });
+  const ended = conclude(state, ending, stats);
+  return { state: ended.state, effects: [{ type: 'deactivate' }, ...ended.effects] };
+}
+
+/** Ends the order because of the model itself, with nothing to take back. */
+export function giveUp(
+  state: UpdateState,
+  code: string,
+  detail: string | null,
+  outcome: 'refused' | 'reverted' = 'refused',
+): Step {
+  const { phase } = state;
+  const barred = 'release' in phase ? quarantine(state, phase.release, code) : state;
+  return conclude(barred, { outcome, reason: code, detail });
+}
+
+/** The one place where an order ends: reported, remembered, cleaned up, and the next one looked for. */
+export function conclude(state: UpdateState, ending: Ending, stats: ProbationStats = NO_STATS): Step {
+  const { phase } = state;
+  if (phase.name === 'idle') return { state, effects: [] };
+  const report = reportOf(aboutPhase(state, phase), ending.outcome, phase, stats, ending);
+  const over = remember(state, phase.agreed.order.id, ending.outcome);
+  const stays = ending.outcome === 'committed' || ending.outcome === 'unproven';
+  const kept = stays && 'release' in phase ? promote(over, phase.release) : over;
+  const made = withReport({ ...kept, phase: { name: 'idle' } }, report);
+  return { state: made.state, effects: [made.effect, { type: 'prune' }, { type: 'look' }] };
+}
+
+/** The committed release would not start: the one before takes its place, and the order that brought it is reverted. */
+export function fallBack(state: UpdateState, code: string, detail: string): Step {
+  const { committed, previous } = state;
+  if (!committed) return { state, effects: [] };
+  const told = withReport(state, fallenReport(state.model, committed, code, detail));
+  if (!previous) return { state: told.state, effects: [told.effect] };
+  return {
+    state: { ...quarantine(told.state, committed, code), committed: previous, previous: null, bootStarts: 1 },
+    effects: [
+      told.effect,
+      { type: 'activate', purpose: 'boot', order: previous.order.id, release: previous },
+    ],
+  };
+}
+
+const isOver = (state: UpdateState, order: string): boolean => state.ended.some((e) => e.order === order);
+
+const remember = (state: UpdateState, order: string, outcome: Ending['outcome']): UpdateState => ({
+  ...state,
+  ended: [...state.ended.filter((e) => e.order !== order), { order, outcome }].slice(-REMEMBERED_MAX),
+});
+
+function quarantine(state: UpdateState, release: Release, code: string): UpdateState {
+  const { sha256 } = release.model;
+  const others = state.quarantined.filter((q) => q.sha256 !== sha256);
+  return { ...state, quarantined: [...others, { sha256, code }].slice(-REMEMBERED_MAX) };
+}
+
+function promote(state: UpdateState, release: Release): UpdateState {
+  const same = state.committed?.model.sha256 === release.model.sha256;
+  return { ...state, committed: release, previous: same ? state.previous : state.committed, bootStarts: 0 };
+}
+
+const aboutPhase = (state: UpdateState, phase: BusyPhase) => ({
+  order: phase.agreed.order,
+  model: state.model,
+  version: phase.agreed.order.version,
+});

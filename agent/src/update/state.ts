@@ -1,0 +1,154 @@
+/**
+ * What one model's update machine remembers, and what may happen to it. The state is plain JSON: it is saved before
+ * any effect of the step that made it is performed, so a crash finds either the old step or the whole new one.
+ *
+ * Bounds: 64 ended orders, 64 quarantined hashes, 64 reports not yet handed over (milestones go first).
+ * No time in here survives a restart: monotonic times are only read in phases that {@link resumeUpdate} leaves.
+ */
+import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
+import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { AgreedOrder, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
+
+/** A version whose blobs are named completely: enough to load it from disk with no network. */
+export interface Release {
+  version: string;
+  manifest: { sha256: Sha256Hex; size: Bytes };
+  variant: string;
+  model: { sha256: Sha256Hex; size: Bytes };
+  golden: { sha256: Sha256Hex; size: Bytes };
+  /** The order that brought it, for reports about it later. */
+  order: { id: string; rollout: string };
+}
+
+/** What preflight proved: the hash that was loaded there and the golden vectors that passed. */
+export type Proof = Pick<PreflightVerdict, 'loaded' | 'golden'>;
+
+interface OnOrder {
+  agreed: AgreedOrder;
+  /** Tries of this phase that failed for a passing reason. */
+  attempt: number;
+}
+interface OnRelease extends OnOrder {
+  release: Release;
+}
+interface OnTrial extends OnRelease {
+  proof: Proof;
+  /** Raised before each load, lowered by a clean stop: what is left after a crash are failed starts. */
+  starts: number;
+  /** p95 of the model that ran before, the yardstick of probation; null when it had too few inferences. */
+  previousP95Us: number | null;
+}
+
+export type Phase =
+  | { name: 'idle' }
+  | ({ name: 'fetching' } & OnOrder)
+  | ({ name: 'downloading' } & OnRelease)
+  | ({ name: 'preflight' } & OnRelease)
+  /** Ready to run, waiting for orders that are fresh enough. */
+  | ({ name: 'ready' } & OnTrial)
+  | ({ name: 'activating' } & OnTrial)
+  | ({ name: 'probation'; loaded: Sha256Hex; sinceMono: Millis } & OnTrial)
+  | ({ name: 'reverting'; ending: Ending; stats: ProbationStats } & OnTrial);
+
+export type PhaseName = Phase['name'];
+export type PhaseOf<N extends PhaseName> = Extract<Phase, { name: N }>;
+export type BusyPhase = Exclude<Phase, { name: 'idle' }>;
+
+/** How an order ended, and why. */
+export interface Ending {
+  outcome: Extract<UpdateOutcome, 'committed' | 'unproven' | 'refused' | 'reverted' | 'cancelled'>;
+  reason: string | null;
+  detail: string | null;
+}
+
+export interface UpdateState {
+  model: string;
+  /** The last good one: what a start loads. */
+  committed: Release | null;
+  /** The one before; kept on disk for a start that fails. */
+  previous: Release | null;
+  /** Starts of `committed` since the last one that loaded. */
+  bootStarts: number;
+  phase: Phase;
+  /** Order ids that are over: never carried out again. */
+  ended: { order: string; outcome: Ending['outcome'] }[];
+  quarantined: { sha256: Sha256Hex; code: string }[];
+  /** Made, and not yet handed to the outbox. */
+  reports: UpdateReport[];
+}
+
+/** Why something loads: a start, a new model's trial, or the return to the last good one. */
+export type Purpose = 'boot' | 'trial' | 'revert';
+
+export interface Fault {
+  code: string;
+  message: string;
+  /** Worth another try: the network, or this machine. */
+  passing: boolean;
+}
+
+/** `order` names whom an event is for; one that belongs to an order that is over is ignored. */
+export type UpdateEvent =
+  | { type: 'orders'; view: OrdersSeen }
+  | { type: 'fetched'; order: string; release: Release }
+  | { type: 'downloaded'; order: string }
+  | { type: 'preflighted'; order: string; verdict: PreflightVerdict }
+  | { type: 'activated'; purpose: Purpose; order: string; loaded: Sha256Hex; before: ProbationStats }
+  | { type: 'failed'; order: string; phase: 'fetching' | 'downloading' | 'preflight'; fault: Fault }
+  | { type: 'activateFailed'; purpose: Purpose; order: string; fault: Fault }
+  | { type: 'retry'; order: string }
+  | { type: 'judged'; order: string; stats: ProbationStats }
+  | { type: 'reported'; id: string }
+  | { type: 'stopping' };
+
+/** This model's part of a trusted view. */
+export interface OrdersSeen {
+  agreed: AgreedOrder | null;
+  refused: TrustedView['refused'][number] | null;
+  refreshedMono: Millis;
+}
+
+export type UpdateEffect =
+  /** Get the manifest, check it against the order, choose a variant. → fetched | failed */
+  | { type: 'fetch'; agreed: AgreedOrder }
+  /** → downloaded | failed */
+  | { type: 'download'; order: string; release: Release }
+  /** → preflighted | failed */
+  | { type: 'preflight'; order: string; release: Release }
+  /** In turn, one after the other. → activated | activateFailed */
+  | { type: 'activate'; purpose: Purpose; order: string; release: Release }
+  | { type: 'deactivate' }
+  /** Wait with backoff. → retry */
+  | { type: 'backoff'; order: string; attempt: number }
+  /** Look at the running model's figures later. → judged */
+  | { type: 'judge'; order: string; afterMs: Millis }
+  /** Ask the server for fresh orders. → orders */
+  | { type: 'refresh' }
+  /** Look again at the orders that are known. → orders */
+  | { type: 'look' }
+  /** → reported */
+  | { type: 'report'; report: UpdateReport }
+  | { type: 'prune' };
+
+export interface Step {
+  state: UpdateState;
+  effects: UpdateEffect[];
+}
+
+export const newUpdateState = (model: string): UpdateState => ({
+  model,
+  committed: null,
+  previous: null,
+  bootStarts: 0,
+  phase: { name: 'idle' },
+  ended: [],
+  quarantined: [],
+  reports: [],
+});
+
+/** Every blob this state may still need; all others may be pruned. */
+export function blobsKeptBy(state: UpdateState): Sha256Hex[] {
+  const releases = [state.committed, state.previous, 'release' in state.phase ? state.phase.release : null];
+  const kept = releases.flatMap((r) => (r ? [r.manifest.sha256, r.model.sha256, r.golden.sha256] : []));
+  return state.phase.name === 'idle' ? kept : [...kept, state.phase.agreed.target.sha256];
+}
