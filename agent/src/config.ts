@@ -1,0 +1,175 @@
+/**
+ * The agent's configuration: one schema gives every key its type, unit, bounds, default, environment variable and
+ * documentation. `parse-config.ts` turns a file and the environment into a {@link Config}.
+ *
+ * Durations are written `250ms`, `10s`, `5min`, `6h`, `7d`; sizes `512B`, `64KiB`, `64MiB`, `2GiB`. Inside the agent
+ * they are milliseconds and bytes.
+ */
+import { oneOf, strict } from '@skein/protocol/schema.ts';
+import { DAY, HOUR, KIB, MIB, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+import { type Static, Type } from 'typebox';
+
+const duration = (text: string, minimum: Millis, maximum: Millis, description: string) =>
+  Type.Number({ unit: 'duration', default: text, minimum, maximum, description });
+const optionalDuration = (minimum: Millis, maximum: Millis, description: string) =>
+  Type.Optional(Type.Number({ unit: 'duration', minimum, maximum, description }));
+const size = (text: string, description: string) =>
+  Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });
+const choice = <const T extends string>(values: readonly T[], fallback: T, description: string) =>
+  Type.Unsafe<T>({ type: 'string', enum: [...values], default: fallback, description });
+const name = (description: string) =>
+  Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,62}$', description, expected: 'a name of a-z, 0-9, . _ -' });
+
+export const SOURCE_KINDS = ['host', 'csv', 'gas', 'jsonl', 'stdin', 'command'] as const;
+
+export const SourceConfig = strict({
+  name: name('Shown with every prediction'),
+  kind: oneOf(
+    SOURCE_KINDS,
+    'host: this machine; csv, gas, jsonl: a recording; stdin, command: one JSON object per line',
+  ),
+  model: name('The model that sees these readings; it arrives by a rollout'),
+  period: duration('1s', 1, DAY, 'Between two readings of host and recordings'),
+  stallAfter: duration('30s', SECOND, DAY, 'Without a reading for this long the source is restarted'),
+  path: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 4096, description: 'Recording; `.gz` is unpacked' }),
+  ),
+  loop: Type.Boolean({ default: false, description: 'Play a recording again from its start' }),
+  command: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 4096,
+      description: 'Run by /bin/sh; prints one JSON object per line',
+    }),
+  ),
+});
+
+const Outbox = strict({
+  commitInterval: optionalDuration(
+    100,
+    HOUR,
+    'Readings of at most this long are lost in a power cut; 10s, or 60s with storage sd',
+  ),
+  caps: strict({
+    predictions: size('256MiB', 'Oldest predictions are dropped beyond this, and the range is recorded'),
+    health: size('32MiB', 'Same for health'),
+    drift: size('32MiB', 'Same for drift'),
+    events: size('32MiB', 'Same for incidents and update reports'),
+  }),
+});
+
+const Uplink = strict({
+  batchInterval: optionalDuration(
+    100,
+    DAY,
+    'A batch is sealed and sent this often; 1min, or 30min when metered',
+  ),
+  keepAlive: optionalDuration(5 * SECOND, 18 * HOUR, 'MQTT keep-alive; 1min, or 15min when metered'),
+  state: Type.Optional(Type.Boolean({ description: 'Publish live state; on, off when metered' })),
+});
+
+const Health = strict({
+  interval: duration('30s', SECOND, DAY, 'Between two health records'),
+  sampleInterval: duration('5s', 500, HOUR, 'Between two samples that warnings are judged on'),
+  temperatureLimit: Type.Number({
+    default: 85,
+    minimum: 30,
+    maximum: 130,
+    description: '°C; TEMPERATURE_HIGH above',
+  }),
+  memoryLimit: Type.Number({
+    default: 0.05,
+    minimum: 0,
+    maximum: 0.9,
+    description: 'Available share of memory; MEMORY_LOW below',
+  }),
+  diskLimit: Type.Number({
+    default: 0.05,
+    minimum: 0,
+    maximum: 0.9,
+    description: 'Free share of the state disk; DISK_LOW below',
+  }),
+  loadLimit: Type.Number({
+    default: 4,
+    minimum: 0.5,
+    maximum: 1000,
+    description: 'Load average per processor; LOAD_HIGH above',
+  }),
+});
+
+const Inference = strict({
+  placement: choice(
+    ['auto', 'inline', 'worker'],
+    'auto',
+    'auto measures: inline far below the loop’s budget',
+  ),
+  threads: Type.Integer({ default: 1, minimum: 1, maximum: 64, description: 'Per model' }),
+});
+
+const Update = strict({
+  pollInterval: duration(
+    '6h',
+    SECOND,
+    7 * DAY,
+    'Orders are also fetched on connect and when the server hints',
+  ),
+});
+
+const Api = strict({
+  host: Type.String({
+    default: '127.0.0.1',
+    minLength: 1,
+    maxLength: 255,
+    description: 'The local API has no authentication: keep it on loopback',
+  }),
+  port: Type.Integer({ default: 9700, minimum: 0, maximum: 65_535, description: '0 picks a free port' }),
+});
+
+export const ConfigSchema = strict({
+  stateDir: Type.String({
+    default: '/var/lib/skein-agent',
+    minLength: 1,
+    maxLength: 4096,
+    description: 'Identity, buffer, trust and models; relative to the file’s directory',
+  }),
+  profile: choice(['lan', 'metered'], 'lan', 'Defaults of the uplink: metered sends rarely'),
+  storage: choice(['normal', 'sd'], 'normal', 'Defaults of the disk: sd commits rarely to spare flash'),
+  tags: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
+    default: [],
+    maxItems: 32,
+    description: 'Hardware tags that a model may ask for',
+  }),
+  sources: Type.Array(SourceConfig, {
+    default: [{ name: 'host', kind: 'host', model: 'host' }],
+    maxItems: 32,
+    description: 'Where readings come from',
+  }),
+  outbox: Outbox,
+  uplink: Uplink,
+  health: Health,
+  inference: Inference,
+  update: Update,
+  api: Api,
+});
+
+type Parsed = Static<typeof ConfigSchema>;
+export type SourceConfig = Static<typeof SourceConfig>;
+export interface Config extends Parsed {
+  outbox: Required<Parsed['outbox']>;
+  uplink: Required<Parsed['uplink']>;
+}
+
+/** Fills what the profiles decide. */
+export function withProfiles(parsed: Parsed): Config {
+  const metered = parsed.profile === 'metered';
+  return {
+    ...parsed,
+    outbox: { commitInterval: parsed.storage === 'sd' ? MINUTE : 10 * SECOND, ...parsed.outbox },
+    uplink: {
+      batchInterval: metered ? 30 * MINUTE : MINUTE,
+      keepAlive: metered ? 15 * MINUTE : MINUTE,
+      state: !metered,
+      ...parsed.uplink,
+    },
+  };
+}

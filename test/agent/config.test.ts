@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import { formatUnit, parseUnit } from '../../agent/src/config-units.ts';
+import { configKeys, parseConfig } from '../../agent/src/parse-config.ts';
+
+const parse = (text: string, env: Record<string, string> = {}) =>
+  parseConfig({ text, file: 'agent.yaml', env });
+
+describe('a configuration', () => {
+  it('of an empty file is all defaults: this machine’s metrics, loopback, lan', () => {
+    expect(parse('')).toMatchObject({
+      stateDir: '/var/lib/skein-agent',
+      profile: 'lan',
+      sources: [{ name: 'host', kind: 'host', model: 'host', period: 1000, stallAfter: 30_000 }],
+      outbox: { commitInterval: 10_000, caps: { predictions: 256 * 2 ** 20 } },
+      uplink: { batchInterval: 60_000, keepAlive: 60_000, state: true },
+      update: { pollInterval: 6 * 3_600_000 },
+      api: { host: '127.0.0.1', port: 9700 },
+    });
+  });
+
+  it('takes what the profiles decide, and what is written over them', () => {
+    const config = parse('profile: metered\nstorage: sd\nuplink:\n  batchInterval: 2s\n');
+    expect(config.outbox.commitInterval).toBe(60_000);
+    expect(config.uplink).toEqual({ batchInterval: 2000, keepAlive: 900_000, state: false });
+  });
+
+  it('is overridden by the environment, which is named when it is wrong', () => {
+    const env = {
+      SKEIN_AGENT_PORT: '0',
+      SKEIN_AGENT_STATE_DIR: '/tmp/x',
+      SKEIN_AGENT_UPLINK_STATE: 'false',
+      SKEIN_AGENT_OUTBOX_COMMIT_INTERVAL: '500ms',
+      SKEIN_AGENT_TAGS: 'gpu, fan',
+      SKEIN_HTTP_PORT: '1',
+    };
+    const config = parse('api:\n  port: 1234\n', env);
+    expect(config).toMatchObject({ api: { port: 0 }, stateDir: '/tmp/x', tags: ['gpu', 'fan'] });
+    expect(config.uplink.state).toBe(false);
+    expect(config.outbox.commitInterval).toBe(500);
+    expect(() => parse('', { SKEIN_AGENT_PORT: 'nine' })).toThrow(
+      'SKEIN_AGENT_PORT: api.port: must be integer',
+    );
+    expect(() => parse('', { SKEIN_AGENT_PROT: '1' })).toThrow('did you mean SKEIN_AGENT_PORT?');
+  });
+
+  it.each([
+    [
+      'uplink:\n  batchInterval: fast\n',
+      'agent.yaml:2: uplink.batchInterval: must be a duration such as 250ms',
+    ],
+    ['\nuplink:\n  keepAlive: 60\n', 'agent.yaml:3: uplink.keepAlive: must be a duration'],
+    ['uplink:\n  batchInterval: 1ms\n', 'agent.yaml:2: uplink.batchInterval: must be >= 100'],
+    [
+      'outbox:\n  caps:\n    health: 3 parsecs\n',
+      'agent.yaml:3: outbox.caps.health: must be a size such as 64KiB',
+    ],
+    ['profile: wlan\n', 'agent.yaml:1: profile: must be one of lan, metered'],
+    ['api:\n  port: 70000\n', 'agent.yaml:2: api.port: must be <= 65535'],
+    ['api: 9700\n', 'agent.yaml:1: api: must be object'],
+    [
+      'uplink:\n  batchIntervall: 1s\n',
+      'agent.yaml:2: uplink.batchIntervall: is not a key; did you mean batchInterval?',
+    ],
+    ['zzz: 1\n', 'agent.yaml:1: zzz: is not a key'],
+    [
+      'sources:\n  - name: a\n    kind: host\n    model: M!\n',
+      'agent.yaml:4: sources.0.model: must be a name of',
+    ],
+    ['sources:\n  - name: a\n    model: m\n', 'agent.yaml:2: sources.0'],
+    [
+      'sources:\n  - {name: a, kind: csv, model: m}\n',
+      'agent.yaml:2: sources.0: a source of kind csv needs `path`',
+    ],
+    [
+      'sources:\n  - {name: a, kind: host, model: m}\n  - {name: a, kind: host, model: m}\n',
+      'agent.yaml:3: sources.1.name: a is used twice',
+    ],
+    ['a: [1,\n', 'agent.yaml:2'],
+    ['profile: lan\nprofile: lan\n', 'agent.yaml:2: Map keys must be unique'],
+    ['- 1\n', 'agent.yaml:1: must be a map of keys'],
+  ])('that is wrong names file, line and key: %j', (text, message) => {
+    expect(() => parse(text)).toThrow(message);
+    try {
+      parse(text);
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'CONFIG_INVALID', fix: expect.stringMatching(/\w/) });
+    }
+  });
+
+  it('refuses a file that is not configuration by its size, and alias bombs', () => {
+    expect(() => parse('#'.repeat(300_000))).toThrow('longer than 262144 characters');
+    const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'
+      .split('')
+      .map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefg'[i]}`).join(',')}]`)
+      .join('\n')}`;
+    expect(() => parse(bomb)).toThrow();
+  });
+
+  it('documents every key with its unit, default and variable', () => {
+    const keys = configKeys();
+    expect(keys.every((key) => key.description.length > 0)).toBe(true);
+    expect(keys.find((key) => key.key === 'uplink.batchInterval')).toMatchObject({
+      variable: 'SKEIN_AGENT_UPLINK_BATCH_INTERVAL',
+      values: 'duration',
+    });
+  });
+});
+
+describe('units', () => {
+  it('are read and written the same', () => {
+    for (const text of ['250ms', '10s', '5min', '6h', '7d'])
+      expect(formatUnit('duration', parseUnit('duration', text)!)).toBe(text);
+    for (const text of ['512B', '64KiB', '64MiB', '2GiB'])
+      expect(formatUnit('size', parseUnit('size', text)!)).toBe(text);
+    expect(parseUnit('duration', '1.5s')).toBe(1500);
+    expect(parseUnit('duration', '10m')).toBeUndefined();
+    expect(parseUnit('duration', 10)).toBeUndefined();
+    expect(parseUnit('size', '10MB')).toBeUndefined();
+  });
+});
