@@ -1,0 +1,156 @@
+/**
+ * onnxruntime in this process. Where a model runs is measured, not guessed: it is loaded and warmed up in a worker;
+ * when the p99 of its own run lies below `inlineBelowMs` the worker's hop would cost more than it saves and the model
+ * moves to the caller's thread. A worker that dies is started again at the next inference, at most `maxRestarts`
+ * times in a row without an answer, then once every `restartAfterMs`.
+ */
+import { performance } from 'node:perf_hooks';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { Backend, LoadedModel, LoadRequest, Tensors } from './backend.ts';
+import type { OnnxSession } from './onnx-session.ts';
+import { openSession } from './onnx-session.ts';
+import { OnnxWorkerSession } from './onnx-worker-session.ts';
+import { SerialQueue } from './serial-queue.ts';
+import { checkInputs } from './tensors.ts';
+
+export interface OnnxBackendOptions {
+  /** `auto` measures. */
+  placement?: 'auto' | 'inline' | 'worker';
+  /** Warm-up p99 below this runs inline. */
+  inlineBelowMs?: Millis;
+  /** Inferences that may wait for one model. */
+  queueLimit?: number;
+  defaultTimeoutMs?: Millis;
+  /** The worker's program; a bundled release names its own. */
+  workerUrl?: URL;
+}
+
+const SOURCE_WORKER = new URL('./onnx-worker.ts', import.meta.url);
+const MAX_RESTARTS = 3;
+const RESTART_AFTER_MS: Millis = 10_000;
+
+const described = (session: Pick<OnnxSession, 'sha256' | 'provider' | 'inputs' | 'outputs'>) => ({
+  sha256: session.sha256,
+  provider: session.provider,
+  inputs: session.inputs,
+  outputs: session.outputs,
+});
+
+/** Runs on the caller's thread, so a time limit could not interrupt it: only models measured as tiny come here. */
+function inlineModel(session: OnnxSession, reason: string, queueLimit: number): LoadedModel {
+  const queue = new SerialQueue(queueLimit);
+  return {
+    ...described(session),
+    placement: 'inline',
+    reason,
+    async infer(inputs: Tensors): Promise<Tensors> {
+      checkInputs(inputs, session.inputs);
+      return queue.run(async () => {
+        try {
+          return await session.run(inputs);
+        } catch (cause) {
+          throw new SkeinError('MODEL_CRASHED', `the runtime failed: ${String(cause)}`, { cause });
+        }
+      });
+    },
+    async close() {
+      await queue.idle();
+      await session.close();
+    },
+  };
+}
+
+class WorkerModel implements LoadedModel {
+  readonly placement = 'worker';
+  readonly reason: string;
+  readonly sha256;
+  readonly provider;
+  readonly inputs;
+  readonly outputs;
+  readonly #queue: SerialQueue;
+  readonly #timeoutMs: Millis;
+  readonly #start: () => Promise<OnnxWorkerSession>;
+  #session: OnnxWorkerSession;
+  #crashes = 0;
+  #lastStart = performance.now();
+  #closed = false;
+
+  constructor(
+    session: OnnxWorkerSession,
+    start: () => Promise<OnnxWorkerSession>,
+    reason: string,
+    options: Required<OnnxBackendOptions>,
+  ) {
+    ({ sha256: this.sha256, provider: this.provider } = session.loaded);
+    ({ inputs: this.inputs, outputs: this.outputs } = session.loaded);
+    this.reason = reason;
+    this.#session = session;
+    this.#start = start;
+    this.#queue = new SerialQueue(options.queueLimit);
+    this.#timeoutMs = options.defaultTimeoutMs;
+  }
+
+  async infer(inputs: Tensors, timeoutMs: Millis = this.#timeoutMs): Promise<Tensors> {
+    checkInputs(inputs, this.inputs);
+    return this.#queue.run(async () => {
+      if (this.#session.dead) await this.#restart();
+      const outputs = await this.#session.run(inputs, timeoutMs);
+      this.#crashes = 0;
+      return outputs;
+    });
+  }
+
+  async #restart(): Promise<void> {
+    if (this.#closed) throw new SkeinError('MODEL_CRASHED', 'the model was closed');
+    this.#crashes++;
+    if (this.#crashes > MAX_RESTARTS && performance.now() - this.#lastStart < RESTART_AFTER_MS) {
+      throw new SkeinError('MODEL_CRASHED', `the inference worker died ${this.#crashes - 1} times in a row`, {
+        fix: 'Roll the model back; the agent tries again every 10 s.',
+      });
+    }
+    this.#lastStart = performance.now();
+    this.#session = await this.#start();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#queue.idle();
+    await this.#session.close();
+  }
+}
+
+export class OnnxBackend implements Backend {
+  readonly name = 'onnxruntime';
+  readonly #options: Required<OnnxBackendOptions>;
+
+  constructor(options: OnnxBackendOptions = {}) {
+    this.#options = {
+      placement: 'auto',
+      inlineBelowMs: 0.5,
+      queueLimit: 64,
+      defaultTimeoutMs: 30_000,
+      workerUrl: SOURCE_WORKER,
+      ...options,
+    };
+  }
+
+  async load(request: LoadRequest): Promise<LoadedModel> {
+    const { placement, inlineBelowMs, queueLimit, workerUrl } = this.#options;
+    if (placement === 'inline') {
+      const session = await openSession(request);
+      return inlineModel(session, `${session.reason}; inline as configured`, queueLimit);
+    }
+    const start = () => OnnxWorkerSession.start(workerUrl, request);
+    const session = await start();
+    const { p99Ms, reason } = session.loaded;
+    const measured = p99Ms === undefined ? 'warm-up failed' : `warm-up p99 ${p99Ms.toFixed(3)} ms`;
+    if (placement === 'auto' && p99Ms !== undefined && p99Ms < inlineBelowMs) {
+      await session.close();
+      const why = `${reason}; inline: ${measured} is below ${inlineBelowMs} ms`;
+      return inlineModel(await openSession(request), why, queueLimit);
+    }
+    const why = placement === 'worker' ? 'worker as configured' : `worker: ${measured}`;
+    return new WorkerModel(session, start, `${reason}; ${why}`, this.#options);
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * One onnxruntime session on the calling thread. The file is read once: the bytes that are hashed are the bytes
+ * that the runtime gets. `session.run` and `create` block this thread; who may be blocked is decided elsewhere.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { performance } from 'node:perf_hooks';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { TensorSpec } from '@skein/protocol/manifest.ts';
+import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import * as ort from 'onnxruntime-node';
+import type { LoadRequest, TensorData, Tensors } from './backend.ts';
+import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
+
+ort.env.logLevel = 'fatal';
+
+export interface OnnxSession {
+  readonly sha256: Sha256Hex;
+  readonly provider: string;
+  readonly reason: string;
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+  /** Unchecked: the caller has compared the inputs with {@link inputs}. */
+  run(inputs: Tensors): Promise<Tensors>;
+  close(): Promise<void>;
+}
+
+const invalid = (path: string, cause: unknown): SkeinError =>
+  new SkeinError('MODEL_INVALID', `${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    fix: 'Check the file with `skein-model inspect`; it must be an ONNX model that onnxruntime 1.30 can run.',
+    cause,
+  });
+
+function toSpec(meta: ort.InferenceSession.ValueMetadata): TensorSpec {
+  if (!meta.isTensor) throw new Error(`\`${meta.name}\` is not a tensor`);
+  const type = ELEMENT_TYPES.find((known) => known === meta.type);
+  if (!type) throw new Error(`\`${meta.name}\` has type ${meta.type}, which is not supported`);
+  return { name: meta.name, type, shape: meta.shape.map((dim) => (typeof dim === 'number' ? dim : -1)) };
+}
+
+/** `['cuda', 'cpu']` rejects as a whole in this binding, so each provider is tried alone, in order. */
+async function createWithFallback(bytes: Uint8Array, request: LoadRequest) {
+  const failures: string[] = [];
+  const providers = request.providers.length > 0 ? request.providers : ['cpu'];
+  let last: unknown;
+  for (const provider of providers) {
+    try {
+      const session = await ort.InferenceSession.create(bytes, {
+        executionProviders: [provider],
+        intraOpNumThreads: request.threads,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        logSeverityLevel: 4,
+      });
+      const why = failures.length > 0 ? `after ${failures.join('; ')}` : 'first choice';
+      return { session, provider, reason: `${provider}: ${why}` };
+    } catch (error) {
+      last = error;
+      failures.push(`${provider} failed (${error instanceof Error ? error.message : String(error)})`);
+    }
+  }
+  throw invalid(request.path, last);
+}
+
+async function readChecked(request: LoadRequest): Promise<{ bytes: Uint8Array; sha256: Sha256Hex }> {
+  const bytes = await readFile(request.path).catch((cause: unknown) => {
+    throw new SkeinError('MODEL_INVALID', `${request.path} cannot be read`, { cause });
+  });
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  if (sha256 !== request.sha256) {
+    throw new SkeinError('BLOB_MISMATCH', `${request.path} hashes to ${sha256}, expected ${request.sha256}`, {
+      fix: 'The file changed on disk; fetch it again.',
+    });
+  }
+  return { bytes, sha256 };
+}
+
+/** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH */
+export async function openSession(request: LoadRequest): Promise<OnnxSession> {
+  const { bytes, sha256 } = await readChecked(request);
+  const { session, provider, reason } = await createWithFallback(bytes, request);
+  try {
+    const inputs = session.inputMetadata.map(toSpec);
+    const outputs = session.outputMetadata.map(toSpec);
+    const run = async (tensors: Tensors): Promise<Tensors> => {
+      const feeds: Record<string, ort.Tensor> = {};
+      for (const { name } of inputs) {
+        const { type, dims, data } = tensors[name]!;
+        feeds[name] = new ort.Tensor(type, data as Float32Array, dims);
+      }
+      const results = await session.run(feeds);
+      const answer: Record<string, Tensors[string]> = {};
+      for (const { name, type } of outputs) {
+        const { data, dims } = results[name]!;
+        answer[name] = { type, dims, data: bits(data as TensorData) };
+      }
+      return answer;
+    };
+    return { sha256, provider, reason, inputs, outputs, run, close: () => session.release() };
+  } catch (cause) {
+    await session.release();
+    throw invalid(request.path, cause);
+  }
+}
+
+/** float16 leaves the runtime as Float16Array; everywhere else it travels as raw bits. */
+const bits = (data: TensorData): TensorData =>
+  data.constructor.name === 'Float16Array'
+    ? new Uint16Array(data.buffer, data.byteOffset, data.length)
+    : data;
+
+const WARM_UP_RUNS = 200;
+const WARM_UP_BUDGET_MS: Millis = 250;
+
+/** p99 of a run on zero inputs, milliseconds; undefined when the model refuses them. The first run is not counted. */
+export async function warmUp(session: OnnxSession): Promise<Millis | undefined> {
+  const inputs = zeroInputs(session.inputs);
+  const times: Millis[] = [];
+  try {
+    await session.run(inputs);
+    const end = performance.now() + WARM_UP_BUDGET_MS;
+    while (times.length < WARM_UP_RUNS && performance.now() < end) {
+      const started = performance.now();
+      await session.run(inputs);
+      times.push(performance.now() - started);
+    }
+  } catch {
+    return undefined;
+  }
+  times.sort((a, b) => a - b);
+  return times[Math.ceil(times.length * 0.99) - 1];
+}
