@@ -1,0 +1,106 @@
+/**
+ * A broker of somebody else's (Mosquitto, EMQX, HiveMQ): the server is a client of it, over its own TLS and
+ * credentials, MQTT 3.1.1. It subscribes to the up channels of its fleet only, anew after every reconnect;
+ * TCP order keeps each device's messages in order. Nothing is queued here: while the broker is away `publish`
+ * fails, and `onConnect` is the moment to publish again what must be retained.
+ * Keeping devices inside their topics, and revoked ones out, is the external broker's ACL and CRL.
+ */
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Log } from '@skein/protocol/ports.ts';
+import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
+import { connect } from 'mqtt';
+import type { Broker } from './port.ts';
+
+export interface MqttBrokerOptions {
+  /** `mqtts://host:8883` or `mqtt://127.0.0.1:1883`. */
+  url: string;
+  fleet: string;
+  username?: string;
+  password?: string;
+  tls?: { ca?: string; cert?: string; key?: string };
+  maxPacketBytes: Bytes;
+  log: Log;
+}
+
+const RECONNECT_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** Resolves once connected and subscribed. @throws SkeinError UNREACHABLE */
+export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Broker> {
+  const { fleet, log } = options;
+  const messageHandlers: ((topic: string, payload: Uint8Array) => void)[] = [];
+  const connectHandlers: (() => void)[] = [];
+  const client = connect(options.url, {
+    protocolVersion: 4,
+    clean: true,
+    reconnectPeriod: RECONNECT_MS,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    queueQoSZero: false,
+    resubscribe: false,
+    ...(options.username === undefined ? {} : { username: options.username }),
+    ...(options.password === undefined ? {} : { password: options.password }),
+    ...options.tls,
+  });
+  const topics = Object.fromEntries(upTopics(fleet).map((topic) => [topic, { qos: 1 as const }]));
+  let ready = false;
+  const begin = async () => {
+    const granted = await client.subscribeAsync(topics);
+    if (granted.some((g) => g.qos > 2)) throw new Error('the broker refused a subscription');
+    ready = true;
+    for (const handler of connectHandlers) handler();
+  };
+  client.on('message', (topic, payload) => {
+    if (payload.length > options.maxPacketBytes) return log.warn('mqtt message too large', { topic });
+    for (const handler of messageHandlers) handler(topic, payload);
+  });
+  client.on('close', () => {
+    ready = false;
+  });
+  client.on('error', (error) => log.warn('mqtt broker', { error: error.message }));
+
+  await new Promise<void>((resolve, reject) => {
+    const fail = (cause: Error) => {
+      client.end(true);
+      reject(
+        new SkeinError('UNREACHABLE', `no MQTT broker at ${options.url}: ${cause.message}`, {
+          cause,
+          fix: 'Check that the broker runs and that SKEIN_BROKER_URL and its credentials are right.',
+        }),
+      );
+    };
+    client.once('error', fail);
+    client.on('connect', () => {
+      begin().then(
+        () => {
+          client.off('error', fail);
+          resolve();
+        },
+        (error: Error) => (ready ? log.error('mqtt broker', { error: error.message }) : fail(error)),
+      );
+    });
+  });
+
+  return {
+    async publish(topic, payload, { qos, retain }) {
+      if (!client.connected) throw new SkeinError('UNREACHABLE', `${options.url} is not connected`);
+      await client.publishAsync(topic, Buffer.from(payload), { qos, retain });
+    },
+    onMessage: (handler) => void messageHandlers.push(handler),
+    onConnect(handler) {
+      connectHandlers.push(handler);
+      if (ready) queueMicrotask(handler);
+    },
+    async disconnect(device) {
+      log.warn('an external broker must refuse a revoked device itself', { device });
+    },
+    async close() {
+      await client.endAsync(true);
+    },
+  };
+}
+
+const upTopics = (fleet: string): string[] =>
+  (Object.keys(CHANNELS) as Channel[])
+    .filter((channel) => CHANNELS[channel].way === 'up')
+    .map((channel) => topicFor(fleet, '+', channel));
