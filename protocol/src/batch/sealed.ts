@@ -1,0 +1,241 @@
+/**
+ * A sealed batch: records of one stream, their range and the hash of what came before, signed by the device.
+ * Its bytes are stored before they are first sent and are never made again; see `header.ts` for what they claim.
+ *
+ * Binary form (all integers little-endian):
+ *   0   4  magic `SKB1`
+ *   4   2  H, length of the header                                          ≤ 16 KiB
+ *   6   4  I, length of the body once inflated                              ≤ 16 MiB
+ *   10  H  header, CBOR list: [fleet, device, stream, epoch bytes(8), ordinal, seq, n, prev bytes(32), observed,
+ *          [[from, to, reason]…], bridge bytes(32) | null]
+ *   …      body: deflate of the CBOR of one column (`columns.ts`) of n objects; empty for a bridge
+ *   −64 64 Ed25519 signature
+ * JSON form: one object whose last member is `"signature":"<128 hex>"`, without spaces around it.
+ * Signed: `skein-batch-v1\0` followed by every byte before the signature (JSON: before `,"signature":`).
+ *
+ * Invariants: at most {@link MAX_BATCH_BYTES}, measured first; the header is bounded before it is parsed, the body
+ * is inflated only up to its stated length and parsed only by {@link readRecords}, which callers run after
+ * {@link verifyBatch}. The chain head after a batch is the SHA-256 of all its bytes, after a bridge what it states.
+ */
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
+import { decode, encode } from 'cborg';
+import { deflateSync, Inflate } from 'fflate';
+import { SkeinError } from '../errors.ts';
+import type { Signer, Verify } from '../ports.ts';
+import type { Bytes, Sha256Hex } from '../units.ts';
+import { encodeColumn } from './columns.ts';
+import { type BatchHeader, checkHeader } from './header.ts';
+import { decodeColumn } from './read-columns.ts';
+
+export const MAX_BATCH_BYTES: Bytes = 1 << 20;
+const MAX_HEADER_BYTES: Bytes = 16 * 1024;
+const MAX_INFLATED_BYTES: Bytes = 16 << 20;
+const MAGIC = Uint8Array.of(0x53, 0x4b, 0x42, 0x31);
+const HEADER_AT = 10;
+const SIGNATURE_BYTES = 64;
+const DOMAIN = new TextEncoder().encode('skein-batch-v1\0');
+const JSON_SUFFIX = /^,"signature":"([0-9a-f]{128})"\}$/;
+const JSON_SUFFIX_BYTES = 14 + 128 + 2;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+export type Encoding = 'columns' | 'json';
+
+export interface OpenedBatch {
+  header: BatchHeader;
+  /** Chain head after this batch. */
+  head: Sha256Hex;
+  signed: Uint8Array;
+  signature: Uint8Array;
+  /** Not yet believed, not yet parsed. */
+  body:
+    | { encoding: 'columns'; deflated: Uint8Array; inflatedBytes: Bytes }
+    | { encoding: 'json'; records: unknown };
+}
+
+const broken = (what: string, cause?: unknown): SkeinError =>
+  new SkeinError('BATCH_INVALID', `sealed batch: ${what}`, { cause });
+
+/** SHA-256 of sealed bytes: the head that the next batch names as `prev`. */
+export const chainHead = (bytes: Uint8Array): Sha256Hex => bytesToHex(sha256(bytes));
+
+/** @throws SkeinError BATCH_INVALID when header or records break a rule, or the result is too long to be taken. */
+export function sealBatch(
+  header: BatchHeader,
+  records: readonly unknown[],
+  signer: Signer,
+  encoding: Encoding = 'columns',
+): Uint8Array {
+  checkHeader({ ...header });
+  if (records.length !== header.n) throw broken(`${records.length} records, ${header.n} stated`);
+  const unsigned = encoding === 'json' ? jsonForm(header, records) : binaryForm(header, records);
+  const signature = signer.sign(join(DOMAIN, unsigned));
+  const tail = encoding === 'json' ? encoder.encode(`,"signature":"${bytesToHex(signature)}"}`) : signature;
+  const sealed = join(unsigned, tail);
+  if (sealed.length > MAX_BATCH_BYTES) throw broken(`${sealed.length} bytes, at most ${MAX_BATCH_BYTES}`);
+  return sealed;
+}
+
+function join(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
+}
+
+function binaryForm(h: BatchHeader, records: readonly unknown[]): Uint8Array {
+  const gaps = h.gaps.map((gap) => [gap.from, gap.to, gap.reason]);
+  const header = encode([
+    h.fleet,
+    h.device,
+    h.stream,
+    hexToBytes(h.epoch),
+    h.ordinal,
+    h.seq,
+    h.n,
+    hexToBytes(h.prev),
+    h.observed,
+    gaps,
+    h.bridge === null ? null : hexToBytes(h.bridge),
+  ]);
+  const inflated = h.n > 0 ? encode(encodeColumn(records)) : new Uint8Array(0);
+  if (inflated.length > MAX_INFLATED_BYTES) throw broken('the records are too long for one batch');
+  const start = new Uint8Array(HEADER_AT);
+  start.set(MAGIC);
+  new DataView(start.buffer).setUint16(4, header.length, true);
+  new DataView(start.buffer).setUint32(6, inflated.length, true);
+  const body = h.n > 0 ? deflateSync(inflated, { level: 9 }) : inflated;
+  return join(join(start, header), body);
+}
+
+function jsonForm(header: BatchHeader, records: readonly unknown[]): Uint8Array {
+  const { kept: _, ...rest } = header;
+  const text = JSON.stringify({ ...rest, records }, (key, value) => {
+    if (typeof value === 'number' && !Number.isFinite(value))
+      throw broken(`JSON has no word for ${key} = ${value}`);
+    return value;
+  });
+  return encoder.encode(text.slice(0, -1));
+}
+
+/**
+ * Splits a batch into its parts and checks their shape; nothing of it is believed before {@link verifyBatch}.
+ * @throws SkeinError BATCH_INVALID
+ */
+export function openBatch(bytes: Uint8Array): OpenedBatch {
+  if (bytes.length > MAX_BATCH_BYTES)
+    throw broken(`${bytes.length} bytes, at most ${MAX_BATCH_BYTES} are taken`);
+  try {
+    return bytes[0] === 0x7b ? openJson(bytes) : openBinary(bytes);
+  } catch (cause) {
+    throw cause instanceof SkeinError ? cause : broken('cannot be read', cause);
+  }
+}
+
+const headAfter = (header: BatchHeader, bytes: Uint8Array): Sha256Hex => header.bridge ?? chainHead(bytes);
+
+function openBinary(bytes: Uint8Array): OpenedBatch {
+  const end = bytes.length - SIGNATURE_BYTES;
+  if (end < HEADER_AT || !MAGIC.every((byte, at) => bytes[at] === byte))
+    throw broken('not one, or cut short');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const bodyAt = HEADER_AT + view.getUint16(4, true);
+  const inflatedBytes = view.getUint32(6, true);
+  if (bodyAt > end || bodyAt - HEADER_AT > MAX_HEADER_BYTES) throw broken('the header runs over its end');
+  if (inflatedBytes > MAX_INFLATED_BYTES) throw broken('the body would inflate beyond its limit');
+  const header = readHeader(decode(bytes.subarray(HEADER_AT, bodyAt)));
+  return {
+    header,
+    head: headAfter(header, bytes),
+    signed: bytes.subarray(0, end),
+    signature: bytes.subarray(end),
+    body: { encoding: 'columns', deflated: bytes.subarray(bodyAt, end), inflatedBytes },
+  };
+}
+
+function readHeader(list: unknown): BatchHeader {
+  if (!Array.isArray(list) || list.length !== 11) throw broken('header of another shape');
+  const [fleet, device, stream, epoch, ordinal, seq, n, prev, observed, gaps, bridge] = list;
+  return checkHeader({
+    v: 1,
+    fleet,
+    device,
+    stream,
+    epoch: hexOf(epoch),
+    ordinal,
+    seq,
+    n,
+    prev: hexOf(prev),
+    observed,
+    kept: n,
+    gaps: (gaps as unknown[][]).map(([from, to, reason]) => ({ from, to, reason })),
+    bridge: bridge === null ? null : hexOf(bridge),
+  });
+}
+
+function hexOf(value: unknown): string {
+  if (value instanceof Uint8Array) return bytesToHex(value);
+  throw broken('bytes expected in the header');
+}
+
+function openJson(bytes: Uint8Array): OpenedBatch {
+  const end = bytes.length - JSON_SUFFIX_BYTES;
+  const suffix = end > 0 ? JSON_SUFFIX.exec(decoder.decode(bytes.subarray(end))) : null;
+  if (suffix === null) throw broken('no signature at its end');
+  const { records, signature: _, ...rest } = JSON.parse(decoder.decode(bytes)) as Record<string, unknown>;
+  const header = checkHeader({ ...rest, kept: rest.n });
+  return {
+    header,
+    head: headAfter(header, bytes),
+    signed: bytes.subarray(0, end),
+    signature: hexToBytes(suffix[1]!),
+    body: { encoding: 'json', records },
+  };
+}
+
+/** @throws SkeinError BATCH_FORGED unless the holder of `publicKey` signed exactly these bytes. */
+export function verifyBatch(batch: OpenedBatch, verify: Verify, publicKey: Uint8Array): void {
+  if (verify(publicKey, join(DOMAIN, batch.signed), batch.signature)) return;
+  const { device, stream, seq } = batch.header;
+  throw new SkeinError('BATCH_FORGED', `batch ${device}/${stream}/${seq}: not signed by this device's key`, {
+    fix: 'Check who else may publish on this device’s topics; if the device was enrolled anew, its old batches end here.',
+    data: { device, stream, seq },
+  });
+}
+
+/** The records of a verified batch. @throws SkeinError BATCH_INVALID */
+export function readRecords(batch: OpenedBatch): unknown[] {
+  try {
+    const records = batch.body.encoding === 'json' ? batch.body.records : readColumns(batch);
+    if (!Array.isArray(records) || records.length !== batch.header.n)
+      throw broken('records of another number');
+    return records;
+  } catch (cause) {
+    throw cause instanceof SkeinError ? cause : broken('its body cannot be read', cause);
+  }
+}
+
+function readColumns({ body, header }: OpenedBatch): unknown[] {
+  if (body.encoding !== 'columns') throw broken('no columns');
+  if (header.n === 0) return [];
+  return decodeColumn(decode(inflate(body.deflated, body.inflatedBytes)), header.n);
+}
+
+/** In steps, so that a bomb is noticed after at most one step's output beyond what was stated. */
+function inflate(deflated: Uint8Array, size: Bytes): Uint8Array {
+  const out = new Uint8Array(size);
+  const step = 4096;
+  let at = 0;
+  const stream = new Inflate((chunk) => {
+    if (at + chunk.length > size) throw broken('the body inflates to more than it states');
+    out.set(chunk, at);
+    at += chunk.length;
+  });
+  for (let from = 0; from < deflated.length; from += step) {
+    stream.push(deflated.subarray(from, from + step), from + step >= deflated.length);
+  }
+  if (at !== size) throw broken('the body inflates to less than it states');
+  return out;
+}
