@@ -1,0 +1,29 @@
+/** Making signed documents: the operator's offline keys, the server's online keys and the tests' simulator. */
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
+import type { Signer } from '../ports.ts';
+import { canonicalJson } from './canonical-json.ts';
+import type { TufKey } from './metadata.ts';
+
+/** What every `signed` part begins with. */
+export const SPEC_VERSION = '1.0.34';
+
+export const tufKey = (publicKeyHex: string): TufKey => ({
+  keytype: 'ed25519',
+  scheme: 'ed25519',
+  keyval: { public: publicKeyHex },
+});
+
+/** As other TUF tools name keys: the hash of the key object's canonical form. */
+export const keyIdOf = (publicKeyHex: string): string =>
+  bytesToHex(sha256(canonicalJson(tufKey(publicKeyHex))));
+
+/** The document as plain JSON, signed over its canonical form by each signer under its own key id. */
+export function signDocument(signed: object, signers: readonly Signer[]): Uint8Array {
+  const message = canonicalJson(signed);
+  const signatures = signers.map((signer) => ({
+    keyid: keyIdOf(bytesToHex(signer.publicKey)),
+    sig: bytesToHex(signer.sign(message)),
+  }));
+  return new TextEncoder().encode(JSON.stringify({ signed, signatures }));
+}
