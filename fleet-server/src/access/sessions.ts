@@ -27,11 +27,16 @@ export interface Identity {
 const KEY = /^sk_([a-z0-9]{4,32})_([0-9a-f]{64})$/;
 
 /** The key is returned once and never again. */
-export async function createApiKey(deps: AccessDeps, given: { name: string; role: Role }): Promise<string> {
-  const id = newId(deps.entropy, 10);
-  const secret = newSecret(deps.entropy);
-  const row = { id, ...given, secret_hash: hashSecret(secret), created_at: deps.clock.now() };
-  await deps.store
+export async function createApiKey(
+  store: Store,
+  { name, role }: { name: string; role: Role },
+  clock: Clock,
+  entropy: Entropy,
+): Promise<string> {
+  const id = newId(entropy, 10);
+  const secret = newSecret(entropy);
+  const row = { id, name, role, secret_hash: hashSecret(secret), created_at: clock.now() };
+  await store
     .insertInto('api_keys')
     .values({ ...row, expires_at: null, revoked_at: null })
     .execute();
