@@ -14,6 +14,8 @@ import { NO_STATS } from './reports.ts';
 import type { Phase, PhaseName, PhaseOf, Step, UpdateEvent, UpdateState } from './state.ts';
 
 export const STARTS_MAX = 3;
+/** Retries of a fault that may be the other side's. */
+const FEW = 3;
 
 type EventOf<T extends UpdateEvent['type']> = Extract<UpdateEvent, { type: T }>;
 type Move<N extends PhaseName, T extends UpdateEvent['type']> = (
@@ -102,7 +104,7 @@ function booted(state: UpdateState, event: EventOf<'activated'> | EventOf<'activ
   if (state.committed?.order.id !== event.order) return { state, effects: [] };
   if (event.type === 'activated') return { state: { ...state, bootStarts: 0 }, effects: [] };
   // An environment that fails now may work at the next start: nothing is given up for it.
-  if (event.fault.passing) return { state: { ...state, bootStarts: 0 }, effects: [] };
+  if (event.fault.retry === 'always') return { state: { ...state, bootStarts: 0 }, effects: [] };
   return fallBack(state, event.fault.code, event.fault.message);
 }
 
@@ -147,7 +149,8 @@ function refuseOrRetry(
   event: EventOf<'failed'>,
 ): Step {
   if (event.phase !== phase.name) return { state, effects: [] };
-  if (event.fault.passing) return retry(state, phase);
+  const again = event.fault.retry === 'always' || (event.fault.retry === 'few' && phase.attempt < FEW);
+  if (again) return retry(state, phase);
   return conclude(state, { outcome: 'refused', reason: event.fault.code, detail: event.fault.message });
 }
 
@@ -195,7 +198,7 @@ function giveBack(
   { purpose, fault }: EventOf<'activateFailed'>,
 ): Step {
   if (purpose !== 'trial') return { state, effects: [] };
-  if (fault.passing) return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 });
+  if (fault.retry === 'always') return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 });
   return giveUp(state, fault.code, fault.message, 'reverted');
 }
 

@@ -1,4 +1,5 @@
 /** The moves that more than one row of the update table makes: entering a phase, retrying, ending an order. */
+import { ERROR_CODES, type ErrorCode } from '@skein/protocol/errors.ts';
 import type { ProbationStats } from './ports.ts';
 import { judgeEveryMs } from './probation.ts';
 import { fallenReport, NO_STATS, reportOf, withReport } from './reports.ts';
@@ -174,7 +175,9 @@ const remember = (state: UpdateState, order: string, outcome: Ending['outcome'])
   ended: [...state.ended.filter((e) => e.order !== order), { order, outcome }].slice(-REMEMBERED_MAX),
 });
 
+/** Only what the model did bars its bytes: not a wrong byte on this disk or on the way here. */
 function quarantine(state: UpdateState, release: Release, code: string): UpdateState {
+  if (ERROR_CODES[code as ErrorCode] !== 'operator') return state;
   const { sha256 } = release.model;
   const others = state.quarantined.filter((q) => q.sha256 !== sha256);
   return { ...state, quarantined: [...others, { sha256, code }].slice(-REMEMBERED_MAX) };

@@ -58,7 +58,10 @@ export interface Slots {
   partSize(sha256: Sha256Hex): Promise<Bytes>;
   /** Appends in order; finish() fsyncs, checks the hash, renames, fsyncs the directory. @throws SkeinError BLOB_MISMATCH (part removed), DISK_FULL */
   writer(sha256: Sha256Hex, size: Bytes): Promise<BlobWriter>;
+  /** Whole, re-hashed; for small blobs. @throws SkeinError NOT_FOUND, BLOB_MISMATCH */
   read(sha256: Sha256Hex): Promise<Uint8Array>;
+  /** Forgets a blob whose bytes turned out to be wrong. */
+  discard(sha256: Sha256Hex): Promise<void>;
   pathOf(sha256: Sha256Hex): string;
   /** Removes every blob not in `keep`, and stale parts. */
   prune(keep: ReadonlySet<Sha256Hex>): Promise<void>;
@@ -85,7 +88,8 @@ export interface PreflightVerdict {
 
 /** Loads and tries a staged model in a process of its own, under memory and time limits. */
 export interface Preflight {
-  run(model: StagedModel): Promise<PreflightVerdict>;
+  /** Ends early, with an environment verdict, when `signal` aborts. */
+  run(model: StagedModel, signal?: AbortSignal): Promise<PreflightVerdict>;
 }
 
 export interface ProbationStats {

@@ -83,8 +83,8 @@ export type Purpose = 'boot' | 'trial' | 'revert';
 export interface Fault {
   code: string;
   message: string;
-  /** Worth another try: the network, or this machine. */
-  passing: boolean;
+  /** always: the network or this machine, time will tell. few: the other side may be wrong. never: it is the model. */
+  retry: 'always' | 'few' | 'never';
 }
 
 /** `order` names whom an event is for; one that belongs to an order that is over is ignored. */

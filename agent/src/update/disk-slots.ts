@@ -1,0 +1,174 @@
+/**
+ * Models on disk, by hash: `<dir>/<sha256>` is complete and was checked; `<dir>/<sha256>.part` is a prefix.
+ *
+ * A part's prefix is hashed again before it goes on, so a torn write is caught at the end at the latest. A blob
+ * appears under its name only after fsync of its bytes, and its name survives a power cut only after fsync of the
+ * directory: {@link Slots.writer}'s finish() returns after both. Space is asked for before the first byte: a
+ * download that can not fit never starts, and `RESERVE` stays free for the outbox.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import { type Bytes, MIB, type Sha256Hex } from '@skein/protocol/units.ts';
+import type { BlobWriter, Slots } from './ports.ts';
+
+const RESERVE: Bytes = 16 * MIB;
+const BLOB_NAME = /^[0-9a-f]{64}(\.part)?$/;
+
+export interface DiskSlotsOptions {
+  directory: string;
+  /** Free bytes of the file system that holds `directory`. */
+  freeBytes?: (directory: string) => Promise<Bytes>;
+}
+
+/** @throws SkeinError DISK_FAILED when the directory can not be made */
+export async function openDiskSlots({ directory, freeBytes = freeOn }: DiskSlotsOptions): Promise<Slots> {
+  await guarded(mkdir(directory, { recursive: true }));
+  const pathOf = (sha256: Sha256Hex): string => join(directory, sha256);
+  const partOf = (sha256: Sha256Hex): string => `${pathOf(sha256)}.part`;
+  const sizeAt = (path: string): Promise<Bytes | undefined> =>
+    stat(path).then(
+      (found) => found.size,
+      () => undefined,
+    );
+
+  return {
+    pathOf,
+    has: async (sha256) => (await sizeAt(pathOf(sha256))) !== undefined,
+    partSize: async (sha256) => (await sizeAt(partOf(sha256))) ?? 0,
+    discard: (sha256) => guarded(rm(pathOf(sha256), { force: true })),
+
+    async writer(sha256, size) {
+      const offset = (await sizeAt(partOf(sha256))) ?? 0;
+      if (offset > size) await rm(partOf(sha256), { force: true });
+      const from = offset > size ? 0 : offset;
+      const free = await guarded(freeBytes(directory));
+      if (free < size - from + RESERVE) {
+        throw new SkeinError(
+          'DISK_FULL',
+          `${size - from} bytes to fetch, ${free} free, ${RESERVE} kept in reserve`,
+          {
+            fix: 'Free space on the disk that holds the models, or order a smaller model.',
+          },
+        );
+      }
+      const hash = await hashPrefix(partOf(sha256), from);
+      const file = await guarded(open(partOf(sha256), from === 0 ? 'w' : 'r+'));
+      return new DiskBlobWriter(
+        { file, hash, sha256, size, directory, part: partOf(sha256), path: pathOf(sha256) },
+        from,
+      );
+    },
+
+    async read(sha256) {
+      const bytes = await readFile(pathOf(sha256)).catch((cause: unknown) => {
+        throw new SkeinError('NOT_FOUND', `blob ${sha256} is not on this disk`, { cause });
+      });
+      const found = createHash('sha256').update(bytes).digest('hex');
+      if (found === sha256) return bytes;
+      await rm(pathOf(sha256), { force: true });
+      throw new SkeinError('BLOB_MISMATCH', `blob ${sha256} hashes to ${found} on this disk; it was removed`);
+    },
+
+    async prune(keep) {
+      const names = await guarded(readdir(directory));
+      const gone = names.filter((name) => BLOB_NAME.test(name) && !keep.has(name.slice(0, 64)));
+      await Promise.all(gone.map((name) => guarded(rm(join(directory, name), { force: true }))));
+    },
+  };
+}
+
+interface Target {
+  file: FileHandle;
+  hash: Hash;
+  sha256: Sha256Hex;
+  size: Bytes;
+  directory: string;
+  part: string;
+  path: string;
+}
+
+class DiskBlobWriter implements BlobWriter {
+  readonly #to: Target;
+  #offset: Bytes;
+
+  constructor(to: Target, offset: Bytes) {
+    this.#to = to;
+    this.#offset = offset;
+  }
+
+  get offset(): Bytes {
+    return this.#offset;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    const { file, hash, sha256, size } = this.#to;
+    if (this.#offset + chunk.length > size) {
+      throw new SkeinError('BLOB_TOO_LARGE', `blob ${sha256}: more than its ${size} bytes`);
+    }
+    let written = 0;
+    while (written < chunk.length) {
+      const at = this.#offset + written;
+      written += (await guarded(file.write(chunk, written, chunk.length - written, at))).bytesWritten;
+    }
+    hash.update(chunk);
+    this.#offset += chunk.length;
+  }
+
+  async finish(): Promise<void> {
+    const { file, hash, sha256, size, part, path, directory } = this.#to;
+    const found = hash.digest('hex');
+    if (this.#offset !== size || found !== sha256) {
+      await file.close();
+      await rm(part, { force: true });
+      throw new SkeinError(
+        'BLOB_MISMATCH',
+        `blob ${sha256}: ${this.#offset} of ${size} bytes hash to ${found}`,
+        {
+          fix: 'The part was removed; the next try starts from the first byte.',
+        },
+      );
+    }
+    await guarded(file.sync());
+    await file.close();
+    await guarded(rename(part, path));
+    await syncDirectory(directory);
+  }
+
+  async abandon(): Promise<void> {
+    // A write that failed may have left the handle unusable; the part stays and is hashed again next time.
+    await this.#to.file.close().catch(() => undefined);
+  }
+}
+
+async function hashPrefix(path: string, length: Bytes): Promise<Hash> {
+  const hash = createHash('sha256');
+  if (length === 0) return hash;
+  for await (const chunk of createReadStream(path, { end: length - 1 })) hash.update(chunk as Uint8Array);
+  return hash;
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await guarded(open(directory, 'r'));
+  try {
+    await guarded(handle.sync());
+  } finally {
+    await handle.close();
+  }
+}
+
+async function freeOn(directory: string): Promise<Bytes> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
+}
+
+async function guarded<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    const full = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
+    throw new SkeinError(full ? 'DISK_FULL' : 'DISK_FAILED', asSkeinError(cause).message, { cause });
+  }
+}
