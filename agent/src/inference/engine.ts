@@ -7,6 +7,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Manifest, TensorSpec, Variant } from '@skein/protocol/manifest.ts';
+import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
@@ -87,6 +88,7 @@ export class Engine implements ModelRuntime {
   /** @throws SkeinError of {@link Backend.load}; the model that runs goes on running then. */
   async activate(staged: StagedModel): Promise<{ loaded: Sha256Hex }> {
     const { manifest, manifestSha256, variant, modelPath } = staged;
+    checkManifest(manifest);
     const loaded = await this.#options.backend.load({
       path: modelPath,
       sha256: variant.file.sha256,
