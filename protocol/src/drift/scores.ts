@@ -67,8 +67,8 @@ export function pearsonGroups(p: readonly number[], window: number): number[] {
       held = 0;
     }
   });
-  if (ends.length > 0)
-    ends[ends.length - 1] = held > 0 || ends.at(-1) !== p.length - 1 ? p.length - 1 : ends.at(-1)!;
+  // What is left over belongs to the last group.
+  if (ends.length > 0) ends[ends.length - 1] = p.length - 1;
   return ends;
 }
 

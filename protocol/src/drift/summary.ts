@@ -43,22 +43,22 @@ function overall(records: readonly DriftRecord[], latest: readonly DriftRecord[]
   return records.reduce((sum, { n }) => sum + n, 0) >= window ? 'calm' : 'not-enough-data';
 }
 
-const latestPerBoot = (records: readonly DriftRecord[]): DriftRecord[] => {
+/** The server knows which device a window came from; without that, a start of the agent stands for it. */
+export type ReportedWindow = DriftRecord & { device?: string };
+
+const latestPerDevice = (records: readonly ReportedWindow[]): DriftRecord[] => {
   const latest = new Map<string, DriftRecord>();
   for (const record of records) {
-    if (record.ts >= (latest.get(record.boot)?.ts ?? Number.NEGATIVE_INFINITY))
-      latest.set(record.boot, record);
+    const key = record.device ?? record.boot;
+    if (record.ts >= (latest.get(key)?.ts ?? Number.NEGATIVE_INFINITY)) latest.set(key, record);
   }
   return [...latest.values()];
 };
 
-/**
- * Windows of another profile are left out: their counts mean other bins. Each record must be given once.
- * A device that restarted counts by its newest boot only if the caller gives only that one's records.
- */
+/** Windows of another profile are left out: their counts mean other bins. Each window must be given once. */
 export function summariseDrift(
   profile: DriftProfile,
-  records: readonly DriftRecord[],
+  records: readonly ReportedWindow[],
 ): Pick<DriftView, 'windows' | 'from' | 'to' | 'verdict' | 'features'> {
   const hash = profileHash(profile);
   const own = records.filter((record) => record.profile === hash);
@@ -74,7 +74,7 @@ export function summariseDrift(
     windows: own.length,
     from: times.length > 0 ? Math.min(...times) : null,
     to: times.length > 0 ? Math.max(...times) : null,
-    verdict: overall(own, latestPerBoot(own), profile.window),
+    verdict: overall(own, latestPerDevice(own), profile.window),
     features: profile.charts.map((chart) => describe(profile, chart, merged.get(chart.name)!)),
   };
 }
