@@ -55,6 +55,11 @@ export const WARNINGS = {
     text: 'The processors have more work than they can do.',
     fix: 'Look at what else runs on the device.',
   },
+  POWER_LOW: {
+    severity: 'warning',
+    text: 'The board is not given enough power.',
+    fix: 'Use a stronger power supply and a short, thick cable; under-voltage slows the board and wears its card.',
+  },
   CLOCK_UNTRUSTED: {
     severity: 'notice',
     text: 'The wall clock is behind the last time this device has seen.',
