@@ -1,0 +1,98 @@
+/**
+ * The agent's own code as a few ES modules in one flat folder.
+ *
+ * In development a worker or child names its program as `new URL('./name.ts', import.meta.url)`. Every such name found
+ * in the sources becomes an entry point of its own, and the name is rewritten to that entry's file. All files lie
+ * in one folder, so the rewritten name is right from whichever module the code that says it ends up in.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import { build, type Metafile, type Plugin } from 'esbuild';
+import { NATIVE_PACKAGES } from './natives.ts';
+
+const PROGRAM_URL = /new URL\(\s*['"](\.{1,2}\/[^'"]+\.ts)['"]\s*,\s*import\.meta\.url\s*,?\s*\)/g;
+
+/** What the wrappers in /usr/bin start, by the name of its file. */
+const PROGRAMS: Readonly<Record<string, string>> = {
+  'agent/src/main.ts': 'skein-agent',
+  'agent/src/model/cli.ts': 'skein-model',
+};
+
+/** CommonJS packages inside an ES module still call `require` for Node's own modules. */
+const REQUIRE =
+  "import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);";
+
+const sources = (root: string): string[] =>
+  ['agent', 'protocol'].flatMap((workspace) =>
+    readdirSync(join(root, workspace, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => join(root, workspace, 'src', name))
+      .sort(),
+  );
+
+/** `agent/src/inference/onnx-worker.ts` → `inference-onnx-worker`. */
+const entryName = (root: string, file: string): string =>
+  PROGRAMS[relative(root, file)] ??
+  relative(root, file)
+    .replace(/^(agent|protocol)\/src\//, '')
+    .replaceAll('/', '-')
+    .replace(/\.ts$/, '');
+
+const programsNamedIn = (file: string): string[] =>
+  [...readFileSync(file, 'utf8').matchAll(PROGRAM_URL)].map((match) => resolve(dirname(file), match[1]!));
+
+function rewrite(root: string, file: string): string {
+  const text = readFileSync(file, 'utf8').replace(
+    PROGRAM_URL,
+    (_all, name: string) =>
+      `new URL('./${entryName(root, resolve(dirname(file), name))}.js', import${''}.meta.url)`,
+  );
+  const left = text.replaceAll(/new URL\('\.\/[\w-]+\.js', import\.meta\.url\)/g, '');
+  if (/\bimport\.meta\.(url|dirname|filename)\b/.test(left))
+    throw new SkeinError(
+      'INTERNAL',
+      `${relative(root, file)} uses import.meta in a way a bundle can not keep`,
+      {
+        fix: "Name a program as new URL('./name.ts', import.meta.url), and data by configuration.",
+      },
+    );
+  return text;
+}
+
+const programNames = (root: string): Plugin => ({
+  name: 'program-names',
+  setup(builder) {
+    builder.onLoad({ filter: /[\\/](agent|protocol)[\\/]src[\\/].*\.ts$/ }, ({ path }) => ({
+      contents: rewrite(root, path),
+      loader: 'ts',
+    }));
+  },
+});
+
+/** Writes the modules into `target`. The result's inputs say which packages are inside. */
+export async function bundleAgent(root: string, target: string): Promise<Metafile> {
+  const named = sources(root).flatMap(programsNamedIn);
+  const entries = new Set([...Object.keys(PROGRAMS).map((path) => join(root, path)), ...named]);
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [...entries].map((file) => ({ in: file, out: entryName(root, file) })),
+    outdir: target,
+    chunkNames: 'shared-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    external: [...NATIVE_PACKAGES],
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    sourcemap: false,
+    metafile: true,
+    logLevel: 'error',
+    banner: { js: REQUIRE },
+    plugins: [programNames(root)],
+  });
+  return metafile;
+}
