@@ -51,4 +51,5 @@ CREATE TABLE idempotency (key TEXT NOT NULL, route TEXT NOT NULL, request_hash T
   body TEXT NOT NULL, created_at BIGINT NOT NULL, PRIMARY KEY (key, route));
 `,
   },
+  { id: '0002-newest-drift', sql: 'CREATE INDEX drift_by_device ON drift_windows (device, ts);' },
 ];

@@ -1,0 +1,62 @@
+/** `/metrics` for Prometheus: base units, no label per device (a fleet would become a cardinality problem). */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface ServerMetrics {
+  request(route: string, status: number, seconds: number): void;
+  /** Bytes of MQTT payload that devices sent, by channel. */
+  message(channel: string, sizeBytes: number): void;
+  text(): Promise<string>;
+  readonly contentType: string;
+}
+
+export interface Gauges {
+  devices(): number;
+  devicesOnline(): number;
+  streamClients(): number;
+}
+
+export function createMetrics(gauges: Gauges): ServerMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const requests = new Histogram({
+    name: 'skein_http_request_duration_seconds',
+    help: 'Time to answer an HTTP request',
+    labelNames: ['route', 'status'],
+    buckets: [0.005, 0.02, 0.1, 0.5, 2],
+    registers,
+  });
+  const messages = new Counter({
+    name: 'skein_mqtt_messages_total',
+    help: 'Messages from devices',
+    labelNames: ['channel'],
+    registers,
+  });
+  const bytes = new Counter({
+    name: 'skein_mqtt_received_bytes_total',
+    help: 'Payload bytes from devices',
+    labelNames: ['channel'],
+    registers,
+  });
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('skein_devices', 'Enrolled devices that are not revoked', gauges.devices);
+  gauge('skein_devices_online', 'Devices with a live connection', gauges.devicesOnline);
+  gauge('skein_event_stream_clients', 'Open event streams', gauges.streamClients);
+  return {
+    request: (route, status, seconds) => requests.observe({ route, status }, seconds),
+    message(channel, sizeBytes) {
+      messages.inc({ channel });
+      bytes.inc({ channel }, sizeBytes);
+    },
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}
