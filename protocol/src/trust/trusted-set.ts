@@ -25,6 +25,8 @@ import { nextRoot, requireFresh, rotated } from './root-chain.ts';
 import { type KeyVerify, requireThreshold } from './signatures.ts';
 
 export interface ImageFloors {
+  /** Version of the latest trusted root. A rotation up to it was already acted upon. */
+  root: number;
   /** Version of the trusted timestamp. */
   timestamp: number;
   /** Version of the snapshot that the trusted timestamp names. */
@@ -33,7 +35,7 @@ export interface ImageFloors {
   meta: Readonly<Record<string, number>>;
 }
 
-export const NO_FLOORS: ImageFloors = { timestamp: 0, snapshot: 0, meta: {} };
+export const NO_FLOORS: ImageFloors = { root: 0, timestamp: 0, snapshot: 0, meta: {} };
 
 /** Who vouches for a delegated role: the targets document that delegates to it. */
 export interface Delegator {
@@ -53,7 +55,7 @@ export class TrustedSet {
   constructor(verify: KeyVerify, root: Root, floors: ImageFloors, now: Millis) {
     this.#verify = verify;
     this.root = root;
-    this.floors = floors;
+    this.floors = { ...floors, root: Math.max(floors.root, root.version) };
     this.#now = now;
   }
 
@@ -61,14 +63,17 @@ export class TrustedSet {
   updateRoot(bytes: Uint8Array): void {
     if (this.timestamp) throw new SkeinError('INTERNAL', 'roots come before the timestamp');
     const next = nextRoot(this.#verify, this.root, bytes, 'image root');
-    // 5.3.11: withdrawn keys take the versions they vouched for with them (fast-forward recovery).
-    if (rotated(this.root, next, 'timestamp') || rotated(this.root, next, 'snapshot'))
-      this.floors = NO_FLOORS;
+    // 5.3.11: withdrawn keys take the versions they vouched for with them (fast-forward recovery), once: a chain
+    // that is walked again from the pinned root, after a torn one, must not reset what was trusted since.
+    const isNew = next.version > this.floors.root;
+    const withdrawn = rotated(this.root, next, 'timestamp') || rotated(this.root, next, 'snapshot');
+    if (isNew) this.floors = { ...(withdrawn ? NO_FLOORS : this.floors), root: next.version };
     this.root = next;
   }
 
-  /** Clause 5.3.10: only the last root's expiry counts. @throws SkeinError METADATA_EXPIRED */
+  /** Clause 5.3.10: only the last root's expiry counts. @throws SkeinError METADATA_EXPIRED, METADATA_ROLLBACK */
   finishRoot(): void {
+    requireAtLeast(this.root.version, this.floors.root, 'image root');
     requireFresh(this.root, this.#now, 'image root');
   }
 
@@ -139,6 +144,11 @@ export class TrustedSet {
     // 5.6.5: not expired.
     requireFresh(targets, this.#now, role);
     return targets;
+  }
+
+  /** Clause 5.3.12: the name under which a document of this version is served. */
+  fileName(role: string, version: number): string {
+    return this.root.consistent_snapshot ? `${version}.${role}.json` : `${role}.json`;
   }
 
   /** What the trusted snapshot says about a targets role. @throws SkeinError METADATA_INVALID when nothing */

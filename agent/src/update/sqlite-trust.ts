@@ -1,0 +1,153 @@
+/**
+ * trust.db: the whole trust state in one transaction, `synchronous = EXTRA` (FULL, and the directory is synced when
+ * the journal goes). The guarded part is one row of text with its own checksum, and stands a second time in
+ * `trust.guard` beside it; documents are rows that are verified again whenever they are read.
+ *
+ * Damage: of two intact copies of the guarded part the later one counts. A database that can not be opened is moved
+ * to `trust.db.damaged` and made anew from the guard; the documents are then fetched again. Only when both copies are
+ * destroyed is the device without pinned roots, and says so.
+ */
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import Database from 'better-sqlite3';
+import { openDiskTrustGuard, type TrustGuard } from './disk-trust-guard.ts';
+import {
+  decodeGuarded,
+  encodeGuarded,
+  type GuardedState,
+  pinnedState,
+  type TrustState,
+  type TrustStore,
+} from './trust-state.ts';
+
+const TABLES = `
+CREATE TABLE IF NOT EXISTS guarded (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS documents (repo TEXT NOT NULL, role TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (repo, role));
+`;
+
+/** Writes only what differs: an unchanged 6 MB targets document costs a read. */
+const WRITE_DOCUMENT = `
+INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (repo, role) DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes`;
+
+interface DocumentRow {
+  repo: 'image' | 'director';
+  role: string;
+  bytes: Buffer;
+}
+
+export class SqliteTrustStore implements TrustStore {
+  readonly #database: Database.Database;
+  readonly #guard: TrustGuard;
+  #sequence = 0;
+
+  /** @param path of trust.db; its folder is made. @throws SkeinError DISK_FAILED */
+  constructor(path: string) {
+    mkdirSync(dirname(path), { recursive: true });
+    this.#guard = openDiskTrustGuard(join(dirname(path), 'trust.guard'));
+    this.#database = openOrReplace(path);
+  }
+
+  load(): TrustState | undefined {
+    const latest = this.#guarded();
+    if (!latest) return undefined;
+    this.#sequence = latest.sequence;
+    return { ...latest.state, documents: this.#documents() };
+  }
+
+  commit(state: TrustState): void {
+    const sequence = Math.max(this.#sequence, this.#guarded()?.sequence ?? 0) + 1;
+    const text = encodeGuarded(sequence, state);
+    this.#inTransaction(() => {
+      this.#database.prepare('INSERT OR REPLACE INTO guarded VALUES (1, ?)').run(text);
+      this.#writeDocuments(state.documents);
+    });
+    this.#sequence = sequence;
+    this.#guard.write(text);
+  }
+
+  pin(imageRoot: Uint8Array, directorRoot: Uint8Array): void {
+    this.commit(pinnedState(imageRoot, directorRoot));
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #guarded(): { sequence: number; state: GuardedState } | undefined {
+    const row = this.#read(() => this.#database.prepare('SELECT text FROM guarded').pluck().get());
+    const copies = [row, this.#guard.read()].map((text) =>
+      typeof text === 'string' ? decodeGuarded(text) : undefined,
+    );
+    const intact = copies.filter((copy) => copy !== undefined);
+    return intact.sort((a, b) => b.sequence - a.sequence)[0];
+  }
+
+  #documents(): TrustState['documents'] {
+    const rows = this.#read(() => this.#database.prepare('SELECT * FROM documents').all()) as
+      | DocumentRow[]
+      | undefined;
+    const of = (repo: string) => (rows ?? []).filter((row) => row.repo === repo);
+    const image = Object.fromEntries(of('image').map((row) => [row.role, new Uint8Array(row.bytes)]));
+    const director = of('director')[0];
+    return director ? { image, director: new Uint8Array(director.bytes) } : { image };
+  }
+
+  #writeDocuments({ image, director }: TrustState['documents']): void {
+    const rows = Object.entries(image).map(([role, bytes]) => ['image', role, bytes] as const);
+    const wanted = director ? [...rows, ['director', 'targets', director] as const] : rows;
+    const kept = new Set(wanted.map(([repo, role]) => `${repo} ${role}`));
+    for (const { repo, role } of this.#database
+      .prepare('SELECT repo, role FROM documents')
+      .all() as DocumentRow[]) {
+      if (kept.has(`${repo} ${role}`)) continue;
+      this.#database.prepare('DELETE FROM documents WHERE repo = ? AND role = ?').run(repo, role);
+    }
+    const write = this.#database.prepare(WRITE_DOCUMENT);
+    for (const row of wanted) write.run(...row);
+  }
+
+  /** Pages torn under an open database are damage like any other: what can not be read is not there. */
+  #read<T>(query: () => T): T | undefined {
+    try {
+      return query();
+    } catch {
+      return undefined;
+    }
+  }
+
+  #inTransaction(work: () => void): void {
+    try {
+      this.#database.transaction(work)();
+    } catch (thrown) {
+      const code = (thrown as { code?: string }).code === 'SQLITE_FULL' ? 'DISK_FULL' : 'DISK_FAILED';
+      throw new SkeinError(code, `trust.db: ${asSkeinError(thrown).message}`, { cause: thrown });
+    }
+  }
+}
+
+function openOrReplace(path: string): Database.Database {
+  try {
+    return open(path);
+  } catch {
+    rmSync(`${path}-journal`, { force: true });
+    renameSync(path, `${path}.damaged`);
+    return open(path);
+  }
+}
+
+/** @throws when the file is not a sound database */
+function open(path: string): Database.Database {
+  const database = new Database(path);
+  try {
+    database.pragma('journal_mode = DELETE');
+    database.pragma('synchronous = EXTRA');
+    const [first] = database.pragma('quick_check') as { quick_check: string }[];
+    if (first?.quick_check !== 'ok') throw new SkeinError('DISK_FAILED', `trust.db: ${first?.quick_check}`);
+    database.exec(TABLES);
+    return database;
+  } catch (thrown) {
+    database.close();
+    throw thrown;
+  }
+}
