@@ -1,20 +1,31 @@
 /** The Debian programs that some test tiers use: present, installed when this is a root Debian, or said to be missing. */
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const execute = promisify(execFile);
 
-/** Program on the PATH → package that brings it and what is skipped without it. */
+/** Program on the PATH, or a file by its whole path → package that brings it and what is skipped without it. */
 const TOOLS = [
   { program: 'mosquitto', pkg: 'mosquitto', skips: 'tests against an external broker' },
   { program: 'mosquitto_sub', pkg: 'mosquitto-clients', skips: 'the check that people can read the topics' },
   { program: 'chromium', pkg: 'chromium', skips: 'the browser tier' },
   { program: 'qemu-aarch64-static', pkg: 'qemu-user-static', skips: 'the arm64 tier' },
+  {
+    program: '/usr/aarch64-linux-gnu/lib/libstdc++.so.6',
+    pkg: 'libstdc++6-arm64-cross',
+    skips: 'the arm64 tier',
+  },
+  {
+    program: 'aarch64-linux-gnu-strip',
+    pkg: 'binutils-aarch64-linux-gnu',
+    skips: 'the size limit of the arm64 package',
+  },
 ] as const;
 
 export function isOnPath(program: string): boolean {
+  if (program.startsWith('/')) return existsSync(program);
   return [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);

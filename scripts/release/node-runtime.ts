@@ -29,10 +29,10 @@ async function unpacked(root: string, arch: Architecture, cache: string, scratch
   return join(scratch, 'package');
 }
 
-/** llvm-strip and the architecture's own strip work from any machine; plain strip only on its own kind. */
+/** The architecture's own strip and llvm-strip work from any machine; plain strip only on its own kind. */
 function stripper(arch: Architecture): string | undefined {
   const native = arch.node === process.arch ? ['strip'] : [];
-  return ['llvm-strip', arch.gnuStrip, ...native].find(isOnPath);
+  return [arch.gnuStrip, 'llvm-strip', ...native].find(isOnPath);
 }
 
 /** Writes the binary to `target`. Downloads are kept in `cache`. */

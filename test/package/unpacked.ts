@@ -1,0 +1,91 @@
+/** A package built into a folder of its own and unpacked beside it, with what a test asks about its files. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { architectureOf } from '../../scripts/release/architectures.ts';
+import { type BuiltPackage, buildPackage } from '../../scripts/release/build-package.ts';
+import type { Compression } from '../../scripts/release/deb.ts';
+
+export interface Unpacked {
+  built: BuiltPackage;
+  /** Where `usr` and `etc` lie. */
+  root: string;
+  remove(): void;
+}
+
+export async function buildAndUnpack(arch: string, compression: Compression): Promise<Unpacked> {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-package-'));
+  const built = await buildPackage({ arch: architectureOf(arch), out: folder, compression });
+  const root = join(folder, 'root');
+  execFileSync('dpkg-deb', ['--extract', built.file, root]);
+  return { built, root, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+export interface Listed {
+  /** As `ls -l` shows it: `-rwxr-xr-x`. */
+  mode: string;
+  owner: string;
+  /** No leading slash. */
+  path: string;
+}
+
+/** What the archive itself says, before any unpacking by whoever runs the tests. */
+export function list(deb: string): Listed[] {
+  return execFileSync('dpkg-deb', ['--contents', deb], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [mode, owner, , , , path] = line.split(/\s+/) as [string, string, string, string, string, string];
+      return { mode, owner, path: path.replace(/^\.\//, '') };
+    });
+}
+
+/** A field of the control file. */
+export const field = (deb: string, name: string): string =>
+  execFileSync('dpkg-deb', ['--field', deb, name], { encoding: 'utf8' }).trim();
+
+const ELF = Buffer.from('\x7fELF', 'latin1');
+
+export interface MachineCode {
+  path: string;
+  /** `e_machine`, System V ABI. */
+  machine: number;
+  /** Minor version of the newest GLIBC_2.x symbol it asks for. */
+  glibc: number;
+}
+
+/** Every ELF file under `root`. */
+export function machineCode(root: string): MachineCode[] {
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((file) => ({ path: file.slice(root.length + 1), bytes: readFileSync(file) }))
+    .filter(({ bytes }) => bytes.subarray(0, 4).equals(ELF))
+    .map(({ path, bytes }) => ({ path, machine: bytes.readUInt16LE(18), glibc: newestGlibc(bytes) }));
+}
+
+function newestGlibc(bytes: Buffer): number {
+  let newest = 0;
+  for (let at = bytes.indexOf('GLIBC_2.'); at >= 0; at = bytes.indexOf('GLIBC_2.', at + 8)) {
+    newest = Math.max(newest, Number.parseInt(bytes.toString('latin1', at + 8, at + 11), 10) || 0);
+  }
+  return newest;
+}
+
+export interface Ran {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program and returns what it said, whatever its exit code. */
+export function runProgram(file: string, args: string[]): Ran {
+  const { PATH, HOME } = process.env;
+  const { status, stdout, stderr } = spawnSync(file, args, {
+    encoding: 'utf8',
+    env: { PATH, HOME, LANG: 'C' },
+    timeout: 120_000,
+  });
+  return { status, stdout, stderr };
+}
