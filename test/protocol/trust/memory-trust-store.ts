@@ -1,0 +1,20 @@
+/** A trust store without a disk, for the simulation and for tests of what is decided rather than of how it is kept. */
+import { pinnedState, type TrustState, type TrustStore } from '@skein/agent/update/trust-state.ts';
+
+export class MemoryTrustStore implements TrustStore {
+  state: TrustState | undefined;
+  commits = 0;
+
+  load(): TrustState | undefined {
+    return this.state && structuredClone(this.state);
+  }
+
+  commit(state: TrustState): void {
+    this.state = structuredClone(state);
+    this.commits++;
+  }
+
+  pin(imageRoot: Uint8Array, directorRoot: Uint8Array): void {
+    this.commit(pinnedState(imageRoot, directorRoot));
+  }
+}
