@@ -1,0 +1,69 @@
+/** One device with all that a person may want to see of it. */
+import type { DeviceView } from '@skein/protocol/api.ts';
+import type { Incident } from '@skein/protocol/messages.ts';
+import type { Stream } from '@skein/protocol/topics.ts';
+import type { Store } from '../store/sqlite-store.ts';
+import { type LiveDevice, summaryOf } from './view.ts';
+
+const MAX_INCIDENTS = 100;
+
+export async function readDeviceView(store: Store, live: LiveDevice): Promise<DeviceView> {
+  const { id, enrolledAt, certificateExpiresAt } = live.stored;
+  return {
+    ...summaryOf(live),
+    enrolledAt,
+    certificateExpiresAt,
+    hello: live.hello,
+    state: live.state,
+    streams: await readStreams(store, id),
+    incidents: await readIncidents(store, id),
+    installed: await store
+      .selectFrom('installed')
+      .select(['model', 'version', 'sha256', 'since'])
+      .where('device', '=', id)
+      .orderBy('model')
+      .execute(),
+  };
+}
+
+async function readStreams(store: Store, device: string): Promise<DeviceView['streams']> {
+  const gaps = await store.selectFrom('gaps').selectAll().where('device', '=', device).execute();
+  const rows = await store
+    .selectFrom('streams')
+    .selectAll()
+    .where('device', '=', device)
+    .orderBy('stream')
+    .orderBy('ordinal')
+    .execute();
+  return rows.map((row) => ({
+    stream: row.stream as Stream,
+    epoch: row.epoch,
+    stored: row.stored,
+    nextSeq: row.next_seq,
+    dropped: gaps
+      .filter((gap) => gap.stream === row.stream && gap.epoch === row.epoch)
+      .reduce((sum, gap) => sum + gap.to_seq - gap.from_seq + 1, 0),
+    updatedAt: row.updated_at,
+  }));
+}
+
+/** Open ones first, then the newest. */
+async function readIncidents(store: Store, device: string): Promise<DeviceView['incidents']> {
+  const rows = await store
+    .selectFrom('incidents')
+    .selectAll()
+    .where('device', '=', device)
+    .orderBy((eb) => eb.case().when('end_time', 'is', null).then(0).else(1).end())
+    .orderBy('start_time', 'desc')
+    .limit(MAX_INCIDENTS)
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    code: row.code as Incident['code'],
+    severity: row.severity as Incident['severity'],
+    start_time: row.start_time,
+    end_time: row.end_time,
+    ...(row.source === null ? {} : { source: row.source }),
+    ...(row.detail === null ? {} : { detail: row.detail }),
+  }));
+}
