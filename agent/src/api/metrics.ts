@@ -1,0 +1,152 @@
+/**
+ * The agent's status in Prometheus' text format 0.0.4. Names are Triton's `nv_inference_*` where the meaning is the same
+ * (cumulative counts and microseconds by model and version), `skein_*` in base units elsewhere. A model's counts start
+ * at zero when it is activated, which Prometheus takes for a restart.
+ */
+import type { AgentStatus } from './status.ts';
+import { readiness } from './status.ts';
+
+type Labels = Record<string, string>;
+interface Family {
+  name: string;
+  type: 'counter' | 'gauge';
+  help: string;
+  samples: [Labels, number][];
+}
+
+const escapeLabel = (text: string): string =>
+  text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+
+const sampleLine = (name: string, labels: Labels, value: number): string => {
+  const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escapeLabel(text)}"`);
+  return `${name}${pairs.length > 0 ? `{${pairs.join(',')}}` : ''} ${value}`;
+};
+
+const render = ({ name, type, help, samples }: Family): string =>
+  [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(([labels, value]) => sampleLine(name, labels, value)),
+  ].join('\n');
+
+const counter = (name: string, help: string, samples: [Labels, number][]): Family => ({
+  name,
+  type: 'counter',
+  help,
+  samples,
+});
+const gauge = (name: string, help: string, samples: [Labels, number][]): Family => ({
+  name,
+  type: 'gauge',
+  help,
+  samples,
+});
+
+function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
+  const each = (pick: (model: AgentStatus['models'][number]) => number): [Labels, number][] =>
+    models.map((model) => [{ model: model.name, version: model.version }, pick(model)]);
+  const ofModel = (pick: (pipeline: AgentStatus['pipelines'][number]) => number): [Labels, number][] =>
+    pipelines.map((pipeline) => [{ model: pipeline.model, source: pipeline.source }, pick(pipeline)]);
+  return [
+    counter(
+      'nv_inference_request_success',
+      'Inferences that gave an answer.',
+      each((m) => m.stats.inferences),
+    ),
+    counter(
+      'nv_inference_request_failure',
+      'Inferences that failed.',
+      each((m) => m.stats.errors),
+    ),
+    counter(
+      'nv_inference_count',
+      'Inferences, answered or failed.',
+      each((m) => m.stats.inferences + m.stats.errors),
+    ),
+    counter(
+      'nv_inference_request_duration_us',
+      'Time from reading to prediction, cumulative.',
+      ofModel((p) => p.latencyUs),
+    ),
+    gauge(
+      'skein_inference_latency_p95_seconds',
+      'p95 since activation.',
+      each((m) => m.stats.p95LatencyUs / 1e6),
+    ),
+    counter(
+      'skein_inference_not_finite_total',
+      'Answers with NaN or infinities.',
+      each((m) => m.stats.notFinite),
+    ),
+    counter(
+      'skein_readings_total',
+      'Readings taken by a pipeline.',
+      ofModel((p) => p.readings),
+    ),
+    counter(
+      'skein_predictions_total',
+      'Predictions made.',
+      ofModel((p) => p.predictions),
+    ),
+    counter(
+      'skein_readings_not_finite_total',
+      'Readings with a missing feature.',
+      ofModel((p) => p.notFinite),
+    ),
+    counter(
+      'skein_readings_failed_total',
+      'Readings that gave no prediction.',
+      ofModel((p) => p.failures),
+    ),
+  ];
+}
+
+function outboxFamilies({ ledger }: AgentStatus): Family[] {
+  const states = ['stored', 'pending', 'dropped', 'lostAtServer', 'unknown'] as const;
+  const records = ledger.flatMap((entry) =>
+    states.map((state): [Labels, number] => [{ stream: entry.stream, state }, entry[state]]),
+  );
+  const each = (pick: (entry: AgentStatus['ledger'][number]) => number): [Labels, number][] =>
+    ledger.map((entry) => [{ stream: entry.stream }, pick(entry)]);
+  return [
+    counter(
+      'skein_outbox_accepted_total',
+      'Records accepted in this epoch.',
+      each((e) => e.accepted),
+    ),
+    gauge('skein_outbox_records', 'Where the accepted records are.', records),
+    gauge(
+      'skein_outbox_pending_bytes',
+      'Sealed and not yet acknowledged.',
+      each((e) => e.pendingBytes),
+    ),
+  ];
+}
+
+export function renderMetrics(status: AgentStatus): string {
+  const health = Object.entries(status.health).map(([metric, value]): [Labels, number] => [
+    { metric },
+    value,
+  ]);
+  const incidents = status.incidents.map((i): [Labels, number] => [
+    { code: i.code, severity: i.severity, source: i.source ?? '' },
+    1,
+  ]);
+  const info = { version: status.agentVersion, device: status.device, fleet: status.fleet };
+  const families = [
+    gauge('skein_agent_info', 'Constant 1.', [[info, 1]]),
+    gauge('skein_agent_uptime_seconds', 'Since the agent started.', [[{}, status.uptimeMs / 1000]]),
+    gauge('skein_agent_ready', '1 when every model gives its golden answers.', [
+      [{}, readiness(status).ready ? 1 : 0],
+    ]),
+    gauge('skein_mqtt_connected', '1 while connected to the broker.', [[{}, status.connected ? 1 : 0]]),
+    ...modelFamilies(status),
+    ...outboxFamilies(status),
+    gauge('skein_health', 'Latest health sample; units are in the metric’s name, shares are 0 to 1.', health),
+    gauge('skein_incident_open', 'Constant 1 for each open incident.', incidents),
+  ];
+  return `${families
+    .filter((family) => family.samples.length > 0)
+    .map(render)
+    .join('\n')}\n`;
+}

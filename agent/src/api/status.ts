@@ -1,0 +1,74 @@
+/** What the agent says of itself: one snapshot that `/status`, `/metrics`, `/healthz` and the CLI are made from. */
+import type { Incident, ModelInUse } from '@skein/protocol/messages.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { Metrics } from '../health/probe.ts';
+import type { StreamLedger } from '../outbox/port.ts';
+import type { SupervisedSource } from '../sources/supervise.ts';
+import type { ProbationStats } from '../update/ports.ts';
+
+export interface SourceStatus {
+  name: string;
+  kind: string;
+  model: string;
+  state: SupervisedSource['status'];
+  readings: number;
+  /** Since the latest reading; null before the first. */
+  silentMs: Millis | null;
+}
+
+export interface ModelStatus extends ModelInUse {
+  provider: string;
+  /** Why this placement. */
+  reason: string;
+  stats: ProbationStats;
+  /** Latest golden-vector self-inference; null before the first. */
+  selfCheck: { ok: boolean; detail: string; at: Millis } | null;
+}
+
+export interface PipelineStatus {
+  source: string;
+  model: string;
+  readings: number;
+  predictions: number;
+  notFinite: number;
+  failures: number;
+  /** Sum over all predictions. */
+  latencyUs: number;
+}
+
+export interface UpdateStatus {
+  model: string;
+  phase: string;
+  committed: string | null;
+  ordered: string | null;
+}
+
+export interface AgentStatus {
+  device: string;
+  fleet: string;
+  agentVersion: string;
+  boot: string;
+  ts: Millis;
+  uptimeMs: Millis;
+  profile: string;
+  connected: boolean;
+  sources: SourceStatus[];
+  models: ModelStatus[];
+  pipelines: PipelineStatus[];
+  updates: UpdateStatus[];
+  trust: { directorVersion: number; refreshedAt: Millis; orders: number; refused: number } | null;
+  ledger: StreamLedger[];
+  incidents: Incident[];
+  health: Metrics;
+}
+
+/** Ready: something is loaded and every loaded model gave its golden answers lately. Live data does not matter. */
+export function readiness(status: Pick<AgentStatus, 'models'>): { ready: boolean; reason: string } {
+  if (status.models.length === 0)
+    return { ready: false, reason: 'no model is active yet; it arrives by a rollout' };
+  const untried = status.models.find((model) => model.selfCheck === null);
+  if (untried) return { ready: false, reason: `${untried.name} has not been tried yet` };
+  const failing = status.models.find((model) => !model.selfCheck!.ok);
+  if (failing) return { ready: false, reason: `${failing.name}: ${failing.selfCheck!.detail}` };
+  return { ready: true, reason: `${status.models.length} model(s) gave their golden answers` };
+}
