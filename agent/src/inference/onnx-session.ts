@@ -39,7 +39,10 @@ function toSpec(meta: ort.InferenceSession.ValueMetadata): TensorSpec {
 }
 
 /** `['cuda', 'cpu']` rejects as a whole in this binding, so each provider is tried alone, in order. */
-async function createWithFallback(bytes: Uint8Array, request: LoadRequest) {
+async function createWithFallback(
+  bytes: Uint8Array,
+  request: Pick<LoadRequest, 'path' | 'threads' | 'providers'>,
+) {
   const failures: string[] = [];
   const providers = request.providers.length > 0 ? request.providers : ['cpu'];
   let last: unknown;
@@ -78,6 +81,14 @@ async function readChecked(request: LoadRequest): Promise<{ bytes: Uint8Array; s
 /** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH */
 export async function openSession(request: LoadRequest): Promise<OnnxSession> {
   const { bytes, sha256 } = await readChecked(request);
+  return { sha256, ...(await sessionFromBytes(bytes, request)) };
+}
+
+/** For tools that hold a model in memory. @throws SkeinError MODEL_INVALID */
+export async function sessionFromBytes(
+  bytes: Uint8Array,
+  request: Pick<LoadRequest, 'path' | 'threads' | 'providers'>,
+): Promise<Omit<OnnxSession, 'sha256'>> {
   const { session, provider, reason } = await createWithFallback(bytes, request);
   try {
     const inputs = session.inputMetadata.map(toSpec);
@@ -96,7 +107,7 @@ export async function openSession(request: LoadRequest): Promise<OnnxSession> {
       }
       return answer;
     };
-    return { sha256, provider, reason, inputs, outputs, run, close: () => session.release() };
+    return { provider, reason, inputs, outputs, run, close: () => session.release() };
   } catch (cause) {
     await session.release();
     throw invalid(request.path, cause);
