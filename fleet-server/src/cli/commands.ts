@@ -1,0 +1,211 @@
+/** `skein server|login|tokens|devices|drift|audit|why`: one call to the API each, printed. */
+import type { DeviceSummary, DeviceView, DriftView, TokenView } from '@skein/protocol/api.ts';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Command } from 'commander';
+import type { CliContext } from './client.ts';
+import { parseDuration } from './durations.ts';
+import { ago, type Column } from './table.ts';
+import { whyDevice } from './why-device.ts';
+
+const column = <T>(title: string, value: Column<T>['value'], align?: 'right'): Column<T> =>
+  align ? { title, value, align } : { title, value };
+
+export function addServerCommands(program: Command, ctx: CliContext): void {
+  program
+    .command('server')
+    .description('The server itself')
+    .command('status')
+    .description('What this server is and whether devices can enrol')
+    .action(async () => ctx.print(await (await ctx.api()).call('server')));
+  program
+    .command('login')
+    .description('Make a link that opens the dashboard; it works once')
+    .action(async () => {
+      const link = await (await ctx.api()).call('loginLink', { body: {} });
+      if (ctx.output === 'json') ctx.print(link);
+      else process.stdout.write(`${link.url}\n`);
+    });
+  addTokenCommands(program.command('tokens').description('Claim tokens: how devices join the fleet'), ctx);
+  addDeviceCommands(program.command('devices').description('Devices of the fleet'), ctx);
+  addDriftCommand(program, ctx);
+  addAuditCommand(program, ctx);
+  addWhyCommand(program, ctx);
+}
+
+const commaList = (text: string): string[] =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean);
+
+function addTokenCommands(tokens: Command, ctx: CliContext): void {
+  tokens
+    .command('create')
+    .description('Make a claim token; it is shown once')
+    .option('--uses <n>', 'devices that may enrol with it', '1')
+    .option('--ttl <duration>', 'valid for this long: 10min, 24h, 7d', '24h')
+    .option('--groups <names>', 'groups the devices join, comma-separated', '')
+    .action(async (options: { uses: string; ttl: string; groups: string }) => {
+      const api = await ctx.api();
+      const body = {
+        uses: Number(options.uses),
+        ttlMs: parseDuration(options.ttl),
+        groups: commaList(options.groups),
+      };
+      const token = await api.call('createToken', { body });
+      if (ctx.output === 'json') return ctx.print(token);
+      const { deviceUrl } = await api.call('server');
+      const until = new Date(token.expiresAt).toISOString();
+      process.stdout.write(
+        `${token.token}\n\n${token.usesLeft} use(s), until ${until}. On the device:\n` +
+          `  skein-agent enroll --server ${deviceUrl} --token ${token.token}\n`,
+      );
+    });
+  tokens
+    .command('list')
+    .description('Claim tokens, newest first')
+    .action(async () => {
+      const rows = await (await ctx.api()).all('listTokens');
+      ctx.print<TokenView>(rows, {
+        columns: [
+          column('ID', (t) => t.id),
+          column('USES LEFT', (t) => `${t.usesLeft} of ${t.usesTotal}`, 'right'),
+          column('EXPIRES', (t) => new Date(t.expiresAt).toISOString()),
+          column('GROUPS', (t) => t.groups.join(',')),
+        ],
+      });
+    });
+}
+
+const liveness = (d: DeviceSummary): string => (d.revoked ? 'revoked' : d.online ? 'online' : 'offline');
+
+function addDeviceCommands(devices: Command, ctx: CliContext): void {
+  devices
+    .command('list')
+    .description('All devices')
+    .option('--group <name>', 'only those of this group')
+    .action(async ({ group }: { group?: string }) => {
+      const rows = await (await ctx.api()).all('listDevices', { query: group ? { group } : {} });
+      const now = Date.now();
+      ctx.print<DeviceSummary>(rows, {
+        columns: [
+          column('ID', (d) => d.id),
+          column('NAME', (d) => d.name),
+          column('STATE', liveness),
+          column('LAST SEEN', (d) => ago(d.lastSeen, now)),
+          column('MODEL', (d) => d.model ?? '–'),
+          column('PREDICTIONS', (d) => d.predictions, 'right'),
+          column('WARNINGS', (d) => d.warnings, 'right'),
+          column('DRIFT', (d) => d.drift),
+          column('GROUPS', (d) => d.groups.join(',')),
+        ],
+      });
+    });
+  devices
+    .command('show <id>')
+    .description('One device with its hardware, streams and incidents')
+    .action(async (id: string) => ctx.print(await (await ctx.api()).call('showDevice', { params: { id } })));
+  devices
+    .command('set <id>')
+    .description('Name or regroup a device')
+    .option('--name <name>', 'what people call it')
+    .option('--groups <names>', 'comma-separated; replaces its groups')
+    .action(async (id: string, options: { name?: string; groups?: string }) => {
+      const body = {
+        ...(options.name === undefined ? {} : { name: options.name }),
+        ...(options.groups === undefined ? {} : { groups: commaList(options.groups) }),
+      };
+      ctx.print(await (await ctx.api()).call('changeDevice', { params: { id }, body }));
+    });
+  devices
+    .command('revoke <id>')
+    .description('Refuse this device from now on and disconnect it; it must be enrolled anew')
+    .action(async (id: string) =>
+      ctx.print(await (await ctx.api()).call('revokeDevice', { params: { id }, body: {} })),
+    );
+}
+
+function addDriftCommand(program: Command, ctx: CliContext): void {
+  program
+    .command('drift')
+    .description('Which inputs no longer look like the reference, for the fleet or one device')
+    .option('--model <name>', 'only this model')
+    .option('--device <id>', 'only this device')
+    .action(async (query: { model?: string; device?: string }) => {
+      const { items } = await (await ctx.api()).call('drift', { query });
+      if (ctx.output === 'json') return ctx.print<DriftView>(items);
+      if (items.length === 0) {
+        process.stdout.write('no drift windows yet: a device reports one when its window is full\n');
+      }
+      for (const view of items) printDrift(view, ctx);
+    });
+}
+
+function printDrift(view: DriftView, ctx: CliContext): void {
+  process.stdout.write(`${view.model}@${view.version}: ${view.verdict}, ${view.windows} window(s)\n`);
+  const number = (value: number | null, digits = 3) => (value === null ? '–' : value.toFixed(digits));
+  ctx.print(
+    [...view.features].sort((a, b) => a.p - b.p),
+    {
+      columns: [
+        column('FEATURE', (f) => f.name),
+        column('VERDICT', (f) => f.verdict),
+        column('P', (f) => number(f.p, 4), 'right'),
+        column('Z LOCATION', (f) => number(f.zLocation, 2), 'right'),
+        column('Z SCALE', (f) => number(f.zScale, 2), 'right'),
+        column('PSI', (f) => number(f.psi), 'right'),
+        column('N', (f) => f.n, 'right'),
+        column('DETECTABLE SHIFT', (f) => number(f.minimumDetectableShift, 2), 'right'),
+      ],
+    },
+  );
+}
+
+function addAuditCommand(program: Command, ctx: CliContext): void {
+  program
+    .command('audit')
+    .description('Who changed what, newest first')
+    .option('--limit <n>', 'entries', '50')
+    .action(async (options: { limit: string }) => {
+      const { items } = await (await ctx.api()).call('audit', { query: { limit: Number(options.limit) } });
+      ctx.print(items, {
+        columns: [
+          column('SEQ', (e) => e.seq, 'right'),
+          column('WHEN', (e) => new Date(e.at).toISOString()),
+          column('WHO', (e) => e.actor),
+          column('WHAT', (e) => e.action),
+          column('ON', (e) => e.subject),
+          column('HASH', (e) => e.hash.slice(0, 12)),
+        ],
+      });
+    });
+}
+
+function addWhyCommand(program: Command, ctx: CliContext): void {
+  program
+    .command('why <device-or-rollout>')
+    .description('One line: what it waits for')
+    .action(async (id: string) => {
+      const api = await ctx.api();
+      const rollouts = await api.all('listRollouts').catch(notThere);
+      const rollout = rollouts.find((r) => r.id === id);
+      const device = rollout ? undefined : await api.call('showDevice', { params: { id } }).catch(absent);
+      if (!rollout && !device) {
+        throw new SkeinError('NOT_FOUND', `${id} is neither a device nor a rollout`, {
+          fix: '`skein devices list` and `skein rollouts list` show the ids.',
+        });
+      }
+      const why = rollout?.why ?? whyDevice(device as DeviceView, rollouts, Date.now());
+      if (ctx.output === 'json') ctx.print({ id, why });
+      else process.stdout.write(`${why}\n`);
+    });
+}
+
+const isMissing = (error: unknown) => error instanceof SkeinError && error.code === 'NOT_FOUND';
+const absent = (error: unknown): undefined => {
+  if (!isMissing(error)) throw error;
+};
+const notThere = (error: unknown): never[] => {
+  if (!isMissing(error)) throw error;
+  return [];
+};

@@ -1,0 +1,229 @@
+/** `skein rollouts …` and `skein why`: start, watch and steer rollouts. */
+import type { BodyOf } from '@skein/protocol/api.ts';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { RolloutView } from '@skein/protocol/rollout.ts';
+import { MINUTE, type Millis, parseDuration, SECOND } from '@skein/protocol/units.ts';
+import { type Command, InvalidArgumentError } from 'commander';
+import { STEER_ACTIONS } from '../rollouts/rollout.ts';
+import { whyDevice } from '../rollouts/why.ts';
+import type { CliContext } from './client.ts';
+import { ago } from './table.ts';
+import { watchRollout } from './watch.ts';
+
+interface CreateOptions {
+  model: string;
+  group: string;
+  stages: string;
+  soak: Millis;
+  probationInferences: number;
+  probationTime: Millis;
+  probationDeadline: Millis;
+  maxErrorRate: number;
+  maxLatencyRatio: number;
+  deadline: Millis;
+  onInconclusive: 'hold' | 'advance';
+  maxFailures: number;
+  approval?: boolean;
+  freshWithin: Millis;
+  stale?: boolean;
+  watch?: boolean;
+  yes?: boolean;
+}
+
+const duration = (text: string): Millis => {
+  const millis = parseDuration(text);
+  if (millis === undefined) throw new InvalidArgumentError('Write a duration as 30s, 10m or 2h.');
+  return millis;
+};
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError('Write a number.');
+  return value;
+};
+
+export function addRolloutCommands(program: Command, ctx: CliContext): void {
+  const rollouts = program.command('rollouts').description('roll models out, stage by stage');
+  addCreate(rollouts, ctx);
+  rollouts
+    .command('list')
+    .description('rollouts, newest first')
+    .action(async () => {
+      const items = await (await ctx.api()).all('listRollouts');
+      ctx.print(items, { columns: COLUMNS });
+    });
+  rollouts
+    .command('show <rollout>')
+    .description('one rollout with its devices')
+    .action(async (id: string) => {
+      const view = await (await ctx.api()).call('showRollout', { params: { id } });
+      if (ctx.output === 'json') return ctx.print(view);
+      ctx.print([view], { columns: COLUMNS });
+      ctx.print(view.targets, { columns: TARGET_COLUMNS });
+    });
+  rollouts
+    .command('watch <rollout>')
+    .description('follow it live; ends with 0 when done, 1 when halted, aborted or rolled back, 3 when held')
+    .action(async (id: string) => watch(ctx, id));
+  for (const action of STEER_ACTIONS) {
+    rollouts
+      .command(`${action} <rollout>`)
+      .description(ACTION_TEXT[action])
+      .action(async (id: string) => {
+        const view = await (await ctx.api()).call('steerRollout', { params: { id, action }, body: {} });
+        ctx.print(ctx.output === 'json' ? view : summaryOf(view));
+      });
+  }
+  program
+    .command('why <device-or-rollout>')
+    .description('explain in one line what it waits for')
+    .action(async (what: string) => why(ctx, what));
+}
+
+const ACTION_TEXT: Record<(typeof STEER_ACTIONS)[number], string> = {
+  pause: 'order no further devices',
+  resume: 'go on after a pause, or wait once more when held',
+  abort: 'stop; devices that proved the version keep it',
+  approve: 'go on to the next stage although it is held',
+  rollback: 'stop; every device goes back to the version before',
+};
+
+function addCreate(rollouts: Command, ctx: CliContext): void {
+  rollouts
+    .command('create')
+    .description('start a rollout')
+    .requiredOption('--model <name@version>', 'what to roll out')
+    .option('--group <group>', 'which devices', 'all')
+    .option('--stages <list>', 'cumulative: devices or percent', '1,10%,100%')
+    .option('--soak <duration>', 'how long a finished stage is watched', duration, 30 * SECOND)
+    .option('--deadline <duration>', 'how long a stage may take', duration, 10 * MINUTE)
+    .option('--probation-inferences <n>', 'inferences that prove the model on a device', number, 20)
+    .option('--probation-time <duration>', 'least time in probation', duration, 10 * SECOND)
+    .option(
+      '--probation-deadline <duration>',
+      'with fewer inferences by then it stays, unproven',
+      duration,
+      10 * MINUTE,
+    )
+    .option('--max-error-rate <share>', 'failed inferences tolerated', number, 0.01)
+    .option('--max-latency-ratio <times>', 'p95 tolerated, times that of the model before', number, 4)
+    .option('--max-failures <n>', 'devices that may refuse or revert before it halts', number, 0)
+    .option('--on-inconclusive <what>', 'hold | advance when a stage proves nothing', 'hold')
+    .option('--approval', 'a person approves each stage')
+    .option(
+      '--fresh-within <duration>',
+      'a device activates only on orders refreshed within',
+      duration,
+      10 * MINUTE,
+    )
+    .option('--stale', 'devices may activate on orders of any age')
+    .option('--watch', 'follow it until it ends')
+    .option('--yes', 'do not ask')
+    .action(async (options: CreateOptions) => create(ctx, options));
+}
+
+async function create(ctx: CliContext, options: CreateOptions): Promise<void> {
+  const body = specOf(options);
+  if (!options.yes && process.stdin.isTTY && ctx.output === 'table') await confirm(body);
+  const view = await (await ctx.api()).call('createRollout', { body });
+  if (options.watch) return watch(ctx, view.id);
+  if (ctx.output === 'json') return ctx.print(view);
+  ctx.print(summaryOf(view));
+  process.stdout.write(`\nFollow it with: skein rollouts watch ${view.id}\n`);
+}
+
+/** @throws SkeinError REQUEST_INVALID */
+function specOf(options: CreateOptions): BodyOf<'createRollout'> {
+  const [model, version, ...rest] = options.model.split('@');
+  if (!model || !version || rest.length > 0) {
+    throw new SkeinError('REQUEST_INVALID', `--model ${options.model}`, {
+      fix: 'Write NAME@VERSION, as `skein models list` does.',
+    });
+  }
+  return {
+    model,
+    version,
+    group: options.group,
+    stages: options.stages.split(',').map((stage) => stage.trim()),
+    soakMs: options.soak,
+    stageDeadlineMs: options.deadline,
+    onInconclusive: options.onInconclusive,
+    maxFailures: options.maxFailures,
+    approval: options.approval ? 'each-stage' : 'none',
+    probation: {
+      minInferences: options.probationInferences,
+      minMs: options.probationTime,
+      deadlineMs: options.probationDeadline,
+      maxErrorRate: options.maxErrorRate,
+      maxLatencyRatio: options.maxLatencyRatio,
+    },
+    freshWithinMs: options.stale ? null : options.freshWithin,
+  };
+}
+
+async function confirm(body: BodyOf<'createRollout'>): Promise<void> {
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await terminal.question(
+    `Roll ${body.model}@${body.version} out to ${body.group} in stages ${body.stages.join(', ')}? [y/N] `,
+  );
+  terminal.close();
+  if (!/^y(es)?$/i.test(answer.trim()))
+    throw new SkeinError('CONFLICT', 'nothing was started', { fix: 'Answer y, or pass --yes.' });
+}
+
+async function watch(ctx: CliContext, id: string): Promise<void> {
+  const live = ctx.output === 'table' && process.stdout.isTTY;
+  const view = await watchRollout(await ctx.api(), id, {
+    live,
+    write: (text) => process.stdout.write(ctx.output === 'table' ? text : ''),
+    columns: process.stdout.columns ?? 80,
+  });
+  if (ctx.output === 'json') ctx.print(view);
+  process.exitCode = EXIT_CODES[view.state] ?? 0;
+}
+
+const EXIT_CODES: Partial<Record<RolloutView['state'], number>> = {
+  halted: 1,
+  aborted: 1,
+  'rolled-back': 1,
+  held: 3,
+};
+
+async function why(ctx: CliContext, what: string): Promise<void> {
+  const views = await (await ctx.api()).all('listRollouts');
+  const rollout = views.find((view) => view.id === what);
+  const lines = rollout
+    ? [`${rollout.id} (${rollout.spec.model}@${rollout.spec.version}): ${rollout.why}`]
+    : views.flatMap((view) => whyDevice(view, what) ?? []).slice(0, 1);
+  if (lines.length === 0) {
+    const known = await (await ctx.api()).call('showDevice', { params: { id: what } });
+    lines.push(`${known.id}: no rollout has reached for it; it runs ${known.model ?? 'no model'}`);
+  }
+  ctx.print(ctx.output === 'json' ? { subject: what, why: lines[0] } : { why: lines[0] });
+}
+
+const summaryOf = (view: RolloutView) => ({
+  rollout: view.id,
+  model: `${view.spec.model}@${view.spec.version}`,
+  state: view.state,
+  why: view.why,
+});
+
+const COLUMNS = [
+  { title: 'ROLLOUT', value: (r: RolloutView) => r.id },
+  { title: 'MODEL', value: (r: RolloutView) => `${r.spec.model}@${r.spec.version}` },
+  { title: 'GROUP', value: (r: RolloutView) => r.spec.group },
+  { title: 'STATE', value: (r: RolloutView) => r.state },
+  { title: 'PROVED', value: (r: RolloutView) => `${r.counts.committed ?? 0}/${r.targets.length}` },
+  { title: 'WHY', value: (r: RolloutView) => r.why },
+];
+
+type TargetView = RolloutView['targets'][number];
+const TARGET_COLUMNS = [
+  { title: 'DEVICE', value: (t: TargetView) => t.device },
+  { title: 'STAGE', value: (t: TargetView) => (t.control ? 'control' : t.stage + 1) },
+  { title: 'STATE', value: (t: TargetView) => t.state },
+  { title: 'SINCE', value: (t: TargetView) => ago(t.updatedAt, Date.now()) },
+  { title: 'REASON', value: (t: TargetView) => t.reason ?? '' },
+];
