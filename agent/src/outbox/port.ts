@@ -4,7 +4,7 @@
  */
 import type { RecordOf } from '@skein/protocol/records.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 
 export interface SeqRange {
   epoch: string;
@@ -25,6 +25,8 @@ export interface StreamLedger {
   lostAtServer: number;
   unknown: number;
   droppedRanges: SeqRange[];
+  lostRanges: SeqRange[];
+  unknownRanges: SeqRange[];
   oldestPendingAt: Millis | null;
   pendingBytes: Bytes;
 }
@@ -35,8 +37,30 @@ export interface SealedRow {
   /** First record's sequence number and how many records follow. */
   seq: number;
   n: number;
+  /** Last sequence number that an acknowledgement of these bytes covers. */
+  upTo: number;
+  /** A bridge has no records (`n` is 0): it tells the server what was given up. Only a direct answer settles it. */
+  bridge: boolean;
+  /** SHA-256 of `bytes`: what a direct answer names as `re`. */
+  hash: Sha256Hex;
   /** The exact bytes that go on the wire, now and at every retry. */
   bytes: Uint8Array;
+}
+
+/** How far a stream is, in sequence numbers of its epoch. */
+export interface StreamMark {
+  epoch: string;
+  /** First number not yet acknowledged, and the first not yet sealed. */
+  deliveredNext: number;
+  sealedNext: number;
+}
+
+/** A verified acknowledgement, reduced to what the outbox needs. */
+export interface Watermark {
+  stream: Stream;
+  epoch: string;
+  upTo: number;
+  head: Sha256Hex;
 }
 
 export interface Outbox {
@@ -49,7 +73,22 @@ export interface Outbox {
   /** Sealed and not yet delivered, oldest first. */
   pending(stream: Stream, limit: number): SealedRow[];
   /** An acknowledgement whose signature was already checked. True when it matches our own chain and moved the mark. */
-  delivered(ack: { stream: Stream; epoch: string; upTo: number; head: string }): boolean;
+  delivered(ack: Watermark): boolean;
+  mark(stream: Stream): StreamMark;
+  /** Our own chain head after `upTo`; undefined when that batch is no longer, or not yet, here. */
+  headAt(stream: Stream, upTo: number): Sha256Hex | undefined;
+  /**
+   * The server has less than we counted (restored from a backup): what is still kept becomes pending again, the
+   * rest is lost-at-server and told in a bridge. False when the watermark does not lie on our chain.
+   */
+  rewind(watermark: Watermark): boolean;
+  /** The direct answer to a bridge: were its records stored before it came? */
+  settle(stream: Stream, hash: Sha256Hex, stored: boolean): void;
+  /**
+   * The server's chain is another one than ours (a copied or restored disk): a new epoch starts. What the server
+   * claims to have up to `upTo` becomes unknown, everything after it is carried over.
+   */
+  abandonEpoch(stream: Stream, upTo: number): void;
   ledger(): StreamLedger[];
   close(): void;
 }

@@ -1,0 +1,148 @@
+/**
+ * The outbox's files: `<path>` (SQLite, WAL, synchronous=FULL), `<path>.mark` (what outlives its destruction) and
+ * `<path>.reserve` (space that is given back when the disk is full, because then even DELETE fails).
+ *
+ * A database that cannot be read is moved aside, never repaired and never deleted. The mark is replaced
+ * atomically and always ahead of the database, so what it cannot vouch for is bounded.
+ */
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import Database from 'better-sqlite3';
+import type { Reservation } from './stream-state.ts';
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS records (stream INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (stream, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (stream INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+  seq INTEGER NOT NULL, n INTEGER NOT NULL, prev TEXT NOT NULL, head TEXT NOT NULL, first_at INTEGER NOT NULL,
+  size INTEGER NOT NULL, offered INTEGER NOT NULL, done_at INTEGER, bridge INTEGER NOT NULL, doubt_json TEXT,
+  regained INTEGER NOT NULL DEFAULT 0, hash TEXT, bytes BLOB, PRIMARY KEY (stream, from_seq));
+CREATE INDEX IF NOT EXISTS batches_open ON batches (stream, from_seq) WHERE done_at IS NULL;
+CREATE INDEX IF NOT EXISTS batches_sizes ON batches (stream, from_seq, done_at, bridge, n, size);
+`;
+
+export function diskError(cause: unknown): SkeinError {
+  if (cause instanceof SkeinError) return cause;
+  const code = String((cause as { code?: unknown })?.code ?? '');
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (code === 'SQLITE_FULL' || code === 'ENOSPC') {
+    return new SkeinError('DISK_FULL', `outbox: ${message}`, {
+      cause,
+      fix: 'Free space on the buffer’s disk.',
+    });
+  }
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
+    return new SkeinError('OUTBOX_CORRUPT', `outbox: ${message}`, {
+      cause,
+      fix: 'Restart the agent: it moves the damaged file aside and starts a new epoch. Check the disk.',
+    });
+  }
+  return new SkeinError('DISK_FAILED', `outbox: ${message}`, { cause });
+}
+
+export interface OpenedFile {
+  database: Database.Database;
+  /** Set when the database had to be replaced: what is known of the one before, as far as its mark can be read. */
+  destroyed: { reservations: Reservation[]; error: SkeinError } | undefined;
+}
+
+/** @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made. */
+export function openFile(path: string, now: Millis): OpenedFile {
+  const reservations = readMark(path);
+  if (!existsSync(path) && reservations.length > 0) {
+    return replace(path, reservations, new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`));
+  }
+  try {
+    return { database: open(path), destroyed: undefined };
+  } catch (cause) {
+    const error = diskError(cause);
+    if (error.code !== 'OUTBOX_CORRUPT') throw error;
+    for (const suffix of ['', '-wal', '-shm']) {
+      if (existsSync(path + suffix)) renameSync(path + suffix, `${path}.corrupt-${now}${suffix}`);
+    }
+    return replace(path, reservations, error);
+  }
+}
+
+function replace(path: string, reservations: Reservation[], error: SkeinError): OpenedFile {
+  for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
+  return { database: open(path), destroyed: { reservations, error } };
+}
+
+function open(path: string): Database.Database {
+  const database = new Database(path);
+  try {
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = FULL');
+    database.exec(SCHEMA);
+    const verdict = database.pragma('quick_check(1)', { simple: true });
+    if (verdict === 'ok') return database;
+    throw Object.assign(new Error(String(verdict)), { code: 'SQLITE_CORRUPT' });
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** The reservations, or none when the mark is missing or damaged: it carries its own hash. */
+function readMark(path: string): Reservation[] {
+  try {
+    const [hash, text] = readFileSync(`${path}.mark`, 'utf8').split('\n', 2);
+    if (text === undefined || createHash('sha256').update(text).digest('hex') !== hash) return [];
+    return JSON.parse(text) as Reservation[];
+  } catch {
+    return [];
+  }
+}
+
+/** Replaces the mark and makes it durable before it returns. */
+export function writeMark(path: string, reservations: readonly Reservation[]): void {
+  const text = JSON.stringify(reservations);
+  const hash = createHash('sha256').update(text).digest('hex');
+  const part = `${path}.mark.part`;
+  const file = openSync(part, 'w', 0o600);
+  try {
+    writeSync(file, `${hash}\n${text}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(part, `${path}.mark`);
+  const folder = openSync(dirname(path), 'r');
+  fsyncSync(folder);
+  closeSync(folder);
+}
+
+/** True when the reserved space is there. Real bytes, not zeros: some file systems keep no zeros. */
+export function fillReserve(path: string, sizeBytes: Bytes, bytes: (length: number) => Uint8Array): boolean {
+  const reserve = `${path}.reserve`;
+  if (sizeBytes === 0 || existsSync(reserve)) return sizeBytes > 0;
+  try {
+    writeFileSync(reserve, bytes(sizeBytes));
+    return true;
+  } catch {
+    rmSync(reserve, { force: true });
+    return false;
+  }
+}
+
+/** Gives the reserved space back to the disk; false when there was none. */
+export function releaseReserve(path: string): boolean {
+  if (!existsSync(`${path}.reserve`)) return false;
+  rmSync(`${path}.reserve`, { force: true });
+  return true;
+}
