@@ -8,7 +8,18 @@
  * again. A fault of this machine or of the network never ends an order.
  */
 import type { Millis } from '@skein/protocol/units.ts';
-import { begin, cancel, conclude, enter, fallBack, giveUp, retry, revert, workOf } from './moves.ts';
+import {
+  begin,
+  cancel,
+  conclude,
+  enter,
+  fallBack,
+  giveUp,
+  retry,
+  revert,
+  stillWanted,
+  workOf,
+} from './moves.ts';
 import { judgeEveryMs, judgeProbation } from './probation.ts';
 import { NO_STATS } from './reports.ts';
 import type { Phase, PhaseName, PhaseOf, Step, UpdateEvent, UpdateState } from './state.ts';
@@ -118,7 +129,7 @@ function heed(
   phase: PhaseOf<Exclude<PhaseName, 'idle' | 'reverting'>>,
   { view }: EventOf<'orders'>,
 ): Step {
-  if (view.agreed?.order.id === phase.agreed.order.id) return { state, effects: [] };
+  if (stillWanted(phase.agreed.order.id, view)) return { state, effects: [] };
   return cancel(state, phase, view);
 }
 
@@ -160,7 +171,8 @@ function again(state: UpdateState, phase: PhaseOf<'fetching' | 'downloading' | '
 
 function start(state: UpdateState, phase: PhaseOf<'ready'>, event: EventOf<'orders'>, now: Millis): Step {
   const { agreed, refreshedMono } = event.view;
-  if (agreed?.order.id !== phase.agreed.order.id) return cancel(state, phase, event.view);
+  if (!stillWanted(phase.agreed.order.id, event.view)) return cancel(state, phase, event.view);
+  if (!agreed) return retry(state, phase);
   const { freshWithinMs } = agreed.order;
   if (freshWithinMs !== null && now - refreshedMono > freshWithinMs) return retry(state, phase);
   return enter(state, { ...phase, name: 'activating', starts: phase.starts + 1 });

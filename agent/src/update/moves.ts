@@ -16,12 +16,22 @@ import type {
 
 const REMEMBERED_MAX = 64;
 
+/** Refusals that no later refresh can mend. Others (expired, unreadable, not there yet) only keep from beginning. */
+const FINAL_REFUSALS: readonly string[] = ['HARDWARE_MISMATCH', 'BELOW_FLOOR', 'METADATA_DISAGREES'];
+
+type Refused = NonNullable<OrdersSeen['refused']>;
+const isFinal = ({ code }: Refused): boolean => FINAL_REFUSALS.includes(code);
+
+/** Does the director still want this order, even if trust can not vouch for it just now? */
+export const stillWanted = (order: string, { agreed, refused }: OrdersSeen): boolean =>
+  agreed?.order.id === order || (refused?.order.id === order && !isFinal(refused));
+
 /** Orders seen by an idle machine: carry out a new one, refuse one that trust refused, leave one that is over. */
 export function begin(state: UpdateState, view: OrdersSeen): Step {
   const { agreed, refused } = view;
   if (agreed && !isOver(state, agreed.order.id))
     return enter(state, { name: 'fetching', agreed, attempt: 0 });
-  if (!refused || isOver(state, refused.order.id)) return { state, effects: [] };
+  if (!refused || !isFinal(refused) || isOver(state, refused.order.id)) return { state, effects: [] };
   const about = { order: refused.order, model: state.model, version: refused.order.version };
   const why = { reason: refused.code, detail: refused.message };
   const made = withReport(

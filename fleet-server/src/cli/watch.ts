@@ -21,10 +21,12 @@ export async function watchRollout(api: ApiClient, id: string, screen: WatchScre
   const paint = painter(screen);
   paint(view);
   while (!isOver(view)) {
-    const event = await next;
-    if (event.done) break;
-    next = events.next();
-    const fresh = await freshView(api, id, event.value);
+    const event = await Promise.race([next, after(LOOK_EVERY_MS)]);
+    if (event?.done) break;
+    if (event) next = events.next();
+    const fresh = event
+      ? await freshView(api, id, event.value)
+      : await api.call('showRollout', { params: { id } });
     if (!fresh || fresh.revision < view.revision) continue;
     view = fresh;
     paint(view);
@@ -33,6 +35,11 @@ export async function watchRollout(api: ApiClient, id: string, screen: WatchScre
   void next.catch(() => undefined);
   return view;
 }
+
+/** The stream leaves out what is too long for it; a look now and then does not. */
+const LOOK_EVERY_MS = 5_000;
+const after = (millis: number): Promise<undefined> =>
+  new Promise((wake) => setTimeout(() => wake(undefined), millis).unref());
 
 /** A rollout that is taken back ends when every device has confirmed it, as far as people at the screen care. */
 const isOver = (view: RolloutView): boolean =>

@@ -23,6 +23,7 @@ export interface RolloutParts {
 }
 
 const LOOK_EVERY_MS: Millis = 30_000;
+const LOOK_AT_MOST_EVERY_MS: Millis = 20;
 const EFFECT_RETRY_MS: Millis = 5_000;
 const EFFECTS_AT_ONCE = 200;
 const TRIES = 5;
@@ -133,7 +134,8 @@ export class RolloutRunner {
         await this.#performOpen();
         await this.#tell();
         const next = await this.#parts.store.nextDueAt();
-        if (next !== null) waitMs = Math.min(waitMs, Math.max(0, next - this.#parts.clock.now()));
+        if (next !== null)
+          waitMs = Math.min(waitMs, Math.max(LOOK_AT_MOST_EVERY_MS, next - this.#parts.clock.now()));
       } catch (thrown) {
         this.#parts.log.error('rollouts could not be settled', { error: describeError(thrown) });
         waitMs = EFFECT_RETRY_MS;
