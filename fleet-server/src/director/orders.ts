@@ -1,0 +1,169 @@
+/**
+ * The director's desk: standing orders per device, and the one signed document that tells a device of them. The
+ * document is made when it is fetched, kept, and made again when what it says changes or half its life is over. Its
+ * version is max(last + 1, unix seconds), so a server restored from a backup is still obeyed.
+ */
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { manifestPath } from '@skein/protocol/manifest.ts';
+import type { DirectorOrders, Order } from '@skein/protocol/orders.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
+import { sha256Hex } from '@skein/protocol/sha256.ts';
+import { directorSigned } from '@skein/protocol/trust/director.ts';
+import { openDocument, readTargets, type TargetFile } from '@skein/protocol/trust/metadata.ts';
+import { signDocument } from '@skein/protocol/trust/signing.ts';
+import { DAY, type Millis, SECOND } from '@skein/protocol/units.ts';
+import type { Transaction } from 'kysely';
+import type { OnlineSigners } from '../models/online-keys.ts';
+import { type Db, latestDocument } from '../models/trust-documents.ts';
+import type { Tables } from '../store/schema.ts';
+import type { Store } from '../store/sqlite-store.ts';
+
+export const DIRECTOR_LIFETIME: Millis = 7 * DAY;
+
+export interface DirectorDeps {
+  store: Store;
+  clock: Clock;
+  online: Pick<OnlineSigners, 'director' | 'ack'>;
+  /** Tells the device that there is something new (`desired`); a hint, so it may fail or be lost. */
+  announce(device: string, directorVersion: number): void;
+}
+
+interface Content {
+  orders: DirectorOrders;
+  targets: Record<string, TargetFile>;
+}
+
+export class Director {
+  readonly #deps: DirectorDeps;
+
+  constructor(deps: DirectorDeps) {
+    this.#deps = deps;
+  }
+
+  /** Replaces all orders of a device, in the caller's transaction; {@link announce} it after the commit. */
+  async setOrders(tx: Transaction<Tables>, device: string, orders: readonly Order[]): Promise<void> {
+    await tx.deleteFrom('orders').where('device', '=', device).execute();
+    for (const order of orders) await putOrder(tx, device, order);
+  }
+
+  /**
+   * From now on `device` should do `order` about `model` (null: nothing). Idempotent.
+   * @param unlessNewerThan a rollout: change nothing when the standing order is another rollout's
+   */
+  async set(
+    device: string,
+    model: string,
+    order: Order | null,
+    unlessNewerThan: string | null,
+  ): Promise<void> {
+    const changed = await this.#deps.store.transaction().execute(async (tx) => {
+      const standing = (await this.orders(device, tx)).find((known) => known.model === model);
+      const another = standing !== undefined && standing.rollout !== unlessNewerThan;
+      if (unlessNewerThan !== null && another) return false;
+      await tx.deleteFrom('orders').where('device', '=', device).where('model', '=', model).execute();
+      if (order) await putOrder(tx, device, order);
+      return true;
+    });
+    if (changed) await this.announce(device);
+  }
+
+  /** Standing orders, by model. */
+  async orders(device: string, db: Db = this.#deps.store): Promise<Order[]> {
+    const rows = await (db as Store)
+      .selectFrom('orders')
+      .select('order_json')
+      .where('device', '=', device)
+      .orderBy('model')
+      .execute();
+    return rows.map((row) => JSON.parse(row.order_json) as Order);
+  }
+
+  async announce(device: string): Promise<void> {
+    this.#deps.announce(device, await this.directorVersion(device));
+  }
+
+  /** Version of the document that the device would fetch now. */
+  async directorVersion(device: string): Promise<number> {
+    return (await this.#current(device)).version;
+  }
+
+  /** The signed document, current. */
+  async document(device: string): Promise<Uint8Array> {
+    return (await this.#current(device)).bytes;
+  }
+
+  #current(device: string): Promise<{ version: number; bytes: Uint8Array }> {
+    return this.#deps.store.transaction().execute(async (tx) => {
+      const now = this.#deps.clock.now();
+      const content = await this.#content(tx, device);
+      const hash = sha256Hex(new TextEncoder().encode(JSON.stringify([content, this.#signerKey()])));
+      const kept = await tx
+        .selectFrom('director_documents')
+        .selectAll()
+        .where('device', '=', device)
+        .executeTakeFirst();
+      const young = kept !== undefined && kept.expires_at - now > DIRECTOR_LIFETIME / 2;
+      if (kept && young && kept.content_hash === hash) {
+        return { version: kept.version, bytes: new Uint8Array(kept.bytes) };
+      }
+      const version = Math.max((kept?.version ?? 0) + 1, Math.floor(now / SECOND));
+      return this.#sign(tx, device, content, { version, hash, expiresAt: now + DIRECTOR_LIFETIME });
+    });
+  }
+
+  async #sign(
+    tx: Transaction<Tables>,
+    device: string,
+    content: Content,
+    { version, hash, expiresAt }: { version: number; hash: string; expiresAt: Millis },
+  ): Promise<{ version: number; bytes: Uint8Array }> {
+    const signed = directorSigned({ ...content, version, expiresAt });
+    const bytes = signDocument(signed, [this.#deps.online.director]);
+    const row = { version, expires_at: expiresAt, content_hash: hash, bytes };
+    await tx
+      .insertInto('director_documents')
+      .values({ device, ...row })
+      .onConflict((clash) => clash.column('device').doUpdateSet(row))
+      .execute();
+    return { version, bytes };
+  }
+
+  async #content(tx: Transaction<Tables>, device: string): Promise<Content> {
+    const orders = await this.orders(device, tx);
+    const snapshot = await latestDocument(tx, 'image', 'snapshot');
+    const approved = await approvedTargets(tx);
+    const named = orders
+      .map((order) => manifestPath(order.model, order.version))
+      .flatMap((path) => (approved[path] ? [[path, withoutCustom(approved[path])] as const] : []));
+    return {
+      orders: {
+        device,
+        imageSnapshotVersion: snapshot?.version ?? 1,
+        ackKeys: [bytesToHex(this.#deps.online.ack.publicKey)],
+        orders,
+      },
+      targets: Object.fromEntries(named),
+    };
+  }
+
+  #signerKey(): string {
+    return bytesToHex(this.#deps.online.director.publicKey);
+  }
+}
+
+async function putOrder(tx: Transaction<Tables>, device: string, order: Order): Promise<void> {
+  await tx
+    .insertInto('orders')
+    .values({ device, model: order.model, rollout: order.rollout, order_json: JSON.stringify(order) })
+    .execute();
+}
+
+/** Verified when they were uploaded. */
+async function approvedTargets(tx: Transaction<Tables>): Promise<Readonly<Record<string, TargetFile>>> {
+  const stored = await latestDocument(tx, 'image', 'targets');
+  return stored
+    ? readTargets(openDocument('targets', stored.bytes, 'image targets'), 'image targets').targets
+    : {};
+}
+
+const withoutCustom = ({ length, hashes }: TargetFile): TargetFile => ({ length, hashes });
