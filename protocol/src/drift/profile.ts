@@ -79,6 +79,18 @@ function calibrate(bins: Uint8Array, p: number[], window: number, seed: number) 
   };
 }
 
+/** Nine digits say all that a bootstrap knows and keep the profile small and equal on every machine. */
+const short = (value: number): number => Number(value.toPrecision(9));
+const shortened = (chart: ChartProfile): ChartProfile => ({
+  ...chart,
+  probabilities: chart.probabilities.map(short),
+  missingRate: short(chart.missingRate),
+  sigmaLocation: short(chart.sigmaLocation),
+  sigmaScale: short(chart.sigmaScale),
+  degreesOfFreedom: short(chart.degreesOfFreedom),
+  raoScott: { c: short(chart.raoScott.c), nu: short(chart.raoScott.nu) },
+});
+
 /** @param window predictions per window. @param seed makes the bootstrap reproducible. */
 export function makeChart(reference: ChartReference, window: number, seed: number): ChartProfile {
   const values = Float64Array.from(reference.values).filter(Number.isFinite);
@@ -87,14 +99,14 @@ export function makeChart(reference: ChartReference, window: number, seed: numbe
   const bins = Uint8Array.from(values, (value) => binOf(edges, value));
   const probabilities = smoothed(bins, edges.length + 1);
   const span = sorted.length > 0 ? sorted.at(-1)! - sorted[0]! : 0;
-  return {
+  return shortened({
     name: reference.name,
     edges,
     probabilities,
     range: span > 0 ? [sorted[0]! - span, sorted.at(-1)! + span] : null,
     missingRate: 1 - values.length / Math.max(1, reference.values.length),
     ...calibrate(bins, probabilities, window, seed),
-  };
+  });
 }
 
 export interface ProfileOptions {

@@ -1,0 +1,173 @@
+/**
+ * A small dense autoencoder and Adam (Kingma & Ba 2015), in plain TypeScript: seeded, single-threaded, the same
+ * result on every machine that rounds doubles alike. Hidden layers ReLU, output linear, loss mean squared error.
+ */
+import { seededUniform } from '@skein/protocol/drift/bootstrap.ts';
+
+export interface Layer {
+  inputs: number;
+  outputs: number;
+  /** Row-major [inputs × outputs], as ONNX Gemm takes it without transposing. */
+  weights: Float32Array;
+  bias: Float32Array;
+}
+
+export interface TrainingOptions {
+  /** Widths from input to output, e.g. [155, 48, 12, 48, 155]. */
+  widths: readonly number[];
+  epochs: number;
+  batch: number;
+  rate: number;
+  seed: number;
+  /** After each epoch. */
+  onEpoch?(epoch: number, loss: number): void;
+}
+
+/** He's initialisation, uniform. */
+function makeLayers(widths: readonly number[], uniform: () => number): Layer[] {
+  return widths.slice(1).map((outputs, i) => {
+    const inputs = widths[i]!;
+    const limit = Math.sqrt(6 / inputs);
+    const weights = Float32Array.from({ length: inputs * outputs }, () => (2 * uniform() - 1) * limit);
+    return { inputs, outputs, weights, bias: new Float32Array(outputs) };
+  });
+}
+
+/** out = x · W + b, then ReLU unless it is the last layer. */
+function forward(layer: Layer, x: Float32Array, out: Float32Array, relu: boolean): void {
+  out.set(layer.bias);
+  const { inputs, outputs, weights } = layer;
+  for (let i = 0; i < inputs; i++) {
+    const value = x[i]!;
+    if (value === 0) continue;
+    const row = i * outputs;
+    for (let o = 0; o < outputs; o++) out[o]! += value * weights[row + o]!;
+  }
+  if (relu) for (let o = 0; o < outputs; o++) if (out[o]! < 0) out[o] = 0;
+}
+
+/** Adds to the gradients and returns dL/dx in `back`. */
+function backward(
+  layer: Layer,
+  x: Float32Array,
+  error: Float32Array,
+  gradient: Layer,
+  back: Float32Array | undefined,
+): void {
+  const { inputs, outputs, weights } = layer;
+  for (let o = 0; o < outputs; o++) gradient.bias[o]! += error[o]!;
+  for (let i = 0; i < inputs; i++) {
+    const value = x[i]!;
+    const row = i * outputs;
+    let sum = 0;
+    for (let o = 0; o < outputs; o++) {
+      gradient.weights[row + o]! += value * error[o]!;
+      sum += weights[row + o]! * error[o]!;
+    }
+    // ReLU of the layer before: no gradient where it was cut.
+    if (back) back[i] = value > 0 ? sum : 0;
+  }
+}
+
+const BETA_1 = 0.9;
+const BETA_2 = 0.999;
+
+class Adam {
+  readonly #first: Float32Array;
+  readonly #second: Float32Array;
+  readonly #values: Float32Array;
+
+  constructor(values: Float32Array) {
+    this.#values = values;
+    this.#first = new Float32Array(values.length);
+    this.#second = new Float32Array(values.length);
+  }
+
+  /** Consumes (and clears) the gradient. */
+  step(gradient: Float32Array, rate: number, time: number, batch: number): void {
+    const correction = (rate * Math.sqrt(1 - BETA_2 ** time)) / (1 - BETA_1 ** time);
+    for (let i = 0; i < gradient.length; i++) {
+      const g = gradient[i]! / batch;
+      const m = BETA_1 * this.#first[i]! + (1 - BETA_1) * g;
+      const v = BETA_2 * this.#second[i]! + (1 - BETA_2) * g * g;
+      this.#first[i] = m;
+      this.#second[i] = v;
+      this.#values[i]! -= (correction * m) / (Math.sqrt(v) + 1e-8);
+      gradient[i] = 0;
+    }
+  }
+}
+
+function shuffle(order: Uint32Array, uniform: () => number): void {
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(uniform() * (i + 1));
+    const held = order[i]!;
+    order[i] = order[j]!;
+    order[j] = held;
+  }
+}
+
+/** The rate falls to a twentieth along half a cosine. */
+const scheduled = (rate: number, progress: number): number =>
+  rate * (0.05 + 0.95 * 0.5 * (1 + Math.cos(Math.PI * progress)));
+
+export function trainAutoencoder(windows: readonly Float32Array[], options: TrainingOptions): Layer[] {
+  const uniform = seededUniform(options.seed);
+  const layers = makeLayers(options.widths, uniform);
+  const gradients = layers.map(({ inputs, outputs }) => ({
+    inputs,
+    outputs,
+    weights: new Float32Array(inputs * outputs),
+    bias: new Float32Array(outputs),
+  }));
+  const adams = layers.map((layer) => [new Adam(layer.weights), new Adam(layer.bias)] as const);
+  const activations = layers.map(({ outputs }) => new Float32Array(outputs));
+  const errors = layers.map(({ outputs }) => new Float32Array(outputs));
+  const order = Uint32Array.from(windows, (_, i) => i);
+  const last = layers.length - 1;
+  let time = 0;
+  for (let epoch = 0; epoch < options.epochs; epoch++) {
+    shuffle(order, uniform);
+    const rate = scheduled(options.rate, epoch / options.epochs);
+    let loss = 0;
+    order.forEach((index, position) => {
+      const input = windows[index]!;
+      layers.forEach((layer, l) => {
+        forward(layer, l === 0 ? input : activations[l - 1]!, activations[l]!, l < last);
+      });
+      const output = activations[last]!;
+      for (let o = 0; o < output.length; o++) {
+        const difference = output[o]! - input[o]!;
+        loss += (difference * difference) / output.length;
+        errors[last]![o] = (2 * difference) / output.length;
+      }
+      for (let l = last; l >= 0; l--) {
+        const x = l === 0 ? input : activations[l - 1]!;
+        backward(layers[l]!, x, errors[l]!, gradients[l]!, l === 0 ? undefined : errors[l - 1]!);
+      }
+      if ((position + 1) % options.batch !== 0 && position + 1 !== order.length) return;
+      time++;
+      adams.forEach(([weights, bias], l) => {
+        weights.step(gradients[l]!.weights, rate, time, options.batch);
+        bias.step(gradients[l]!.bias, rate, time, options.batch);
+      });
+    });
+    options.onEpoch?.(epoch, loss / windows.length);
+  }
+  return layers;
+}
+
+/** Mean squared error of each window's reconstruction. */
+export function reconstructionErrors(
+  layers: readonly Layer[],
+  windows: readonly Float32Array[],
+): Float64Array {
+  const activations = layers.map(({ outputs }) => new Float32Array(outputs));
+  return Float64Array.from(windows, (input) => {
+    layers.forEach((layer, l) => {
+      forward(layer, l === 0 ? input : activations[l - 1]!, activations[l]!, l < layers.length - 1);
+    });
+    const output = activations.at(-1)!;
+    return output.reduce((sum, value, o) => sum + (value - input[o]!) ** 2, 0) / output.length;
+  });
+}
