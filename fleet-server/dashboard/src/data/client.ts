@@ -45,7 +45,7 @@ export function requestOf<N extends Called>(
   const query = new URLSearchParams(
     Object.entries((options.query ?? {}) as Record<string, unknown>)
       .filter(([, value]) => value !== undefined && value !== '')
-      .map(([key, value]) => [key, String(value)]),
+      .map(([key, value]): [string, string] => [key, String(value)]),
   ).toString();
   return { method, url: query ? `${path}?${query}` : path };
 }

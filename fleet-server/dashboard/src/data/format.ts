@@ -13,7 +13,7 @@ export function figure(n: number): string {
 /** Always two decimals, so that a live score does not jump about. */
 export const score = (n: number): string => (Math.abs(n) >= 100 ? counts.format(n) : n.toFixed(2));
 
-export const share = (n: number): string => `${(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
+export const share = (n: number): string => `${(n * 100).toFixed(n > 0 && n < 0.0995 ? 1 : 0)} %`;
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 export function bytes(n: number): string {

@@ -3,7 +3,7 @@ import { count, score } from '../data/format.ts';
 import { liveDevice } from '../data/live.ts';
 import { alarmLimit } from '../data/manifests.ts';
 import { metricOf } from '../data/metric.ts';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Badge } from '../ui/badge.tsx';
 import { RelativeTime } from '../ui/relative-time.tsx';
 import { Sparkline } from '../ui/sparkline.tsx';

@@ -1,6 +1,6 @@
 import type { ModelView } from '@skein/protocol/api.ts';
 import { bytes, count, share, shortHash } from '../data/format.ts';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Badge } from '../ui/badge.tsx';
 import { RelativeTime } from '../ui/relative-time.tsx';
 
@@ -51,7 +51,7 @@ function Row({ model }: { model: ModelView }) {
           {shortHash(model.manifestSha256)}
         </div>
       </td>
-      <td data-label="Variants">
+      <td data-label="Variants" class="full">
         <ul>
           {model.variants.map((variant) => (
             <li key={variant.id} class="small">

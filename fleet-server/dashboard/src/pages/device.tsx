@@ -10,8 +10,7 @@ import { Installed } from '../device/installed.tsx';
 import { Ledger } from '../device/ledger.tsx';
 import { Now } from '../device/now.tsx';
 import { PredictionPlot } from '../device/prediction-plot.tsx';
-import { Liveness } from '../fleet/liveness.tsx';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Badge } from '../ui/badge.tsx';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';
@@ -46,7 +45,6 @@ export function DevicePage({ id }: { id: string }) {
     <>
       <PageHead title={summary.name || id} crumb={crumb}>
         <span class="badges" role="status">
-          <Liveness online={summary.online} revoked={summary.revoked} />
           <Badge tone={summary.online ? 'good' : 'plain'}>
             {summary.revoked ? 'revoked' : summary.online ? 'online' : 'offline'}
           </Badge>
@@ -68,10 +66,14 @@ export function DevicePage({ id }: { id: string }) {
       <PredictionPlot id={id} model={model} />
       <HealthPlots id={id} />
       <div class="grid wide">
-        <Ledger streams={data.streams} />
-        <Incidents incidents={data.incidents} />
-        <Installed device={data} />
-        <Hardware device={data} />
+        <div class="stack">
+          <Ledger streams={data.streams} />
+          <Installed device={data} />
+        </div>
+        <div class="stack">
+          <Incidents incidents={data.incidents} />
+          <Hardware device={data} />
+        </div>
       </div>
     </>
   );

@@ -1,7 +1,7 @@
 import { all, call } from '../data/client.ts';
 import { useRequest } from '../data/use-request.ts';
 import { RolloutForm } from '../rollouts/form.tsx';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Empty } from '../ui/empty.tsx';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';

@@ -8,7 +8,7 @@ import { StageBars } from '../rollouts/stage-bars.tsx';
 import { RolloutBadge } from '../rollouts/state-badge.tsx';
 import { Steer } from '../rollouts/steer.tsx';
 import { Targets } from '../rollouts/targets.tsx';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';
 import { RelativeTime } from '../ui/relative-time.tsx';

@@ -2,7 +2,7 @@ import type { RolloutView } from '@skein/protocol/rollout.ts';
 import { loadProblem, reload, rolloutList, rollouts } from '../data/store.ts';
 import { doneOf } from '../rollouts/progress.ts';
 import { RolloutBadge } from '../rollouts/state-badge.tsx';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Empty } from '../ui/empty.tsx';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';

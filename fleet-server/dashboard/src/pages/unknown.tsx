@@ -1,4 +1,4 @@
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { PageHead } from '../ui/page-head.tsx';
 
 export function UnknownPage() {

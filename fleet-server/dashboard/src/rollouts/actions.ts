@@ -10,11 +10,12 @@ export interface ActionWords {
   text(rollout: RolloutView): string;
 }
 
+/** The server's own table, by state; it refuses whatever else is asked. */
 const MAY: Record<RolloutState, readonly Action[]> = {
   running: ['pause', 'abort', 'rollback'],
   paused: ['resume', 'abort', 'rollback'],
   held: ['approve', 'abort', 'rollback'],
-  halted: ['resume', 'abort', 'rollback'],
+  halted: [],
   aborted: ['rollback'],
   'rolled-back': [],
   done: ['rollback'],

@@ -1,7 +1,7 @@
 import type { RolloutTarget } from '@skein/protocol/rollout.ts';
 import { useState } from 'preact/hooks';
 import { devices } from '../data/store.ts';
-import { hrefTo } from '../router.ts';
+import { hrefTo } from '../routes.ts';
 import { Badge } from '../ui/badge.tsx';
 import { RelativeTime } from '../ui/relative-time.tsx';
 import { TargetBadge } from './state-badge.tsx';
@@ -63,7 +63,7 @@ export function Targets({ targets }: { targets: readonly RolloutTarget[] }) {
                   <Badge title="Stays on the old model for comparison; released last">control</Badge>
                 )}
               </td>
-              <td data-label="Reason" class={target.reason ? '' : 'none'}>
+              <td data-label="Reason" class={target.reason ? 'full' : 'none'}>
                 {target.reason}
               </td>
               <td data-label="Changed">

@@ -1,5 +1,6 @@
 import { connection } from '../data/store.ts';
-import { hrefTo, type Route, route } from '../router.ts';
+import { route } from '../router.ts';
+import { hrefTo, type Route } from '../routes.ts';
 import { Icon, type IconName, Mark } from '../ui/icons.tsx';
 import { ThemeButton } from './theme-button.tsx';
 

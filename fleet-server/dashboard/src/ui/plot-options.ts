@@ -22,9 +22,6 @@ export interface Readout {
 
 const colour = (from: Element, name: string): string => getComputedStyle(from).getPropertyValue(name).trim();
 
-const faded = (stroke: string): string =>
-  stroke.replace(/^rgba?\(([^)]+?)(?:,\s*[\d.]+)?\)$/, 'rgba($1, 0.12)');
-
 export function plotOptions(
   shape: PlotShape,
   width: number,
@@ -70,7 +67,7 @@ export function plotOptions(
           stroke,
           width: 1.5,
           points: { show: false },
-          ...(fill ? { fill: faded(stroke) } : {}),
+          ...(fill ? { fill: colour(from, `--plot-${tone}-fill`) } : {}),
         };
       }),
     ],
