@@ -42,29 +42,31 @@ const entryName = (root: string, file: string): string =>
 const programsNamedIn = (file: string): string[] =>
   [...readFileSync(file, 'utf8').matchAll(PROGRAM_URL)].map((match) => resolve(dirname(file), match[1]!));
 
-function rewrite(root: string, file: string): string {
-  const text = readFileSync(file, 'utf8').replace(
+const rewritten = (root: string, file: string): string =>
+  readFileSync(file, 'utf8').replace(
     PROGRAM_URL,
     (_all, name: string) =>
-      `new URL('./${entryName(root, resolve(dirname(file), name))}.js', import${''}.meta.url)`,
+      `new URL('./${entryName(root, resolve(dirname(file), name))}.js', import.meta.url)`,
   );
-  const left = text.replaceAll(/new URL\('\.\/[\w-]+\.js', import\.meta\.url\)/g, '');
-  if (/\bimport\.meta\.(url|dirname|filename)\b/.test(left))
-    throw new SkeinError(
-      'INTERNAL',
-      `${relative(root, file)} uses import.meta in a way a bundle can not keep`,
-      {
-        fix: "Name a program as new URL('./name.ts', import.meta.url), and data by configuration.",
-      },
-    );
-  return text;
+
+/** @throws SkeinError INTERNAL for a file that looks for anything else beside itself: in a bundle it is not there */
+function refuseOtherPaths(root: string, file: string): void {
+  const rest = readFileSync(file, 'utf8').replace(PROGRAM_URL, '');
+  if (!/\bimport\.meta\.(url|dirname|filename)\b/.test(rest)) return;
+  throw new SkeinError(
+    'INTERNAL',
+    `${relative(root, file)} uses import.meta in a way a bundle can not keep`,
+    {
+      fix: "Name a program as new URL('./name.ts', import.meta.url), and data by configuration.",
+    },
+  );
 }
 
 const programNames = (root: string): Plugin => ({
   name: 'program-names',
   setup(builder) {
     builder.onLoad({ filter: /[\\/](agent|protocol)[\\/]src[\\/].*\.ts$/ }, ({ path }) => ({
-      contents: rewrite(root, path),
+      contents: rewritten(root, path),
       loader: 'ts',
     }));
   },
@@ -72,7 +74,9 @@ const programNames = (root: string): Plugin => ({
 
 /** Writes the modules into `target`. The result's inputs say which packages are inside. */
 export async function bundleAgent(root: string, target: string): Promise<Metafile> {
-  const named = sources(root).flatMap(programsNamedIn);
+  const files = sources(root);
+  for (const file of files) refuseOtherPaths(root, file);
+  const named = files.flatMap(programsNamedIn);
   const entries = new Set([...Object.keys(PROGRAMS).map((path) => join(root, path)), ...named]);
   const { metafile } = await build({
     absWorkingDir: root,
@@ -90,7 +94,7 @@ export async function bundleAgent(root: string, target: string): Promise<Metafil
     legalComments: 'none',
     sourcemap: false,
     metafile: true,
-    logLevel: 'error',
+    logLevel: 'silent',
     banner: { js: REQUIRE },
     plugins: [programNames(root)],
   });

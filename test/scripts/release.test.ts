@@ -1,0 +1,129 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { architectureOf } from '../../scripts/release/architectures.ts';
+import { describeSize, sizesOf } from '../../scripts/release/budgets.ts';
+import type { BuiltPackage } from '../../scripts/release/build-package.ts';
+import { bundleAgent } from '../../scripts/release/bundle.ts';
+import { fetchTarball } from '../../scripts/release/npm-package.ts';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'skein-release-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function place(files: Record<string, string>): void {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
+}
+
+describe('the bundle', () => {
+  const app = () => join(root, 'app');
+  const sources = {
+    'protocol/src/shared.ts': 'export const shared = (): string => "shared";',
+    'agent/src/model/cli.ts':
+      'import { shared } from "../../../protocol/src/shared.ts"; console.log(shared());',
+    'agent/src/main.ts': 'import { startWorker } from "./inference/backend.ts"; startWorker();',
+    'agent/src/inference/backend.ts': `import { Worker } from 'node:worker_threads';
+      import { shared } from '../../../protocol/src/shared.ts';
+      export const startWorker = () =>
+        new Worker(new URL('./worker.ts', import.meta.url)).on('message', (m) => console.log(m, shared()));`,
+    'agent/src/inference/worker.ts': `import { parentPort } from 'node:worker_threads';
+      import { shared } from '../../../protocol/src/shared.ts';
+      parentPort!.postMessage('from the worker: ' + shared());`,
+  };
+
+  it('makes a program of every worker that the sources name, and the name still finds it', async () => {
+    place(sources);
+    await bundleAgent(root, app());
+    expect(readdirSync(app())).toEqual(
+      expect.arrayContaining(['skein-agent.js', 'skein-model.js', 'inference-worker.js']),
+    );
+    writeFileSync(join(app(), 'package.json'), '{ "type": "module" }');
+    const said = execFileSync(process.execPath, [join(app(), 'skein-agent.js')], { encoding: 'utf8' });
+    expect(said).toBe('from the worker: shared shared\n');
+  });
+
+  it('refuses code that looks for files beside its source', async () => {
+    place({ ...sources, 'agent/src/main.ts': 'console.log(import.meta.dirname);' });
+    await expect(bundleAgent(root, app())).rejects.toThrow(/agent\/src\/main\.ts uses import\.meta/);
+  });
+});
+
+describe('a package that npm brings', () => {
+  const bytes = 'the locked bytes';
+  const integrity = `sha512-${createHash('sha512').update(bytes).digest('base64')}`;
+  const npm = process.env.npm_execpath;
+
+  /** An npm that packs `text` and counts how often it was asked. */
+  function registryWith(text: string): () => number {
+    const calls = join(root, 'calls');
+    place({
+      'package-lock.json': JSON.stringify({
+        packages: { 'node_modules/some-runtime': { version: '1.2.3', integrity } },
+      }),
+      'npm.js': `const { appendFileSync, writeFileSync } = require('node:fs');
+        appendFileSync(${JSON.stringify(calls)}, 'x');
+        const folder = process.argv[process.argv.indexOf('--pack-destination') + 1];
+        writeFileSync(folder + '/some-runtime-1.2.3.tgz', ${JSON.stringify(text)});`,
+      calls: '',
+    });
+    process.env.npm_execpath = join(root, 'npm.js');
+    return () => readFileSync(calls, 'utf8').length;
+  }
+  afterEach(() => {
+    if (npm === undefined) delete process.env.npm_execpath;
+    else process.env.npm_execpath = npm;
+  });
+
+  it('is kept when its bytes are the locked ones, and not fetched again', async () => {
+    const asked = registryWith(bytes);
+    const first = await fetchTarball(root, 'some-runtime', join(root, 'cache'));
+    expect(await fetchTarball(root, 'some-runtime', join(root, 'cache'))).toBe(first);
+    expect(asked()).toBe(1);
+  });
+
+  it('is refused when its bytes are others', async () => {
+    registryWith('other bytes');
+    await expect(fetchTarball(root, 'some-runtime', join(root, 'cache'))).rejects.toMatchObject({
+      code: 'BLOB_MISMATCH',
+    });
+  });
+
+  it('is refused when the lock file does not name it', async () => {
+    registryWith(bytes);
+    await expect(fetchTarball(root, 'left-pad', root)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('the sizes', () => {
+  const built = (arch: string, installedBytes: number, packageBytes: number): BuiltPackage => ({
+    arch: architectureOf(arch),
+    file: 'x.deb',
+    version: '1.0.0',
+    compression: 'small',
+    installedBytes,
+    packageBytes,
+    runtime: { version: '24.0.0', licence: '', strippedWith: undefined },
+  });
+
+  it('hold up to the limit and break one byte above it', () => {
+    expect(sizesOf(built('arm64', 140_000_000, 36_000_000)).map((line) => line.holds)).toEqual([true, true]);
+    const [installed] = sizesOf(built('arm64', 140_000_001, 1));
+    expect(describeSize('arm64', installed!)).toMatch(/140\.0 MB {3}≤ 140 MB {2}NO$/);
+  });
+
+  it('are only told where nothing was promised', () => {
+    expect(sizesOf(built('amd64', 1e9, 1e9)).map((line) => line.holds)).toEqual([null, null]);
+  });
+
+  it('name the architectures when asked for another', () => {
+    expect(() => architectureOf('riscv64')).toThrow(/riscv64/);
+  });
+});
