@@ -4,6 +4,7 @@
  * Anything thrown becomes problem+json.
  */
 import type { Server as NodeServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { ROUTES, type Route, type RouteName } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
@@ -16,7 +17,7 @@ import { Convert } from 'typebox/value';
 import { appendAudit } from '../access/audit.ts';
 import { checkRole } from '../access/roles.ts';
 import type { Store } from '../store/sqlite-store.ts';
-import { type Endpoint, listenOn } from '../tcp-listen.ts';
+import { describeListenError, type Endpoint } from '../tcp-listen.ts';
 import { auditDetail } from './audit-detail.ts';
 import type { Actor, Handler, Handlers } from './handlers.ts';
 import type { Idempotency } from './idempotency.ts';
@@ -207,9 +208,13 @@ const pathOnly = (url: string): string => url.split('?', 1)[0]!;
 const describe = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
-/** Opens the port. @throws SkeinError PORT_IN_USE */
+/** Opens the port. @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
 export async function listenApp(app: App, endpoint: Endpoint): Promise<HttpPort> {
-  await app.ready();
-  const port = await listenOn(app.server, endpoint);
-  return { port, close: () => app.close() };
+  const { host, port } = endpoint;
+  try {
+    await app.listen({ host, port, listenTextResolver: () => '' });
+  } catch (cause) {
+    throw describeListenError(cause as NodeJS.ErrnoException, endpoint);
+  }
+  return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
 }

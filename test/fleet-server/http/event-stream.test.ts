@@ -77,7 +77,7 @@ describe('the event stream', () => {
     expect(answer.status).toBe(401);
   });
 
-  it('is followed by the client of the command line across a break', async () => {
+  it('is followed by the client of the command line', async () => {
     const api = createApiClient({ url: server.running.url, key: server.keys.viewer });
     const stop = new AbortController();
     const got: number[] = [];
