@@ -5,6 +5,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { blobsOf, type Manifest, parseManifest } from '@skein/protocol/manifest.ts';
+import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { ModelTarget } from '@skein/protocol/orders.ts';
 import { readModelTarget } from '@skein/protocol/trust/director.ts';
 import {
@@ -69,6 +70,7 @@ async function readSigned(path: string, file: TargetFile, blobs: Blobs): Promise
   }
   const bytes = await readBlob(blobs, manifestSha256, file.length);
   const manifest = parseManifest.parse(bytes, path);
+  checkManifest(manifest);
   const same = manifest.name === target.model && manifest.version === target.version;
   const tags = manifest.needs.tags.length === target.tags.length;
   if (!same || !tags || !manifest.needs.tags.every((tag) => target.tags.includes(tag))) {
