@@ -101,7 +101,6 @@ describe.skipIf(!isOnPath('dpkg-deb'))('the agent’s packages', () => {
           'tweetnacl',
         ]),
       );
-      expect(text.includes('no licence is stated')).toBe(false);
     });
   });
 
