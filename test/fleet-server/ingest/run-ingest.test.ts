@@ -1,0 +1,228 @@
+import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
+import { type BatchHeader, NO_HEAD } from '@skein/protocol/batch/header.ts';
+import { chainHead, sealBatch } from '@skein/protocol/batch/sealed.ts';
+import type { PredictionRecord } from '@skein/protocol/records.ts';
+import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Broker } from '../../../fleet-server/src/broker/port.ts';
+import type { RecordSink } from '../../../fleet-server/src/ingest/port.ts';
+import { type Ingest, startIngest } from '../../../fleet-server/src/ingest/run-ingest.ts';
+import { countStored, readSeries } from '../../../fleet-server/src/store/sqlite-batches.ts';
+import { openSqliteStore, type Store } from '../../../fleet-server/src/store/sqlite-store.ts';
+import { systemClock } from '../../../fleet-server/src/system-clock.ts';
+import { prediction } from '../../contracts/outbox.contract.ts';
+import { testSigner, testVerify } from '../../protocol/batch/random.ts';
+
+const device = testSigner('device');
+const server = testSigner('server');
+const EPOCH = '0123456789abcdef';
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+const headerOf = (seq: number, n: number, more: Partial<BatchHeader> = {}): BatchHeader => ({
+  v: 1,
+  fleet: 'home',
+  device: 'd-1',
+  stream: 'predictions',
+  epoch: EPOCH,
+  ordinal: 1,
+  seq,
+  n,
+  prev: NO_HEAD,
+  observed: n,
+  kept: n,
+  gaps: [],
+  bridge: null,
+  ...more,
+});
+const records = (seq: number, n: number) => Array.from({ length: n }, (_, i) => prediction(seq + i));
+const batchOf = (seq: number, n: number, more: Partial<BatchHeader> = {}, signer = device) =>
+  sealBatch(headerOf(seq, n, more), n > 0 ? records(seq, n) : [], signer);
+
+let store: Store;
+let ingest: Ingest;
+let acks: AckMessage[];
+let send: (bytes: Uint8Array, topic?: string) => void;
+let waiters: (() => void)[];
+let seen: PredictionRecord[];
+let sinkFails: boolean;
+let committed: string[];
+
+const acked = async (count: number): Promise<AckMessage[]> => {
+  while (acks.length < count) await new Promise<void>((resolve) => waiters.push(resolve));
+  return acks;
+};
+
+beforeEach(async () => {
+  store = await openSqliteStore(':memory:');
+  const row = { name: 'one', groups_json: '[]', cert_serial: '1', cert_not_after: 0, enrolled_at: 0 };
+  const report_key = hex(device.publicKey);
+  await store
+    .insertInto('devices')
+    .values({ id: 'd-1', report_key, revoked_at: null, ...row })
+    .execute();
+  await store
+    .insertInto('devices')
+    .values({ id: 'd-2', report_key, revoked_at: 5, ...row })
+    .execute();
+  acks = [];
+  waiters = [];
+  seen = [];
+  committed = [];
+  sinkFails = false;
+  const broker: Broker = {
+    async publish(topic, payload) {
+      expect(topic).toBe('skein/v1/home/d-1/ack');
+      // What an acknowledgement says must be in the store already.
+      const bytes = openEnvelope(
+        testVerify,
+        [hex(server.publicKey)],
+        ACK_DOMAIN,
+        'd-1',
+        payload as Uint8Array,
+      );
+      acks.push(parseAck.parse(bytes, 'ack'));
+      for (const wake of waiters.splice(0)) wake();
+    },
+    onMessage(handler) {
+      send = (bytes, topic = 'skein/v1/home/d-1/batch/predictions') => handler(topic, bytes);
+    },
+    onConnect() {},
+    async disconnect() {},
+    async close() {},
+  };
+  const sink: RecordSink = {
+    stream: 'predictions',
+    async accept(_tx, _device, given) {
+      if (sinkFails) throw new Error('sink broken');
+      seen.push(...(given as PredictionRecord[]));
+    },
+    committed: (id) => committed.push(id),
+  };
+  const log = { info() {}, warn() {}, error() {} };
+  ingest = startIngest({
+    store,
+    broker,
+    fleet: 'home',
+    ackSigner: server,
+    verify: testVerify,
+    clock: systemClock,
+    log,
+    sinks: [sink],
+  });
+});
+
+afterEach(async () => {
+  await ingest.stop();
+  await store.destroy();
+});
+
+describe('ingest', () => {
+  it('stores a batch, tells its sinks, and acknowledges with the new head', async () => {
+    const bytes = batchOf(0, 3);
+    send(bytes);
+    expect(await acked(1)).toEqual([
+      { stream: 'predictions', epoch: EPOCH, upTo: 2, head: chainHead(bytes), re: chainHead(bytes) },
+    ]);
+    expect(seen).toEqual(records(0, 3));
+    expect(committed).toEqual(['d-1']);
+    const span = { device: 'd-1', fromMs: 0, toMs: Number.MAX_SAFE_INTEGER };
+    expect(await readSeries(store, 'predictions', { ...span, limit: 2 })).toEqual(records(1, 2));
+    expect(await countStored(store, 'predictions')).toEqual(new Map([['d-1', 3]]));
+  });
+
+  it('takes several waiting batches in one go and answers with the last word', async () => {
+    const first = batchOf(0, 3);
+    const second = batchOf(3, 2, { prev: chainHead(first) });
+    send(first);
+    send(second);
+    expect(await acked(1)).toMatchObject([{ upTo: 4, head: chainHead(second) }]);
+    expect(ingest.counts).toMatchObject({ accepted: 2, records: 5 });
+  });
+
+  it('acknowledges a repeated batch again and counts nothing twice', async () => {
+    const bytes = batchOf(0, 3);
+    send(bytes);
+    await acked(1);
+    send(bytes);
+    const [one, two] = await acked(2);
+    expect(two).toEqual(one);
+    expect(seen).toHaveLength(3);
+    expect(ingest.counts).toMatchObject({ accepted: 1, duplicates: 1, records: 3 });
+  });
+
+  it('answers a hole with what it has', async () => {
+    const bytes = batchOf(5, 3);
+    send(bytes);
+    expect(await acked(1)).toMatchObject([{ upTo: -1, head: NO_HEAD, re: chainHead(bytes) }]);
+    expect(ingest.counts).toMatchObject({ gaps: 1, records: 0 });
+  });
+
+  it('records what a device gave up, and says whether it was stored before', async () => {
+    const first = batchOf(0, 3);
+    const late = batchOf(0, 0, { gaps: [{ from: 0, to: 2, reason: 'cap' }], bridge: chainHead(first) });
+    const more = batchOf(3, 0, {
+      prev: chainHead(first),
+      gaps: [{ from: 3, to: 9, reason: 'cap' }],
+      bridge: 'cd'.repeat(32),
+    });
+    for (const [i, bytes] of [first, late, more].entries()) {
+      send(bytes);
+      await acked(i + 1);
+    }
+    expect(acks[1]).toMatchObject({ upTo: 2, stored: true });
+    expect(acks[2]).toMatchObject({ upTo: 9, head: 'cd'.repeat(32), stored: false });
+    const gaps = await store.selectFrom('gaps').selectAll().execute();
+    expect(gaps).toMatchObject([{ device: 'd-1', from_seq: 3, to_seq: 9, reason: 'cap' }]);
+  });
+
+  it('reports a second chain under one identity and stores none of it', async () => {
+    const first = batchOf(0, 3);
+    send(first);
+    await acked(1);
+    send(sealBatch(headerOf(0, 2), records(50, 2), device));
+    expect(await acked(2)).toMatchObject([{}, { upTo: 2, head: chainHead(first) }]);
+    const incidents = await store.selectFrom('incidents').selectAll().execute();
+    expect(incidents).toMatchObject([{ device: 'd-1', code: 'IDENTITY_CLONED' }]);
+    expect(ingest.counts).toMatchObject({ forks: 1, records: 3 });
+  });
+
+  it('refuses what is forged, revoked, misplaced or no batch, and goes on', async () => {
+    send(batchOf(0, 3, {}, testSigner('somebody')));
+    send(batchOf(0, 3, { device: 'd-2' }), 'skein/v1/home/d-2/batch/predictions');
+    send(batchOf(0, 3, { device: 'd-3' }), 'skein/v1/home/d-3/batch/predictions');
+    send(batchOf(0, 3), 'skein/v1/home/d-1/batch/health');
+    send(batchOf(0, 3, { device: 'd-2' }));
+    send(new Uint8Array(0));
+    send(new TextEncoder().encode('{"v":1}'));
+    send(batchOf(0, 3), 'skein/v1/elsewhere/d-1/batch/predictions');
+    send(batchOf(0, 3));
+    expect(await acked(1)).toMatchObject([{ upTo: 2 }]);
+    expect(ingest.counts).toMatchObject({ accepted: 1, forged: 5, invalid: 2 });
+    expect(acks).toHaveLength(1);
+  });
+
+  it('acknowledges nothing that it could not store, and recovers', async () => {
+    sinkFails = true;
+    const bytes = batchOf(0, 3);
+    send(bytes);
+    while (ingest.counts.failed === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(acks).toEqual([]);
+    expect(await countStored(store, 'predictions')).toEqual(new Map());
+    sinkFails = false;
+    send(bytes);
+    expect(await acked(1)).toMatchObject([{ upTo: 2 }]);
+  });
+
+  it('stores records of a later version without showing them to sinks', async () => {
+    const odd = { ts: 5, shape: 'unknown' };
+    send(sealBatch(headerOf(0, 2), [odd, prediction(1)], device));
+    await acked(1);
+    expect(seen).toEqual([prediction(1)]);
+    expect(await countStored(store, 'predictions')).toEqual(new Map([['d-1', 2]]));
+  });
+
+  it('forgets what exceeds the queue; the device sends it again', async () => {
+    for (let i = 0; i < 100; i++) send(new Uint8Array(1));
+    expect(ingest.counts.overflow).toBe(36);
+  });
+});
