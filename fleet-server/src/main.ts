@@ -9,12 +9,15 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError, SkeinError } from '@skein/protocol/errors.ts';
 import { createApiKey } from './access/sessions.ts';
+import { openDiskBlobs } from './blobs/disk-blobs.ts';
 import { startAedesBroker } from './broker/aedes-broker.ts';
 import { connectMqttBroker } from './broker/mqtt-broker.ts';
 import { type Config, resolveConfig, SETTINGS } from './config.ts';
 import { readConfigFile } from './disk-config.ts';
 import { openX509Authority } from './fleet/x509-authority.ts';
 import { createJsonLog } from './json-log.ts';
+import { openDiskOnlineKeys } from './models/disk-online-keys.ts';
+import { sqliteRollouts } from './rollouts/sqlite-rollouts.ts';
 import { type Adapters, type OpenBroker, type RunningServer, startServer } from './server.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import { nativeVerify, systemClock, systemEntropy } from './system-clock.ts';
@@ -30,6 +33,9 @@ export const realAdapters: Adapters = {
   dashboardDir: join(import.meta.dirname, '..', 'dashboard', 'dist'),
   openStore: openSqliteStore,
   openAuthority: openX509Authority,
+  openBlobs: openDiskBlobs,
+  openOnlineKeys: openDiskOnlineKeys,
+  openRollouts: sqliteRollouts,
   openBroker,
 };
 

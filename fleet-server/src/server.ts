@@ -1,28 +1,42 @@
 /**
- * Starts and stops the fleet server. Order: store, certificates, broker, fleet view, HTTP; stopping goes the other
+ * Starts and stops the fleet server. Order: store, keys, fleet view, broker, rollouts, ingest,
+ * HTTP; stopping goes the other
  * way round and ends within {@link STOP_MS}. Which adapters exist is decided in `main.ts`.
  */
 import { join } from 'node:path';
 import type { ServerView } from '@skein/protocol/api.ts';
+import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
-import { parseTopic } from '@skein/protocol/topics.ts';
+import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { HOUR, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { type AccessDeps, pruneAccess } from './access/sessions.ts';
+import type { Blobs } from './blobs/port.ts';
 import type { Broker } from './broker/port.ts';
 import type { Config } from './config.ts';
+import { Director } from './director/orders.ts';
 import { createEnrolment } from './fleet/enrolment.ts';
+import { fleetSinks } from './fleet/sinks.ts';
 import { createFleetView } from './fleet/view.ts';
 import type { ServerTls, X509Authority } from './fleet/x509-authority.ts';
 import { accessRoutes } from './http/access-routes.ts';
 import { openDevicePort } from './http/device-port.ts';
 import { deviceRoutes } from './http/device-routes.ts';
+import { directorRoutes } from './http/director-routes.ts';
 import { driftRoutes } from './http/drift-routes.ts';
 import { enrolmentRoutes } from './http/enrolment-routes.ts';
 import { createEventHub } from './http/event-stream.ts';
 import { createIdempotency } from './http/idempotency.ts';
 import { createMetrics } from './http/metrics.ts';
+import { modelRoutes } from './http/model-routes.ts';
 import { openPeoplePort } from './http/people-port.ts';
+import { rolloutRoutes } from './http/rollout-routes.ts';
 import type { HttpDeps } from './http/server.ts';
+import { startIngest } from './ingest/run-ingest.ts';
+import { ImageRepository } from './models/image-repository.ts';
+import type { OnlineSigners } from './models/online-keys.ts';
+import type { RolloutStore } from './rollouts/port.ts';
+import { reportSink } from './rollouts/report-sink.ts';
+import { RolloutRunner } from './rollouts/run-rollouts.ts';
 import type { Store } from './store/sqlite-store.ts';
 
 export const STOP_MS: Millis = 5 * SECOND;
@@ -39,6 +53,9 @@ export interface Adapters {
   dashboardDir: string;
   openStore(path: string): Promise<Store>;
   openAuthority(folder: string, clock: Clock): Promise<X509Authority>;
+  openBlobs(folder: string): Promise<Blobs>;
+  openOnlineKeys(folder: string): OnlineSigners;
+  openRollouts(store: Store): RolloutStore;
   openBroker(config: Config, given: BrokerNeeds): Promise<OpenBroker>;
 }
 
@@ -85,6 +102,9 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   const publicHost = config.publicUrl ? new URL(config.publicUrl).hostname : 'localhost';
   const hosts = [...new Set([publicHost, 'localhost', '127.0.0.1', '::1'])];
   const tls = await authority.serverTls(hosts);
+  const blobs = await adapters.openBlobs(join(config.stateDir, 'blobs'));
+  const online = adapters.openOnlineKeys(join(config.stateDir, 'keys'));
+  const repository = new ImageRepository({ store, blobs, clock, verify, online });
 
   const hub = createEventHub();
   const view = createFleetView({ store, clock, log, fleet: config.fleet, publish: hub.publish });
@@ -103,6 +123,33 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     metrics.message(parseTopic(topic)?.channel ?? 'other', payload.length);
     view.handle(topic, payload);
   });
+
+  const desired = announcer(broker, config.fleet, log);
+  const director = new Director({ store, clock, online, announce: desired });
+  const announceAll = async () => {
+    for (const { id, revoked } of view.summaries()) if (!revoked) await director.announce(id);
+  };
+  broker.onConnect(() => void announceAll().catch(failed(log, 'announcing orders')));
+  const rollouts = new RolloutRunner({
+    store: adapters.openRollouts(store),
+    desk: director,
+    clock,
+    log,
+    changed: (rollout) => hub.publish('rollout', rollout),
+  });
+  undo.push(() => rollouts.stop());
+  const ingest = startIngest({
+    store,
+    broker,
+    fleet: config.fleet,
+    ackSigner: online.ack,
+    verify,
+    clock,
+    log,
+    sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
+  });
+  undo.push(() => ingest.stop());
+  await rollouts.start();
 
   const ports: RunningServer['ports'] = { http: 0, device: 0, ...mqtt };
   const url = () => config.publicUrl || `http://localhost:${ports.http}`;
@@ -141,6 +188,16 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
       ...enrolmentRoutes({ enrolment, view, publicHost }),
       ...deviceRoutes({ store, clock, view, broker, fleet: config.fleet }),
       ...driftRoutes(store, clock),
+      ...modelRoutes({
+        store,
+        blobs,
+        repository,
+        online,
+        maxBlobBytes: config.maxBlob,
+        published: () => void announceAll().catch(failed(log, 'announcing orders')),
+      }),
+      ...directorRoutes({ repository, director, blobs }),
+      ...rolloutRoutes({ store, rollouts }),
     },
   };
   const devicePort = await openDevicePort({ ...http, mayConnect }, tls, {
@@ -169,6 +226,18 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   });
   undo.push(() => upkeep.cancel());
   return { ports, url: url(), store, close: () => unwind(undo, adapters) };
+}
+
+const failed = (log: Log, what: string) => (error: Error) => log.error(what, { error: error.message });
+
+/** Publishes `desired`: a retained hint, so a failure is only logged; it is published anew on the next connect. */
+function announcer(broker: Broker, fleet: string, log: Log) {
+  return (device: string, directorVersion: number): void => {
+    const payload = JSON.stringify({ directorVersion } satisfies DesiredMessage);
+    broker
+      .publish(topicFor(fleet, device, 'desired'), payload, { qos: 1, retain: true })
+      .catch(failed(log, 'publishing desired'));
+  };
 }
 
 /** Runs `task` at once and then every `intervalMs`; a failure is logged, not the end. */

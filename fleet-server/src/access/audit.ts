@@ -3,9 +3,9 @@
  * out unseen. `hash` = SHA-256 over the JSON array [previous, at, actor, action, subject, detail].
  * Subjects are ids (pseudonyms), so erasing a name elsewhere does not break the chain.
  */
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
+import { utf8ToBytes } from '@noble/hashes/utils.js';
 import type { Clock } from '@skein/protocol/ports.ts';
+import { sha256Hex } from '@skein/protocol/sha256.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { Store } from '../store/sqlite-store.ts';
 
@@ -30,9 +30,7 @@ interface Hashed {
 }
 
 const hashEntry = (e: Hashed): Sha256Hex =>
-  bytesToHex(
-    sha256(utf8ToBytes(JSON.stringify([e.previous, e.at, e.actor, e.action, e.subject, e.detail_json]))),
-  );
+  sha256Hex(utf8ToBytes(JSON.stringify([e.previous, e.at, e.actor, e.action, e.subject, e.detail_json])));
 
 export async function appendAudit(store: Store, clock: Clock, entry: AuditEntry): Promise<void> {
   await store.transaction().execute(async (tx) => {

@@ -1,14 +1,13 @@
 /** Secrets are 256 random bits, so a plain hash of them is enough to keep at rest and look up by. */
 
-import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import type { Entropy } from '@skein/protocol/ports.ts';
+import { sha256Hex } from '@skein/protocol/sha256.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 
 export const newSecret = (entropy: Entropy): string => bytesToHex(entropy.bytes(32));
 
-export const hashSecret = (secret: string): Sha256Hex =>
-  bytesToHex(sha256(utf8ToBytes(`skein-secret-v1\n${secret}`)));
+export const hashSecret = (secret: string): Sha256Hex => sha256Hex(utf8ToBytes(`skein-secret-v1\n${secret}`));
 
 /** Takes the same time wherever two texts of equal length differ. */
 export function sameText(a: string, b: string): boolean {

@@ -1,11 +1,10 @@
-/** `skein server|login|tokens|devices|drift|audit|why`: one call to the API each, printed. */
-import type { DeviceSummary, DeviceView, DriftView, TokenView } from '@skein/protocol/api.ts';
+/** `skein server|login|tokens|devices|drift|audit`: one call to the API each, printed. */
+import type { DeviceSummary, DriftView, TokenView } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import { type Millis, parseDuration } from '@skein/protocol/units.ts';
 import type { Command } from 'commander';
 import type { CliContext } from './client.ts';
-import { parseDuration } from './durations.ts';
 import { ago, type Column } from './table.ts';
-import { whyDevice } from './why-device.ts';
 
 const column = <T>(title: string, value: Column<T>['value'], align?: 'right'): Column<T> =>
   align ? { title, value, align } : { title, value };
@@ -29,7 +28,6 @@ export function addServerCommands(program: Command, ctx: CliContext): void {
   addDeviceCommands(program.command('devices').description('Devices of the fleet'), ctx);
   addDriftCommand(program, ctx);
   addAuditCommand(program, ctx);
-  addWhyCommand(program, ctx);
 }
 
 const commaList = (text: string): string[] =>
@@ -37,6 +35,14 @@ const commaList = (text: string): string[] =>
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean);
+
+function durationOf(text: string): Millis {
+  const millis = parseDuration(text);
+  if (millis !== undefined) return millis;
+  throw new SkeinError('REQUEST_INVALID', `${text} is not a duration`, {
+    fix: 'Write a number with its unit: 30s, 10min, 24h or 7d.',
+  });
+}
 
 function addTokenCommands(tokens: Command, ctx: CliContext): void {
   tokens
@@ -49,7 +55,7 @@ function addTokenCommands(tokens: Command, ctx: CliContext): void {
       const api = await ctx.api();
       const body = {
         uses: Number(options.uses),
-        ttlMs: parseDuration(options.ttl),
+        ttlMs: durationOf(options.ttl),
         groups: commaList(options.groups),
       };
       const token = await api.call('createToken', { body });
@@ -180,32 +186,3 @@ function addAuditCommand(program: Command, ctx: CliContext): void {
       });
     });
 }
-
-function addWhyCommand(program: Command, ctx: CliContext): void {
-  program
-    .command('why <device-or-rollout>')
-    .description('One line: what it waits for')
-    .action(async (id: string) => {
-      const api = await ctx.api();
-      const rollouts = await api.all('listRollouts').catch(notThere);
-      const rollout = rollouts.find((r) => r.id === id);
-      const device = rollout ? undefined : await api.call('showDevice', { params: { id } }).catch(absent);
-      if (!rollout && !device) {
-        throw new SkeinError('NOT_FOUND', `${id} is neither a device nor a rollout`, {
-          fix: '`skein devices list` and `skein rollouts list` show the ids.',
-        });
-      }
-      const why = rollout?.why ?? whyDevice(device as DeviceView, rollouts, Date.now());
-      if (ctx.output === 'json') ctx.print({ id, why });
-      else process.stdout.write(`${why}\n`);
-    });
-}
-
-const isMissing = (error: unknown) => error instanceof SkeinError && error.code === 'NOT_FOUND';
-const absent = (error: unknown): undefined => {
-  if (!isMissing(error)) throw error;
-};
-const notThere = (error: unknown): never[] => {
-  if (!isMissing(error)) throw error;
-  return [];
-};

@@ -8,6 +8,8 @@ import { Command, CommanderError, Option } from 'commander';
 import { createContext } from './client.ts';
 import { addServerCommands } from './commands.ts';
 import { addMonitorCommand } from './monitor.ts';
+import { addKeysCommands, addPublishCommands } from './publish.ts';
+import { addRolloutCommands } from './rollouts.ts';
 
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4 } as const;
 
@@ -34,6 +36,9 @@ export function createProgram(): Command {
   const output = () => program.opts<{ output: 'table' | 'json' }>().output;
   const context = createContext(output);
   addServerCommands(program, context);
+  addKeysCommands(program, context);
+  addPublishCommands(program, context);
+  addRolloutCommands(program, context);
   addMonitorCommand(program, context);
   return program;
 }

@@ -6,6 +6,7 @@
 
 import { hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import type { EnrolAnswer, EnrolRequest, EnrolTrust, RenewRequest, TokenView } from '@skein/protocol/api.ts';
+import { toBase64 } from '@skein/protocol/base64.ts';
 import { formatClaimToken, renewalBytes, trustHash } from '@skein/protocol/enrolment.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Verify } from '@skein/protocol/ports.ts';
@@ -85,9 +86,9 @@ async function rootsOrRefuse(store: Store) {
 async function trustOf({ store, authority }: EnrolmentDeps): Promise<EnrolTrust> {
   const roots = await rootsOrRefuse(store);
   return {
-    ca: base64(utf8ToBytes(authority.ca)),
-    image: base64(roots.image),
-    director: base64(roots.director),
+    ca: toBase64(utf8ToBytes(authority.ca)),
+    image: toBase64(roots.image),
+    director: toBase64(roots.director),
   };
 }
 
@@ -219,10 +220,4 @@ async function renew(deps: EnrolmentDeps, request: RenewRequest): Promise<{ cert
     .where('id', '=', request.device)
     .execute();
   return { certificate: issued.certificate };
-}
-
-function base64(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
 }

@@ -1,5 +1,5 @@
 /** Devices as people see and change them. */
-import type { DeviceView, Series } from '@skein/protocol/api.ts';
+import type { DeviceView } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
@@ -9,6 +9,7 @@ import type { FleetView } from '../fleet/view.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import type { Handlers } from './handlers.ts';
 import { DEFAULT_LIMIT, decodeCursor, pageOf } from './paging.ts';
+import { healthSeries, predictionSeries } from './series.ts';
 
 export interface DeviceRouteDeps {
   store: Store;
@@ -16,11 +17,6 @@ export interface DeviceRouteDeps {
   view: FleetView;
   broker: Broker;
   fleet: string;
-  /** Newest stored records as columns. */
-  series?: {
-    predictions(device: string, limit: number): Promise<Series>;
-    health(device: string, limit: number): Promise<Series>;
-  };
 }
 
 const DEFAULT_POINTS = 600;
@@ -61,18 +57,11 @@ export function deviceRoutes(deps: DeviceRouteDeps): Handlers {
       await revoke(deps, known(params.id));
       return { ok: true };
     },
-    ...(deps.series ? seriesRoutes(deps.series, known) : {}),
+    devicePredictions: ({ params, query }) =>
+      predictionSeries(store, known(params.id), query.limit ?? DEFAULT_POINTS),
+    deviceHealth: ({ params, query }) => healthSeries(store, known(params.id), query.limit ?? DEFAULT_POINTS),
   };
 }
-
-const seriesRoutes = (
-  series: NonNullable<DeviceRouteDeps['series']>,
-  known: (id?: string) => string,
-): Handlers => ({
-  devicePredictions: ({ params, query }) =>
-    series.predictions(known(params.id), query.limit ?? DEFAULT_POINTS),
-  deviceHealth: ({ params, query }) => series.health(known(params.id), query.limit ?? DEFAULT_POINTS),
-});
 
 /** Refused first, then disconnected, then its retained messages are cleared: it can not come back in between. */
 async function revoke({ store, clock, view, broker, fleet }: DeviceRouteDeps, id: string): Promise<void> {
