@@ -13,6 +13,7 @@ export const PATHS = {
   listDevices: 'GET /v1/devices',
   showDevice: 'GET /v1/devices/:id',
   changeDevice: 'PATCH /v1/devices/:id',
+  revokeDevice: 'POST /v1/devices/:id/revoke',
   devicePredictions: 'GET /v1/devices/:id/predictions',
   deviceHealth: 'GET /v1/devices/:id/health',
   drift: 'GET /v1/drift',

@@ -52,23 +52,21 @@ function receive(event: ServerEvent): void {
   if (handle) batch(() => handle(JSON.parse(event.data) as never));
 }
 
-/** Reads everything that live events only change. */
+/** Reads everything that live events only change. A list that fails is said and does not take the others with it. */
 export async function reload(): Promise<void> {
-  try {
-    const [view, deviceItems, rolloutItems] = await Promise.all([
-      call('server'),
-      all((query) => call('listDevices', { query })),
-      all(() => call('listRollouts')),
-    ]);
-    batch(() => {
+  const results = await Promise.allSettled([
+    call('server').then((view) => {
       server.value = view;
-      devices.value = new Map(deviceItems.map((device) => [device.id, device]));
-      rollouts.value = new Map(rolloutItems.map((rollout) => [rollout.id, rollout]));
-      loadProblem.value = null;
-    });
-  } catch (thrown) {
-    loadProblem.value = asProblem(thrown);
-  }
+    }),
+    all((query) => call('listDevices', { query })).then((items) => {
+      devices.value = new Map(items.map((device) => [device.id, device]));
+    }),
+    all(() => call('listRollouts')).then((items) => {
+      rollouts.value = new Map(items.map((rollout) => [rollout.id, rollout]));
+    }),
+  ]);
+  const failed = results.find((result) => result.status === 'rejected');
+  loadProblem.value = failed ? asProblem(failed.reason) : null;
 }
 
 let stream: LiveStream | undefined;

@@ -8,6 +8,7 @@ import { HealthPlots } from '../device/health-plots.tsx';
 import { Incidents } from '../device/incidents.tsx';
 import { Installed } from '../device/installed.tsx';
 import { Ledger } from '../device/ledger.tsx';
+import { Manage } from '../device/manage.tsx';
 import { Now } from '../device/now.tsx';
 import { PredictionPlot } from '../device/prediction-plot.tsx';
 import { hrefTo } from '../routes.ts';
@@ -59,6 +60,7 @@ export function DevicePage({ id }: { id: string }) {
           <a class="button" href={hrefTo({ page: 'drift', device: id })}>
             Drift
           </a>
+          <Manage device={summary} />
         </span>
       </PageHead>
       {problem && <Problem problem={problem} retry={reload} />}

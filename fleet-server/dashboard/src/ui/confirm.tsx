@@ -1,3 +1,4 @@
+import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { asProblem, type ProblemError } from '../data/problem.ts';
 import { Problem } from './problem.tsx';
@@ -11,8 +12,16 @@ export interface Confirmation {
   act(): Promise<unknown>;
 }
 
-/** A modal native dialog: Escape and Cancel do nothing, a failure is shown in place. */
-export function Confirm({ confirmation, onClose }: { confirmation: Confirmation; onClose(): void }) {
+/** A modal native dialog: Escape and Cancel do nothing, a failure is shown in place. Fields may stand in it. */
+export function Confirm({
+  confirmation,
+  onClose,
+  children,
+}: {
+  confirmation: Confirmation;
+  onClose(): void;
+  children?: ComponentChildren;
+}) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<ProblemError>();
@@ -34,6 +43,7 @@ export function Confirm({ confirmation, onClose }: { confirmation: Confirmation;
       <form onSubmit={submit}>
         <h2 id="confirm-title">{confirmation.title}</h2>
         <p>{confirmation.text}</p>
+        {children}
         {problem && <Problem problem={problem} />}
         <div class="actions">
           <button

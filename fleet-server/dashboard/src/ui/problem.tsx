@@ -7,7 +7,7 @@ export function Problem({ problem, retry }: { problem: ProblemError; retry?: () 
       <p>
         <strong>{problem.message}</strong> <code class="small">{problem.code}</code>
       </p>
-      {problem.fix && <p>{problem.fix}</p>}
+      {problem.fix && <p>{marked(problem.fix)}</p>}
       {retry && (
         <p>
           <button type="button" class="button" onClick={retry}>
@@ -18,3 +18,7 @@ export function Problem({ problem, retry }: { problem: ProblemError; retry?: () 
     </div>
   );
 }
+
+/** Servers write commands in backticks. */
+const marked = (text: string) =>
+  text.split('`').map((piece, i) => (i % 2 ? <code key={i}>{piece}</code> : piece));
