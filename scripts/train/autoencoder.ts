@@ -1,6 +1,7 @@
 /**
  * A small dense autoencoder and Adam (Kingma & Ba 2015), in plain TypeScript: seeded, single-threaded, the same
- * result on every machine that rounds doubles alike. Hidden layers ReLU, output linear, loss mean squared error.
+ * result on every machine that rounds doubles alike. Hidden layers tanh, output linear, loss mean squared error: tanh
+ * saturates, so what lies beyond the training data is not extrapolated but reconstructed badly.
  */
 import { seededUniform } from '@skein/protocol/drift/bootstrap.ts';
 
@@ -19,22 +20,24 @@ export interface TrainingOptions {
   batch: number;
   rate: number;
   seed: number;
+  /** Makes the input of a window that must be mapped back to the window itself; it may return it unchanged. */
+  corrupt(window: Float32Array, uniform: () => number): Float32Array;
   /** After each epoch. */
   onEpoch?(epoch: number, loss: number): void;
 }
 
-/** He's initialisation, uniform. */
+/** Glorot's initialisation, uniform. */
 function makeLayers(widths: readonly number[], uniform: () => number): Layer[] {
   return widths.slice(1).map((outputs, i) => {
     const inputs = widths[i]!;
-    const limit = Math.sqrt(6 / inputs);
+    const limit = Math.sqrt(6 / (inputs + outputs));
     const weights = Float32Array.from({ length: inputs * outputs }, () => (2 * uniform() - 1) * limit);
     return { inputs, outputs, weights, bias: new Float32Array(outputs) };
   });
 }
 
-/** out = x · W + b, then ReLU unless it is the last layer. */
-function forward(layer: Layer, x: Float32Array, out: Float32Array, relu: boolean): void {
+/** out = x · W + b, then tanh unless it is the last layer. */
+function forward(layer: Layer, x: Float32Array, out: Float32Array, hidden: boolean): void {
   out.set(layer.bias);
   const { inputs, outputs, weights } = layer;
   for (let i = 0; i < inputs; i++) {
@@ -43,7 +46,7 @@ function forward(layer: Layer, x: Float32Array, out: Float32Array, relu: boolean
     const row = i * outputs;
     for (let o = 0; o < outputs; o++) out[o]! += value * weights[row + o]!;
   }
-  if (relu) for (let o = 0; o < outputs; o++) if (out[o]! < 0) out[o] = 0;
+  if (hidden) for (let o = 0; o < outputs; o++) out[o] = Math.tanh(out[o]!);
 }
 
 /** Adds to the gradients and returns dL/dx in `back`. */
@@ -64,8 +67,8 @@ function backward(
       gradient.weights[row + o]! += value * error[o]!;
       sum += weights[row + o]! * error[o]!;
     }
-    // ReLU of the layer before: no gradient where it was cut.
-    if (back) back[i] = value > 0 ? sum : 0;
+    // x is the tanh of the layer before; its derivative is 1 − x².
+    if (back) back[i] = sum * (1 - value * value);
   }
 }
 
@@ -131,13 +134,14 @@ export function trainAutoencoder(windows: readonly Float32Array[], options: Trai
     const rate = scheduled(options.rate, epoch / options.epochs);
     let loss = 0;
     order.forEach((index, position) => {
-      const input = windows[index]!;
+      const target = windows[index]!;
+      const input = options.corrupt(target, uniform);
       layers.forEach((layer, l) => {
         forward(layer, l === 0 ? input : activations[l - 1]!, activations[l]!, l < last);
       });
       const output = activations[last]!;
       for (let o = 0; o < output.length; o++) {
-        const difference = output[o]! - input[o]!;
+        const difference = output[o]! - target[o]!;
         loss += (difference * difference) / output.length;
         errors[last]![o] = (2 * difference) / output.length;
       }

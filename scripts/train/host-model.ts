@@ -22,7 +22,7 @@ const WINDOW = 5;
 /** Beyond this many deviations more does not count: one wild feature must not drown the others. */
 const CLIP = 8;
 /** Features that hardly moved in the recording must not become infinitely sensitive. */
-const LEAST_SCALE = 0.05;
+const LEAST_SCALE = 0.02;
 const BLOCK_SECONDS = 60;
 /** Of ten blocks in a row, which are kept from training. */
 const CALIBRATION_BLOCK = 3;
@@ -82,7 +82,7 @@ export function toOnnx(layers: readonly Layer[]): Uint8Array {
       node: layers.flatMap((_, l) => {
         const from = l === 0 ? 'window' : outputOf(l - 1);
         const gemm = nodeOf('Gemm', [from, `W${l}`, `b${l}`], [l === last ? outputOf(l) : `sum${l}`]);
-        return l === last ? [gemm] : [gemm, nodeOf('Relu', [`sum${l}`], [outputOf(l)])];
+        return l === last ? [gemm] : [gemm, nodeOf('Tanh', [`sum${l}`], [outputOf(l)])];
       }),
       initializer: layers.flatMap(({ inputs, outputs, weights, bias }, l) => [
         floatTensor(`W${l}`, [inputs, outputs], weights),
@@ -93,6 +93,27 @@ export function toOnnx(layers: readonly Layer[]): Uint8Array {
       valueInfo: [],
     }),
   );
+}
+
+const CORRUPTED_SHARE = 0.5;
+const MOST_SHIFTED = 4;
+
+/**
+ * Half of the windows get a few features shifted as a whole, and must be mapped back: the model learns what a feature
+ * should be given all the others, instead of copying it through.
+ */
+function shiftFeatures(window: Float32Array, uniform: () => number): Float32Array {
+  if (uniform() >= CORRUPTED_SHARE) return window;
+  const shifted = window.slice();
+  const features = HOST_FEATURES.length;
+  for (let left = 1 + Math.floor(uniform() * MOST_SHIFTED); left > 0; left--) {
+    const feature = Math.floor(uniform() * features);
+    const by = (2 * uniform() - 1) * CLIP;
+    for (let at = feature; at < shifted.length; at += features) {
+      shifted[at] = Math.max(-CLIP, Math.min(CLIP, shifted[at]! + by));
+    }
+  }
+  return shifted;
 }
 
 const quantile = (values: Float64Array, q: number): number => {
@@ -121,6 +142,7 @@ export async function trainHostModel(
     batch: 32,
     rate: 2e-3,
     seed: options.seed,
+    corrupt: shiftFeatures,
     onEpoch,
   });
   const errors = reconstructionErrors(layers, windowsOf(preprocess, sets.holdout));
