@@ -44,6 +44,25 @@ export const SourceConfig = strict({
   ),
 });
 
+const Server = strict({
+  deviceUrl: Type.Optional(
+    Type.String({
+      pattern: '^https://[^\\s/]+/?$',
+      maxLength: 2048,
+      expected: 'like https://fleet.example.org:8443',
+      description: 'Where metadata and models come from; default: what enrolment told',
+    }),
+  ),
+  mqttUrl: Type.Optional(
+    Type.String({
+      pattern: '^mqtts?://[^\\s/]+/?$',
+      maxLength: 2048,
+      expected: 'like mqtts://fleet.example.org:8883',
+      description: 'The broker; default: what enrolment told',
+    }),
+  ),
+});
+
 const Outbox = strict({
   commitInterval: optionalDuration(
     100,
@@ -144,6 +163,7 @@ export const ConfigSchema = strict({
     maxItems: 32,
     description: 'Where readings come from',
   }),
+  server: Server,
   outbox: Outbox,
   uplink: Uplink,
   health: Health,

@@ -2,7 +2,7 @@
  * A configuration file and the environment → {@link Config}. Bounds: 256 KiB of YAML, 50 aliases.
  * Every problem names file, line and key (`agent.yaml:12: uplink.batchInterval: must be …`); a misspelt key is an error
  * with the likeliest right one. `SKEIN_AGENT_<KEY>` overrides single values (`uplink.batchInterval` is
- * `SKEIN_AGENT_UPLINK_BATCH_INTERVAL`); `SKEIN_AGENT_PORT` is short for `api.port`.
+ * `SKEIN_AGENT_UPLINK_BATCH_INTERVAL`); the project's short names (`SKEIN_STATE_DIR`, `SKEIN_AGENT_PORT`, …) work too.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
@@ -184,41 +184,55 @@ function checkSources({ sources }: Config, where: Where): void {
 
 export interface ConfigKey {
   key: string;
-  variable: string;
+  /** null: it can only be set in the file. */
+  variable: string | null;
   default: unknown;
   values: string;
   description: string;
 }
 
-/** Every scalar key outside lists, for documentation and for {@link overrides}. */
-export function configKeys(schema: Node = ROOT, path: string[] = []): ConfigKey[] {
+/** Every key, for documentation and for {@link overrides}; those inside lists have no variable. */
+export function configKeys(schema: Node = ROOT, path: string[] = [], inList = false): ConfigKey[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, node]) => {
-    if (node.properties) return configKeys(node, [...path, key]);
     const whole = [...path, key];
-    return [
-      {
-        key: whole.join('.'),
-        variable: `SKEIN_AGENT_${whole.map((part) => part.replace(/([A-Z])/g, '_$1').toUpperCase()).join('_')}`,
-        default: node.default,
-        values: node.enum?.join(' | ') ?? node.unit ?? node.type ?? '',
-        description: node.description ?? '',
-      },
-    ];
+    if (node.properties) return configKeys(node, whole, inList);
+    const variable = inList || node.items?.properties ? null : variableOf(whole);
+    const values = node.enum?.join(' | ') ?? node.unit ?? node.type ?? '';
+    const described = { default: node.default, values, description: node.description ?? '' };
+    const below = node.items?.properties ? configKeys(node.items, [...path, `${key}[]`], true) : [];
+    return [{ key: whole.join('.'), variable, ...described }, ...below];
   });
 }
 
-const ALIASES: Record<string, string> = { SKEIN_AGENT_PORT: 'SKEIN_AGENT_API_PORT' };
+const variableOf = (path: string[]): string =>
+  `SKEIN_AGENT_${path.map((part) => part.replace(/([A-Z])/g, '_$1').toUpperCase()).join('_')}`;
+
+/** Short names that the whole project uses; the long name wins. */
+const ALIASES: Record<string, string> = {
+  SKEIN_AGENT_PORT: 'SKEIN_AGENT_API_PORT',
+  SKEIN_STATE_DIR: 'SKEIN_AGENT_STATE_DIR',
+  SKEIN_DEVICE_URL: 'SKEIN_AGENT_SERVER_DEVICE_URL',
+  SKEIN_MQTT_URL: 'SKEIN_AGENT_SERVER_MQTT_URL',
+};
 /** Read elsewhere: where the file is. */
 const NOT_KEYS = new Set(['SKEIN_AGENT_CONFIG']);
 
+const isOurs = (name: string): boolean =>
+  Object.hasOwn(ALIASES, name) || (name.startsWith('SKEIN_AGENT_') && !NOT_KEYS.has(name));
+
 function overrides(env: ConfigInput['env']): Map<string, { name: string; path: string[]; text: string }> {
-  const keys = new Map(configKeys().map((entry) => [entry.variable, entry]));
+  const keys = new Map(
+    configKeys().flatMap((entry) => (entry.variable ? [[entry.variable, entry] as const] : [])),
+  );
   const found = new Map<string, { name: string; path: string[]; text: string }>();
-  for (const [name, text] of Object.entries(env)) {
-    if (!name.startsWith('SKEIN_AGENT_') || NOT_KEYS.has(name) || text === undefined) continue;
+  const given = Object.entries(env).filter(
+    ([name, text]) => text !== undefined && text !== '' && isOurs(name),
+  );
+  const shortFirst = given.sort(([a], [b]) => Number(!(a in ALIASES)) - Number(!(b in ALIASES)));
+  for (const [name, text] of shortFirst) {
     const entry = keys.get(ALIASES[name] ?? name);
     if (!entry) throw unknownKey(name, [...keys.keys(), ...Object.keys(ALIASES)], [], () => 'environment');
-    found.set(entry.key, { name, path: entry.key.split('.'), text });
+    found.set(entry.key, { name, path: entry.key.split('.'), text: text! });
   }
   return found;
 }

@@ -4,7 +4,6 @@ import { arch, availableParallelism, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import { osInfo, system } from 'systeminformation';
 
 const LONGEST_MS: Millis = 3_000;
 
@@ -35,6 +34,7 @@ function ownTags(model: string): string[] {
 
 /** @param tags configured ones, added to its own. */
 export async function readInventory(tags: string[], root = '/'): Promise<HelloMessage['hardware']> {
+  const { osInfo, system } = await import('systeminformation');
   const [board, os] = await Promise.all([within(system()), within(osInfo())]);
   const named = [board?.manufacturer, board?.model].filter(Boolean).join(' ');
   const model = (deviceTreeModel(root) ?? named) || 'unknown';

@@ -1,5 +1,4 @@
 /** Keys and certificates of a device: Ed25519 for reports, P-256 with a PKCS#10 request for TLS. */
-import 'reflect-metadata';
 import {
   createPrivateKey,
   createPublicKey,
@@ -8,7 +7,6 @@ import {
   webcrypto,
   X509Certificate,
 } from 'node:crypto';
-import * as x509 from '@peculiar/x509';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { nativeSigner } from '../system-clock.ts';
 import type { CertificateDates, IdentityKeys } from './identity.ts';
@@ -17,7 +15,10 @@ const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as con
 
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
+/** The request's library is loaded here: it is needed once a year. */
 async function newTlsKey(): Promise<{ tlsKey: string; csr: string }> {
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
   x509.cryptoProvider.set(webcrypto as never);
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const tlsKey = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();

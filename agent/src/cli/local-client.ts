@@ -1,0 +1,49 @@
+/** Asks the running agent through its local API. Its address is in `<stateDir>/api.json` while it runs. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
+import type { AgentStatus } from '../api/status.ts';
+import type { Config } from '../config.ts';
+
+export const addressFile = (stateDir: string): string => join(stateDir, 'api.json');
+
+/** Where the API listens: what the running agent wrote (its port may be a free one), else what is configured. */
+export function apiUrl({ stateDir, api }: Config): string {
+  try {
+    return (JSON.parse(readFileSync(addressFile(stateDir), 'utf8')) as { url: string }).url;
+  } catch {
+    return `http://${api.host}:${api.port}`;
+  }
+}
+
+const notRunning = (url: string, cause: unknown): SkeinError =>
+  new SkeinError('UNREACHABLE', `no agent answers at ${url}`, {
+    cause,
+    fix: 'Start it with `skein-agent run`, or give the --config that it runs with.',
+  });
+
+async function call(config: Config, path: string, init?: RequestInit): Promise<unknown> {
+  const url = apiUrl(config);
+  let response: Response;
+  try {
+    response = await fetch(url + path, { ...init, signal: AbortSignal.timeout(30_000) });
+  } catch (cause) {
+    throw notRunning(url, cause);
+  }
+  const body = (await response.json().catch(() => ({}))) as { error?: string; code?: string; fix?: string };
+  if (response.ok) return body;
+  const code = body.code && Object.hasOwn(ERROR_CODES, body.code) ? (body.code as ErrorCode) : 'INTERNAL';
+  const message = (body.error ?? `status ${response.status}`).replace(`${code}: `, '');
+  throw new SkeinError(code, message, body.fix ? { fix: body.fix } : {});
+}
+
+/** @throws SkeinError UNREACHABLE when no agent runs */
+export const fetchStatus = (config: Config): Promise<AgentStatus> =>
+  call(config, '/status') as Promise<AgentStatus>;
+
+/** @throws SkeinError UNREACHABLE, NOT_FOUND, REQUEST_INVALID, INPUT_NOT_FINITE */
+export const requestPrediction = (config: Config, model: string, values: unknown): Promise<unknown> =>
+  call(config, `/v1/predict/${encodeURIComponent(model)}`, {
+    method: 'POST',
+    body: JSON.stringify({ values }),
+  });

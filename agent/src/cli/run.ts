@@ -1,0 +1,177 @@
+/** `skein-agent run`: the agent with its real adapters. */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Log } from '@skein/protocol/ports.ts';
+import type { Stream } from '@skein/protocol/topics.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
+import { Agent } from '../agent.ts';
+import { openLocalApi } from '../api/http-local-api.ts';
+import { readInventory } from '../health/linux-inventory.ts';
+import { linuxProbe } from '../health/linux-probe.ts';
+import { diskIdentity } from '../identity/disk-identity.ts';
+import { httpRenew } from '../identity/http-enroll.ts';
+import type { TlsTrust } from '../identity/http-tls.ts';
+import type { Identity, IdentityStore } from '../identity/identity.ts';
+import { keepRenewed } from '../identity/renew.ts';
+import { x509Identity } from '../identity/x509-identity.ts';
+import { Engine } from '../inference/engine.ts';
+import { OnnxBackend } from '../inference/onnx-backend.ts';
+import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
+import { lockState } from '../sqlite-lock.ts';
+import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
+import { childPreflight } from '../update/child-preflight.ts';
+import { openDiskSlots } from '../update/disk-slots.ts';
+import { httpFetcher } from '../update/http-fetcher.ts';
+import { SqliteTrustStore } from '../update/sqlite-trust.ts';
+import { openUpdateStore } from '../update/sqlite-update-store.ts';
+import { TrustClient } from '../update/trust-client.ts';
+import { addressFile } from './local-client.ts';
+import { openSources } from './open-sources.ts';
+import { openUplink } from './open-uplink.ts';
+import type { Settings } from './settings.ts';
+import { AGENT_VERSION } from './version.ts';
+
+export interface RunningAgent {
+  readonly agent: Agent;
+  readonly device: string;
+  stop(): Promise<void>;
+}
+
+/** What was opened, closed in the opposite order. */
+class Opened {
+  readonly #closers: (() => void)[] = [];
+
+  add<T>(part: T, close: (part: T) => void): T {
+    this.#closers.push(() => close(part));
+    return part;
+  }
+
+  close(): void {
+    for (const close of this.#closers.splice(0).reverse()) close();
+  }
+}
+
+/** @throws SkeinError NOT_ENROLLED, CONFLICT, PORT_IN_USE, DISK_FULL, DISK_FAILED */
+export async function startAgent(settings: Settings, log: Log): Promise<RunningAgent> {
+  const { stateDir } = settings.config;
+  const store = diskIdentity(stateDir);
+  const identity = withServer(enrolled(store), settings);
+  const opened = new Opened();
+  opened.add(lockState(stateDir), (lock) => lock.release());
+  try {
+    const agent = await compose(settings, identity, store, log, opened);
+    await agent.start();
+    const address = addressFile(stateDir);
+    writeFileSync(address, `${JSON.stringify({ url: agent.apiUrl, pid: process.pid })}\n`);
+    opened.add(address, (path) => rmSync(path, { force: true }));
+    const stop = () => agent.stop().finally(() => opened.close());
+    return { agent, device: identity.device, stop };
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+function enrolled(store: IdentityStore): Identity {
+  const identity = store.load();
+  if (identity) return identity;
+  throw new SkeinError('NOT_ENROLLED', 'this device is not enrolled', {
+    fix: 'Run `skein-agent enroll --server URL --token TOKEN` with a token of `skein tokens create`.',
+  });
+}
+
+const withServer = (identity: Identity, { config }: Settings): Identity => ({
+  ...identity,
+  ...config.server,
+});
+
+async function compose(
+  { config, file }: Settings,
+  identity: Identity,
+  store: IdentityStore,
+  log: Log,
+  opened: Opened,
+): Promise<Agent> {
+  const { stateDir } = config;
+  const clock = systemClock;
+  const hardware = await readInventory(config.tags);
+  const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
+  let timeFloor = () => identity.enrolledAt;
+  /** Below the floor the server is checked at the floor; see identity/http-tls.ts. */
+  const tls = ({ ca, certificate, tlsKey: key }: Identity): TlsTrust => {
+    const floor = timeFloor();
+    return { ca, certificate, key, ...(clock.now() < floor ? { verifyAt: floor } : {}) };
+  };
+  const fetcher = opened.add(httpFetcher(identity.deviceUrl, tls(identity), clock), (f) => f.close());
+  const trust = new TrustClient({
+    fetcher,
+    store: trustStore,
+    clock,
+    verify: nativeVerify,
+    device: identity.device,
+    hardwareTags: hardware.tags,
+  });
+  timeFloor = () => Math.max(identity.enrolledAt, trustStore.load()?.highestTimeAt ?? 0);
+  fetcher.trust(tls(identity));
+  mkdirSync(join(stateDir, 'models'), { recursive: true });
+  const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
+  const { threads, placement } = config.inference;
+  const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
+  const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
+  let current = identity;
+
+  return new Agent({
+    config,
+    identity,
+    agentVersion: AGENT_VERSION,
+    runtime: `node ${process.version}`,
+    hardware,
+    clock,
+    entropy: systemEntropy,
+    log,
+    boot,
+    sources: openSources(config.sources, file, clock),
+    probe: linuxProbe(stateDir, clock),
+    engine: new Engine({ backend: new OnnxBackend({ placement }), clock, threads }),
+    trust,
+    timeFloor,
+    update: {
+      fetcher,
+      slots,
+      preflight: childPreflight({ threads }),
+      store: opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close()),
+    },
+    openOutbox: (trouble) =>
+      openSqliteOutbox({
+        path: join(stateDir, 'outbox.db'),
+        fleet: identity.fleet,
+        device: identity.device,
+        clock,
+        entropy: systemEntropy,
+        signer,
+        capBytes: config.outbox.caps as Record<Stream, Bytes>,
+        trouble,
+      }),
+    openUplink: (outbox, deps) =>
+      openUplink({ outbox, deps, config, identity: () => current, tls: () => tls(current), boot, log }),
+    openApi: (deps) => openLocalApi(deps, config.api),
+    startRenewal: () =>
+      keepRenewed(
+        {
+          keys: x509Identity,
+          store,
+          server: httpRenew(identity.deviceUrl, () => ({ ca: current.ca, verifyAt: tls(current).verifyAt })),
+          clock,
+          timeFloor,
+          renewed(next) {
+            log.info('certificate renewed', { notAfter: x509Identity.datesOf(next.certificate).notAfter });
+            current = next;
+            fetcher.trust(tls(next));
+          },
+          failed: (error) => log.warn('certificate not renewed', { error: error.message, fix: error.fix }),
+        },
+        identity,
+      ),
+  });
+}

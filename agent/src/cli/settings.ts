@@ -1,0 +1,40 @@
+/** Where the configuration is, and what is in it. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Config } from '../config.ts';
+import { parseConfig } from '../parse-config.ts';
+
+export interface Settings {
+  config: Config;
+  /** undefined: no file was found, all is default and environment. */
+  file: string | undefined;
+}
+
+const PLACES = ['.skein/agent/agent.yaml', '/etc/skein/agent.yaml'];
+
+/** `--config`, `SKEIN_AGENT_CONFIG`, this checkout's demo, or the system's file. */
+function findFile(option: string | undefined, env: NodeJS.ProcessEnv): string | undefined {
+  const named = option ?? env.SKEIN_AGENT_CONFIG;
+  return named ?? PLACES.find((path) => existsSync(path));
+}
+
+/** A relative `stateDir` is meant from the file that says it. @throws SkeinError CONFIG_UNREADABLE, CONFIG_INVALID */
+export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv = process.env): Settings {
+  const file = findFile(option, env);
+  const config = parseConfig({ text: file ? textOf(file) : '', file: file ?? 'defaults', env });
+  const fromEnv = env.SKEIN_AGENT_STATE_DIR || env.SKEIN_STATE_DIR;
+  const base = file && !fromEnv ? dirname(file) : '.';
+  return { config: { ...config, stateDir: resolve(base, config.stateDir) }, file };
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SkeinError('CONFIG_UNREADABLE', `cannot read ${file}: ${(cause as Error).message}`, {
+      cause,
+      fix: 'Check the path given by --config or SKEIN_AGENT_CONFIG.',
+    });
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * The sources at work: each supervised, each feeding the pipeline of its model. While no model is active under that name
+ * readings are only counted: nothing is accepted that was not predicted.
+ */
+import type { Clock, Log } from '@skein/protocol/ports.ts';
+import type { PredictionRecord } from '@skein/protocol/records.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { PipelineStatus, SourceStatus } from '../api/status.ts';
+import type { Incidents } from '../health/incidents.ts';
+import {
+  createPipeline,
+  type Pipeline,
+  type PipelineOptions,
+  type PipelineProblem,
+} from '../pipeline/run-pipeline.ts';
+import type { Source } from './port.ts';
+import { type SupervisedSource, supervise } from './supervise.ts';
+
+export interface ConfiguredSource {
+  kind: string;
+  model: string;
+  source: Source;
+}
+
+export interface SourcesDeps {
+  engine: PipelineOptions['engine'];
+  boot: string;
+  clock: Clock;
+  log: Log;
+  incidents: Incidents;
+  onPrediction(record: PredictionRecord): void;
+  onDrift: PipelineOptions['onDrift'];
+}
+
+export interface RunningSources {
+  start(): void;
+  /** Stops the sources, lets readings under way finish and closes open drift windows. */
+  stop(): Promise<void>;
+  sources(): SourceStatus[];
+  pipelines(): PipelineStatus[];
+}
+
+/** One warning in the log about the same problem of a source in this time. */
+const SAY_AGAIN_MS: Millis = 60_000;
+
+interface Lane {
+  configured: ConfiguredSource;
+  supervised: SupervisedSource;
+  pipeline: Pipeline;
+  latencyUs: number;
+  underWay: Set<Promise<void>>;
+}
+
+export function runSources(configured: readonly ConfiguredSource[], deps: SourcesDeps): RunningSources {
+  const lanes = configured.map((each) => laneFor(each, deps));
+  return {
+    start() {
+      for (const lane of lanes) lane.supervised.start();
+    },
+    async stop() {
+      await Promise.all(lanes.map((lane) => lane.supervised.stop()));
+      await Promise.all(lanes.flatMap((lane) => [...lane.underWay]));
+      for (const lane of lanes) lane.pipeline.flush({ ts: deps.clock.now(), mono: deps.clock.mono() });
+    },
+    sources: () => lanes.map((lane) => sourceStatus(lane, deps.clock)),
+    pipelines: () => lanes.map(pipelineStatus),
+  };
+}
+
+function laneFor(configured: ConfiguredSource, deps: SourcesDeps): Lane {
+  const { clock, engine, incidents, log } = deps;
+  const { model, source } = configured;
+  const problems = problemReporter(deps, model);
+  const pipeline = createPipeline({
+    engine,
+    model,
+    boot: deps.boot,
+    onPrediction({ record }) {
+      lane.latencyUs += record.latency_us;
+      problems.well(source.name);
+      deps.onPrediction(record);
+    },
+    onDrift: deps.onDrift,
+    onProblem: problems.report,
+  });
+  const supervised = supervise(source, clock, {
+    reading(reading) {
+      if (!engine.current(model)) return;
+      const done = pipeline.reading(reading).finally(() => lane.underWay.delete(done));
+      lane.underWay.add(done);
+    },
+    failed: (name, error) => problems.say(`source ${name}`, error.message),
+    stalled(name, silentMs) {
+      log.warn('source stalled; it is started again', { source: name, silentMs });
+      incidents.raise('SOURCE_STALLED', {
+        source: name,
+        detail: `silent for ${Math.round(silentMs / 1000)} s`,
+      });
+    },
+    recovered: (name) => incidents.clear('SOURCE_STALLED', name),
+    ended: (name) => log.info('recording ended', { source: name }),
+  });
+  const lane: Lane = { configured, supervised, pipeline, latencyUs: 0, underWay: new Set() };
+  return lane;
+}
+
+const MODEL_PROBLEMS = [
+  'MODEL_CRASHED',
+  'MODEL_TIMEOUT',
+  'MODEL_OUTPUT_NOT_FINITE',
+  'TENSOR_INVALID',
+  'INTERNAL',
+];
+
+/** An incident about readings ends with a prediction that comes this long after the last problem, so it cannot flap. */
+const CALM_AFTER_MS: Millis = 30_000;
+
+/** Problems of readings become incidents, and at most one log line a minute each. */
+function problemReporter({ clock, incidents, log }: SourcesDeps, model: string) {
+  const saidMono = new Map<string, Millis>();
+  let problemMono: Millis | null = null;
+  const say = (what: string, message: string): void => {
+    if (clock.mono() - (saidMono.get(what) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return;
+    saidMono.set(what, clock.mono());
+    log.warn(message, { about: what });
+  };
+  return {
+    say,
+    report({ code, message, source }: PipelineProblem): void {
+      say(`${code} ${source}`, message);
+      problemMono = clock.mono();
+      if (code === 'INPUT_NOT_FINITE') incidents.raise('INPUT_NOT_FINITE', { source, detail: message });
+      else if (MODEL_PROBLEMS.includes(code))
+        incidents.raise('MODEL_FAILING', { source: model, detail: message });
+    },
+    well(source: string): void {
+      if (problemMono === null || clock.mono() - problemMono < CALM_AFTER_MS) return;
+      problemMono = null;
+      incidents.clear('INPUT_NOT_FINITE', source);
+      incidents.clear('MODEL_FAILING', model);
+    },
+  };
+}
+
+const sourceStatus = ({ configured, supervised }: Lane, clock: Clock): SourceStatus => ({
+  name: supervised.name,
+  kind: configured.kind,
+  model: configured.model,
+  state: supervised.status,
+  readings: supervised.readings,
+  silentMs:
+    supervised.lastReadingMono === null ? null : Math.round(clock.mono() - supervised.lastReadingMono),
+});
+
+const pipelineStatus = ({ configured, supervised, pipeline, latencyUs }: Lane): PipelineStatus => ({
+  source: supervised.name,
+  model: configured.model,
+  ...pipeline.counts(),
+  latencyUs,
+});
