@@ -41,6 +41,7 @@ export const ERROR_CODES = {
   DISK_FULL: 'environment',
   DISK_FAILED: 'environment',
   OUTBOX_CORRUPT: 'environment',
+  OUTBOX_FORKED: 'operator',
   MODEL_INVALID: 'operator',
   MODEL_CRASHED: 'operator',
   MODEL_OUTPUT_NOT_FINITE: 'operator',

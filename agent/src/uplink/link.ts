@@ -3,6 +3,8 @@ import type { Channel } from '@skein/protocol/topics.ts';
 /** One device's connection to its broker. It has no queue: what is not sent while connected is not kept here. */
 export interface Link {
   readonly connected: boolean;
+  /** Random per connection; the will of this connection names it. Empty before the first. */
+  readonly session: string;
   /** Resolves when the broker confirmed (QoS 1) or the bytes were written (QoS 0). @throws SkeinError UNREACHABLE when not connected */
   publish(channel: Channel, payload: Uint8Array | string): Promise<void>;
   onMessage(channel: Channel, handler: (payload: Uint8Array) => void): void;

@@ -1,0 +1,25 @@
+/**
+ * Exponential backoff with full jitter: uniform in (0, min(cap, base · 2^attempt)], so that a fleet that lost its
+ * broker does not come back as one. (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.)
+ */
+import type { Entropy } from '@skein/protocol/ports.ts';
+import { MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+
+export interface BackoffPolicy {
+  baseMs: Millis;
+  capMs: Millis;
+}
+
+export const RECONNECT: BackoffPolicy = { baseMs: SECOND, capMs: 5 * MINUTE };
+
+/** The wait before try number `attempt` (0: the first repetition). At least a twentieth of the base. */
+export function backoffMs(attempt: number, entropy: Entropy, { baseMs, capMs }: BackoffPolicy): Millis {
+  const ceiling = Math.min(capMs, baseMs * 2 ** Math.min(attempt, 30));
+  return Math.max(baseMs / 20, ceiling * uniform(entropy));
+}
+
+/** In (0, 1]. */
+function uniform(entropy: Entropy): number {
+  const [a, b, c, d] = entropy.bytes(4) as unknown as [number, number, number, number];
+  return (((a << 24) | (b << 16) | (c << 8) | d) >>> 0) / 2 ** 32 + 2 ** -32;
+}

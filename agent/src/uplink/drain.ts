@@ -1,0 +1,253 @@
+/**
+ * Sealed batches up, acknowledgements down.
+ *
+ * Per stream at most {@link WINDOW} batches are in flight, in order; streams take turns. A batch leaves the window
+ * when the server's signed head covers it, a bridge when it is answered itself. What was in flight when a connection
+ * broke, or is not answered in time, is sent again, the same bytes. What an acknowledgement means is decided in
+ * `judge-ack.ts`; here it is done.
+ */
+import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
+import { batchChannel, STREAMS, type Stream } from '@skein/protocol/topics.ts';
+import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
+import { MINUTE, type Millis, SECOND, type Sha256Hex } from '@skein/protocol/units.ts';
+import type { Outbox, SealedRow } from '../outbox/port.ts';
+import { backoffMs } from './backoff.ts';
+import { judgeAck } from './judge-ack.ts';
+import type { Link } from './link.ts';
+
+export interface DrainDeps {
+  link: Link;
+  outbox: Outbox;
+  device: string;
+  /** Hex keys that may acknowledge; empty until the director's word is known. */
+  ackKeys(): readonly string[];
+  verify: Verify;
+  clock: Clock;
+  entropy: Entropy;
+  log: Log;
+  /** How often what is committed is sealed and sent. */
+  batchIntervalMs: Millis;
+  /** A full disk while sealing, an identity used twice: for people. */
+  trouble(error: SkeinError): void;
+  /** First wait for an answer; doubles, with jitter, while none comes. */
+  answerTimeoutMs?: Millis;
+}
+
+export interface Drain {
+  start(): void;
+  stop(): void;
+  /** Seals what is committed and sends it, now. */
+  send(): void;
+}
+
+const WINDOW = 4;
+const ANSWER_TIMEOUT_MS: Millis = 15 * SECOND;
+const MAX_TIMEOUT_MS: Millis = 5 * MINUTE;
+
+/** A batch on its way. `order` is when it was last sent: 0 means it has to be sent again. */
+interface Sent {
+  row: SealedRow;
+  order: number;
+}
+
+interface Lane {
+  stream: Stream;
+  sent: Map<Sha256Hex, Sent>;
+  attempt: number;
+  timer: Timer | undefined;
+}
+
+export const createDrain = (deps: DrainDeps): Drain => new RunningDrain(deps);
+
+class RunningDrain implements Drain {
+  readonly #deps: DrainDeps;
+  readonly #lanes: Lane[];
+  #order = 0;
+  #sealTimer: Timer | undefined;
+  #stopped = true;
+
+  constructor(deps: DrainDeps) {
+    this.#deps = deps;
+    this.#lanes = STREAMS.map((stream) => ({ stream, sent: new Map(), attempt: 0, timer: undefined }));
+    deps.link.onMessage('ack', (bytes) => this.#hear(bytes));
+    deps.link.onConnect(() => this.#resendAll());
+    deps.link.onDisconnect(() => this.#forgetTimers());
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#sealTimer?.cancel();
+    this.#forgetTimers();
+  }
+
+  #tick(): void {
+    this.#sealTimer = this.#deps.clock.after(this.#deps.batchIntervalMs, () => this.#tick());
+    this.send();
+  }
+
+  send(): void {
+    if (this.#stopped) return;
+    try {
+      for (const stream of STREAMS) while (this.#deps.outbox.seal(stream) !== undefined);
+    } catch (error) {
+      this.#deps.trouble(asSkeinError(error));
+    }
+    this.#pump();
+  }
+
+  #resendAll(): void {
+    for (const lane of this.#lanes) {
+      lane.attempt = 0;
+      for (const sent of lane.sent.values()) sent.order = 0;
+    }
+    this.#pump();
+  }
+
+  #forgetTimers(): void {
+    for (const lane of this.#lanes) {
+      lane.timer?.cancel();
+      lane.timer = undefined;
+    }
+  }
+
+  /** One batch of each stream in turn, until windows are full or nothing waits. */
+  #pump(): void {
+    if (this.#stopped || !this.#deps.link.connected) return;
+    const waiting = this.#lanes.map((lane) => ({ lane, rows: this.#sendable(lane) }));
+    for (let turn = 0; waiting.some(({ rows }) => turn < rows.length); turn++) {
+      for (const { lane, rows } of waiting) {
+        const row = rows[turn];
+        if (row) this.#transmit(lane, row);
+      }
+    }
+  }
+
+  /** Of the stream's oldest, those not on their way. */
+  #sendable(lane: Lane): SealedRow[] {
+    if ([...lane.sent.values()].filter((sent) => sent.order > 0).length >= WINDOW) return [];
+    const rows = this.#deps.outbox.pending(lane.stream, WINDOW);
+    const hashes = new Set(rows.map((row) => row.hash));
+    // What is no longer pending was delivered, dropped or re-told: no answer to it is waited for.
+    for (const hash of lane.sent.keys()) if (!hashes.has(hash)) lane.sent.delete(hash);
+    return rows.filter((row) => (lane.sent.get(row.hash)?.order ?? 0) === 0);
+  }
+
+  #transmit(lane: Lane, row: SealedRow): void {
+    const { link, log } = this.#deps;
+    lane.sent.set(row.hash, { row, order: ++this.#order });
+    this.#watch(lane);
+    link.publish(batchChannel(lane.stream), row.bytes).catch((error) => {
+      // Connection gone or congested: the next connect, or the timer, sends it again.
+      log.info('batch not sent', { stream: lane.stream, seq: row.seq, error: asSkeinError(error).message });
+    });
+  }
+
+  /** One timer per stream, from the last progress on. */
+  #watch(lane: Lane): void {
+    if (lane.timer) return;
+    const { clock, entropy, answerTimeoutMs = ANSWER_TIMEOUT_MS } = this.#deps;
+    const policy = { baseMs: answerTimeoutMs, capMs: MAX_TIMEOUT_MS };
+    const waitMs = answerTimeoutMs + (lane.attempt > 0 ? backoffMs(lane.attempt, entropy, policy) : 0);
+    lane.timer = clock.after(waitMs, () => {
+      lane.timer = undefined;
+      lane.attempt++;
+      for (const sent of lane.sent.values()) sent.order = 0;
+      this.#pump();
+    });
+  }
+
+  #hear(bytes: Uint8Array): void {
+    const { ackKeys, verify, device, log } = this.#deps;
+    try {
+      const payload = openEnvelope(verify, ackKeys(), ACK_DOMAIN, device, bytes);
+      this.#take(parseAck.parse(payload, 'ack'));
+    } catch (thrown) {
+      const { code, message } = asSkeinError(thrown);
+      log.warn('acknowledgement refused', { code, message });
+    }
+  }
+
+  #take(ack: AckMessage): void {
+    const { outbox } = this.#deps;
+    const lane = this.#lanes.find(({ stream }) => stream === ack.stream)!;
+    const answered = ack.re === undefined ? undefined : lane.sent.get(ack.re);
+    const settles = answered?.row.bridge === true && ack.stored !== undefined;
+    if (settles) {
+      outbox.settle(ack.stream, ack.re!, ack.stored!);
+      lane.sent.delete(ack.re!);
+      this.#progress(lane);
+    }
+    const own = { mark: outbox.mark(ack.stream), ownHead: outbox.headAt(ack.stream, ack.upTo) };
+    const judgement = judgeAck(ack, { ...own, fresh: answered !== undefined });
+    switch (judgement) {
+      case 'advance':
+        if (outbox.delivered(ack)) this.#advance(lane, ack.upTo);
+        break;
+      case 'repeat':
+        if (!settles) this.#missing(lane, answered!);
+        break;
+      case 'rewind':
+        if (outbox.rewind(ack)) this.#startOver(lane);
+        else this.#forked(lane, ack);
+        break;
+      case 'fork':
+        this.#forked(lane, ack);
+        break;
+      case 'ignore':
+        break;
+      default:
+        judgement satisfies never;
+    }
+    this.#pump();
+  }
+
+  #progress(lane: Lane): void {
+    lane.attempt = 0;
+    lane.timer?.cancel();
+    lane.timer = undefined;
+    if (lane.sent.size > 0) this.#watch(lane);
+  }
+
+  #advance(lane: Lane, upTo: number): void {
+    for (const [hash, { row }] of lane.sent) {
+      if (row.upTo <= upTo && !row.bridge) lane.sent.delete(hash);
+    }
+    this.#progress(lane);
+  }
+
+  /** The server saw a later batch first: it and all that was sent before it has to go again. */
+  #missing(lane: Lane, answered: Sent): void {
+    for (const sent of lane.sent.values()) {
+      if (sent.order < answered.order) sent.order = 0;
+    }
+    answered.order = 0;
+  }
+
+  #startOver(lane: Lane): void {
+    lane.sent.clear();
+    this.#progress(lane);
+  }
+
+  #forked(lane: Lane, ack: AckMessage): void {
+    const { outbox, trouble } = this.#deps;
+    outbox.abandonEpoch(lane.stream, ack.upTo);
+    this.#startOver(lane);
+    trouble(
+      new SkeinError(
+        'OUTBOX_FORKED',
+        `the server follows another chain of ${lane.stream} under this identity`,
+        {
+          fix: 'A disk was copied or restored: enrol each copy by itself. This device goes on in a new epoch.',
+          data: { stream: lane.stream, epoch: ack.epoch, upTo: ack.upTo },
+        },
+      ),
+    );
+  }
+}
