@@ -5,13 +5,14 @@
  */
 import { fromBase64, toBase64 } from '@skein/protocol/base64.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Clock, Signer } from '@skein/protocol/ports.ts';
-import { dateOf, openDocument, readRoot } from '@skein/protocol/trust/metadata.ts';
-import { publicKeys } from '@skein/protocol/trust/signatures.ts';
-import { rootSigned, SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
+import type { Clock, Signer, Verify } from '@skein/protocol/ports.ts';
+import { dateOf, openDocument } from '@skein/protocol/trust/metadata.ts';
+import { countSignatures, ed25519Keys } from '@skein/protocol/trust/signatures.ts';
+import { keyIdOf, rootSigned, SPEC_VERSION, signDocument, tufKey } from '@skein/protocol/trust/signing.ts';
 import { DAY, type Millis } from '@skein/protocol/units.ts';
 import type { ApiClient } from './client.ts';
 import { createKey, type KeyRole, listKeys, type OfflineKey } from './key-files.ts';
+import { readPin, writePin } from './pins.ts';
 
 export const ROOT_LIFETIME: Millis = 730 * DAY;
 export const TARGETS_LIFETIME: Millis = 365 * DAY;
@@ -24,6 +25,7 @@ export interface KeyOptions {
   dir: string;
   passphrase?: string | undefined;
   clock: Pick<Clock, 'now'>;
+  verify: Verify;
 }
 
 export interface InitOutcome {
@@ -38,17 +40,21 @@ type Roots = { image: string; director: string };
 export async function initKeys(options: KeyOptions): Promise<InitOutcome> {
   const { api, dir, passphrase } = options;
   const uploaded = await rootsOf(api);
-  if (uploaded) requireOurs(uploaded, listKeys(dir), dir);
+  if (uploaded) requireOurs(uploaded, options);
   const keys = ensureKeys(dir, passphrase);
   const signers = (role: KeyRole) =>
     keys.filter((key) => key.role === role).map((key) => key.signer(passphrase));
   if (!uploaded) {
-    const roots = await firstRoots(options, keys, signers);
+    const roots = pinnedRoots(dir) ?? (await firstRoots(options, keys, signers));
+    // Kept before they are sent: version 1 is signed once, whatever happens on the way.
+    pinRoots(dir, roots);
     await api.call('putRoots', { body: roots });
   }
   const { targets } = await api.call('getTargets');
   if (targets === '') {
-    await api.call('putTargets', { body: { targets: toBase64(emptyTargets(options, signers('targets'))) } });
+    const bytes = readPin(dir, 'image-targets') ?? emptyTargets(options, signers('targets'));
+    await api.call('putTargets', { body: { targets: toBase64(bytes) } });
+    writePin(dir, 'image-targets', bytes);
   }
   return { changed: !uploaded || targets === '', keys };
 }
@@ -62,23 +68,42 @@ async function rootsOf(api: ApiClient): Promise<Roots | undefined> {
   }
 }
 
-function ensureKeys(dir: string, passphrase: string | undefined): OfflineKey[] {
-  const known = listKeys(dir);
-  for (const role of Object.keys(HOW_MANY) as KeyRole[]) {
-    for (let n = 1; n <= HOW_MANY[role]; n++) {
-      if (!known.some((key) => key.name === `${role}-${n}.json`)) createKey(dir, role, n, passphrase);
-    }
-  }
-  return listKeys(dir);
+function pinnedRoots(dir: string): Roots | undefined {
+  const [image, director] = [readPin(dir, 'image-root'), readPin(dir, 'director-root')];
+  return image && director && { image: toBase64(image), director: toBase64(director) };
 }
 
-function requireOurs(roots: Roots, keys: readonly OfflineKey[], dir: string): void {
-  const root = readRoot(openDocument('root', fromBase64(roots.image), 'image root'), 'image root');
-  const named = publicKeys(root.keys, root.roles.targets);
-  if (keys.some((key) => key.role === 'targets' && named.has(key.publicKey))) return;
-  throw new SkeinError('CONFLICT', `the server has roots already, and they name no key in ${dir}`, {
-    fix: 'Give the folder with the keys that made them (--dir).',
-  });
+function pinRoots(dir: string, { image, director }: Roots): void {
+  writePin(dir, 'image-root', fromBase64(image));
+  writePin(dir, 'director-root', fromBase64(director));
+}
+
+function ensureKeys(dir: string, passphrase: string | undefined): OfflineKey[] {
+  const known = listKeys(dir);
+  const wanted = (Object.keys(HOW_MANY) as KeyRole[]).flatMap((role) =>
+    Array.from({ length: HOW_MANY[role] }, (_, at) => ({ role, n: at + 1, name: `${role}-${at + 1}.json` })),
+  );
+  const missing = wanted.filter(({ name }) => !known.some((key) => key.name === name));
+  const made = missing.map(({ role, n }) => createKey(dir, role, n, passphrase));
+  return [...known, ...made].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Ours is what a threshold of the root keys in this folder has signed; a root may *name* any key. */
+function requireOurs(roots: Roots, { dir, verify }: KeyOptions): void {
+  const own = listKeys(dir).filter((key) => key.role === 'root');
+  const keys = Object.fromEntries(own.map(({ publicKey }) => [keyIdOf(publicKey), tufKey(publicKey)]));
+  const role = { keyids: Object.keys(keys), threshold: ROOT_THRESHOLD };
+  const opened = openDocument('root', fromBase64(roots.image), 'image root');
+  if (countSignatures(ed25519Keys(verify), keys, role, opened) < ROOT_THRESHOLD) {
+    throw new SkeinError(
+      'CONFLICT',
+      `the server has roots already, and the keys in ${dir} have not signed them`,
+      {
+        fix: 'Give the folder with the keys that made them (--dir).',
+      },
+    );
+  }
+  if (!pinnedRoots(dir)) pinRoots(dir, roots);
 }
 
 async function firstRoots(

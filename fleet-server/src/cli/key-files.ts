@@ -65,7 +65,7 @@ export function createKey(folder: string, role: KeyRole, n: number, passphrase?:
     : { ...head, seed: seed.toString('hex') };
   const name = `${role}-${n}.json`;
   writeNew(join(folder, name), `${JSON.stringify(file, null, 2)}\n`);
-  return keyOf(name, file);
+  return { ...keyOf(name, file), signer: () => nativeSigner(new Uint8Array(seed)) };
 }
 
 /** Keys in `folder`, by file name. @throws SkeinError KEYS_INVALID for a file that is named as a key and is none */

@@ -1,13 +1,14 @@
 /**
  * Publishing where the offline key is: the bundle is checked, its blobs go up, then the next image targets are built
- * from the latest ones, signed here and uploaded. What is on the server is verified under its root before anything is
- * added to it, so a hostile server can not slip a model in.
+ * from the latest ones, signed here and uploaded. What is on the server is verified under the root pinned here before
+ * anything is added to it, so a hostile server can not have a model of its own signed along.
  */
 import { fromBase64, toBase64 } from '@skein/protocol/base64.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { ModelTarget } from '@skein/protocol/orders.ts';
-import type { Signer, Verify } from '@skein/protocol/ports.ts';
+import type { Signer } from '@skein/protocol/ports.ts';
+import { sha256Hex } from '@skein/protocol/sha256.ts';
 import { readModelTarget } from '@skein/protocol/trust/director.ts';
 import {
   dateOf,
@@ -16,16 +17,21 @@ import {
   readTargets,
   type Targets,
 } from '@skein/protocol/trust/metadata.ts';
-import { loadRoot } from '@skein/protocol/trust/root-chain.ts';
-import { ed25519Keys, publicKeys, requireThreshold } from '@skein/protocol/trust/signatures.ts';
+import { loadRoot, nextRoot } from '@skein/protocol/trust/root-chain.ts';
+import {
+  ed25519Keys,
+  type KeyVerify,
+  publicKeys,
+  requireThreshold,
+} from '@skein/protocol/trust/signatures.ts';
 import { SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import { type BundleFiles, withBundle } from './bundle-files.ts';
 import { type KeyOptions, TARGETS_LIFETIME } from './init-keys.ts';
 import { listKeys } from './key-files.ts';
+import { readPin, writePin } from './pins.ts';
 
 export interface PublishOptions extends KeyOptions {
-  verify: Verify;
   /** Bundle directory or `model.skein`. */
   path: string;
   /** Smallest release that may run from now on; absent: the floor stays as it is. */
@@ -52,8 +58,10 @@ export const publishBundle = (options: PublishOptions): Promise<Published> =>
     const next = nextTarget(bundle, targets, options.floor);
     if (next.changed) {
       await upload(bundle, options);
-      const signed = await nextTargets(targets, next, bundle, options.clock.now());
-      await options.api.call('putTargets', { body: { targets: toBase64(signDocument(signed, signers)) } });
+      const signed = nextTargets(targets, next.target, bundle, options.clock.now());
+      const bytes = signDocument(signed, signers);
+      await options.api.call('putTargets', { body: { targets: toBase64(bytes) } });
+      writePin(options.dir, 'image-targets', bytes);
     }
     return {
       name: next.target.model,
@@ -66,25 +74,46 @@ export const publishBundle = (options: PublishOptions): Promise<Published> =>
     };
   });
 
+/** The believed root and the latest targets under it, of the server's and the last seen here the newer. */
 async function latest({ api, verify, dir }: PublishOptions): Promise<{ root: Root; targets: Targets }> {
-  const { image } = await api.call('getRoots');
   const keys = ed25519Keys(verify);
-  const root = loadRoot(keys, fromBase64(image), 'image root');
-  requireOwnRoot(root, dir);
-  const { targets } = await api.call('getTargets');
-  const opened = openDocument('targets', fromBase64(targets), 'image targets');
-  requireThreshold(keys, root.keys, root.roles.targets, opened, 'image targets');
-  return { root, targets: readTargets(opened, 'image targets') };
+  const root = believedRoot(keys, fromBase64((await api.call('getRoots')).image), dir);
+  const shown = fromBase64((await api.call('getTargets')).targets);
+  const candidates = [shown, readPin(dir, 'image-targets')].flatMap((bytes) =>
+    bytes && bytes.length > 0 ? [readUnder(keys, root, bytes)] : [],
+  );
+  const [newest] = candidates.sort((a, b) => b.version - a.version);
+  if (newest) return { root, targets: newest };
+  throw new SkeinError('CONFLICT', 'the server has no signed targets yet', { fix: 'Run `skein keys init`.' });
 }
 
-/** The public halves in the operator's folder say which root is theirs. */
-function requireOwnRoot(root: Root, dir: string): void {
-  const named = publicKeys(root.keys, root.roles.root);
-  const own = listKeys(dir).filter((key) => key.role === 'root');
-  if (own.length === 0 || own.some((key) => named.has(key.publicKey))) return;
-  throw new SkeinError('SERVER_NOT_TRUSTED', `the server’s root names none of the root keys in ${dir}`, {
-    fix: 'Check that this is the right server and the right folder of keys (--dir).',
-  });
+function readUnder(keys: KeyVerify, root: Root, bytes: Uint8Array): Targets {
+  const opened = openDocument('targets', bytes, 'image targets');
+  requireThreshold(keys, root.keys, root.roles.targets, opened, 'image targets');
+  return readTargets(opened, 'image targets');
+}
+
+/** The pinned root, or its direct successor properly signed. A root that the server merely shows proves nothing. */
+function believedRoot(keys: KeyVerify, shown: Uint8Array, dir: string): Root {
+  const bytes = readPin(dir, 'image-root');
+  const fix = 'Check that this is the right server and the right folder (--dir).';
+  if (!bytes) throw new SkeinError('KEYS_INVALID', `${dir} holds no image-root.signed.json`, { fix });
+  const pinned = loadRoot(keys, bytes, 'pinned image root');
+  if (sha256Hex(bytes) === sha256Hex(shown)) return pinned;
+  try {
+    const next = nextRoot(keys, pinned, shown, 'image root');
+    writePin(dir, 'image-root', shown);
+    return next;
+  } catch (cause) {
+    throw new SkeinError(
+      'SERVER_NOT_TRUSTED',
+      'the server shows a root that the pinned one does not vouch for',
+      {
+        cause,
+        fix,
+      },
+    );
+  }
 }
 
 function publisherSigners({ dir, passphrase }: PublishOptions, root: Root): Signer[] {
@@ -132,12 +161,12 @@ function nextTarget({ manifest, manifestRef }: BundleFiles, targets: Targets, fl
   return { target, changed: !same || same.custom.floor !== target.floor };
 }
 
-async function nextTargets(
+function nextTargets(
   targets: Targets,
-  { target }: { target: ModelTarget },
+  target: ModelTarget,
   { manifest, manifestRef }: BundleFiles,
-  now: number,
-): Promise<object> {
+  now: Millis,
+): object {
   const path = manifestPath(manifest.name, manifest.version);
   const file = { length: manifestRef.size, hashes: { sha256: manifestRef.sha256 }, custom: target };
   return {

@@ -48,6 +48,7 @@ export function addKeysCommands(program: Command, ctx: CliContext): void {
         dir,
         passphrase: passphrase(),
         clock: systemClock,
+        verify: nativeVerify,
       });
       const rows = outcome.keys.map(rowOf);
       if (ctx.output === 'json') return ctx.print({ changed: outcome.changed, dir, keys: rows });

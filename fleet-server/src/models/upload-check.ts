@@ -49,9 +49,8 @@ export async function checkTargets(
   const targets = readTargets(opened, what);
   requireFresh(targets, now, what);
   const before = last && readTargets(openDocument('targets', last.bytes, what), what);
-  const expected = (before?.version ?? 0) + 1;
-  if (targets.version !== expected) {
-    throw new SkeinError('CONFLICT', `${what}: version ${targets.version} where ${expected} comes next`, {
+  if (before && targets.version <= before.version) {
+    throw new SkeinError('CONFLICT', `${what}: version ${targets.version} after ${before.version}`, {
       fix: 'Fetch the latest targets and publish again.',
     });
   }
