@@ -85,6 +85,20 @@ export function openApiDocument(version: string): Json {
       },
     },
   };
-  // TypeBox marks its schemas with hidden symbols; what is published is the plain JSON of them.
-  return JSON.parse(JSON.stringify(document)) as Json;
+  return publishable(document) as Json;
+}
+
+/**
+ * Plain JSON of a document that holds TypeBox schemas, in the words of JSON Schema 2020-12: TypeBox writes a tuple
+ * as an array of `items` (draft 7), which is `prefixItems` now.
+ */
+export function publishable(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(publishable);
+  if (typeof value !== 'object' || value === null) return value;
+  const { additionalItems: _, minItems, ...rest } = value as Json;
+  if (!Array.isArray(rest.items)) {
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, publishable(inner)]));
+  }
+  const prefixItems = rest.items.map(publishable);
+  return { ...rest, items: false, prefixItems, minItems: minItems ?? prefixItems.length };
 }
