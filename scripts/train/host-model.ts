@@ -1,7 +1,7 @@
 /** Trains one version of the host model on a recording and packs it. */
 
 import type { Bundle } from '@skein/agent/model/bundle.ts';
-import { floatTensor, floatValue, modelOf, nodeOf, saveGraph } from '@skein/agent/model/onnx-graph.ts';
+import { floatTensor, floatValue, modelOf, nodeOf, saveGraph } from '@skein/agent/model/graph.ts';
 import { type PackReport, packModel } from '@skein/agent/model/onnx-pack.ts';
 import { scaleRow } from '@skein/agent/pipeline/preprocess.ts';
 import { RowWindow } from '@skein/agent/pipeline/window.ts';

@@ -18,7 +18,7 @@ import {
   opsetOf,
   type TensorProto,
   toNumber,
-} from './onnx-graph.ts';
+} from './graph.ts';
 
 /** Per-channel QDQ (an axis on DequantizeLinear) exists from here on. */
 export const LEAST_OPSET = 13;

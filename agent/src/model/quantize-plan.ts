@@ -15,7 +15,7 @@ import {
   intOf,
   type NodeProto,
   sortNodes,
-} from './onnx-graph.ts';
+} from './graph.ts';
 
 export interface ComputeNode {
   node: NodeProto;

@@ -17,7 +17,7 @@ import {
   nodeOf,
   sortNodes,
   uint8Tensor,
-} from './onnx-graph.ts';
+} from './graph.ts';
 import type { ComputeNode, QuantizationPlan } from './quantize-plan.ts';
 import type { ActivationScale } from './ranges.ts';
 

@@ -1,5 +1,5 @@
 /** Small real ONNX models made on the spot. */
-import { floatTensor, floatValue, modelOf, nodeOf, saveGraph } from '@skein/agent/model/onnx-graph.ts';
+import { floatTensor, floatValue, modelOf, nodeOf, saveGraph } from '@skein/agent/model/graph.ts';
 
 /** y = x · factor; x is [N, width]. A factor of NaN makes a model that gives NaN. */
 export const scaleModel = (width: number, factor: number): Uint8Array =>

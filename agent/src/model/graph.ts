@@ -15,9 +15,9 @@ import {
   type NodeProto,
   type TensorProto,
   type ValueInfoProto,
-} from './onnx-schema.ts';
+} from './graph-schema.ts';
 
-export type { GraphProto, ModelProto, NodeProto, TensorProto } from './onnx-schema.ts';
+export type { GraphProto, ModelProto, NodeProto, TensorProto } from './graph-schema.ts';
 
 export const MAX_MODEL_BYTES = 2 ** 30;
 export const MAX_NODES = 100_000;
