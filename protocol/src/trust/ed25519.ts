@@ -45,7 +45,8 @@ export function tweetnaclSigner(seed: Uint8Array): Signer {
 }
 
 function soundPoint(point: Uint8Array): boolean {
-  const y = point.slice();
+  // A copy that is one: slice() of a Node Buffer is a view, and masking it would change the caller's signature.
+  const y = Uint8Array.from(point);
   y[31]! &= 0x7f;
   return lessThan(y, P) && !SMALL_ORDER_Y.some((small) => small.every((byte, at) => byte === y[at]));
 }

@@ -41,6 +41,17 @@ describe.each(implementations)('strict Ed25519 over %s', (_, verify) => {
     expect(verify(bytes(key), bytes(`${message}00`), bytes(signature))).toBe(false);
   });
 
+  it('leaves the bytes it looks at alone, also when they are Buffers over a received message', () => {
+    for (let i = 0; i < 16; i++) {
+      const signer = tweetnaclSigner(randomBytes(32));
+      const message = Buffer.concat([Buffer.from(signer.sign(Uint8Array.of(i))), Buffer.of(i)]);
+      const before = Buffer.from(message).toString('hex');
+      const [signature, rest] = [message.subarray(0, 64), message.subarray(64)];
+      expect(verify(Buffer.from(signer.publicKey), rest, signature)).toBe(true);
+      expect(message.toString('hex')).toBe(before);
+    }
+  });
+
   it('refuses S + L, the malleable twin of a good signature', () => {
     const { key, message, signature } = vectors[1]!;
     const good = bytes(signature);
