@@ -10,7 +10,7 @@ import { readiness } from './api/status.ts';
 import { fetchStatus, requestPrediction } from './cli/local-client.ts';
 import { EXIT, type Output, print, reportFailure } from './cli/output.ts';
 import { readSettings, type Settings } from './cli/settings.ts';
-import { configText, findingsText, ledgerText, statusText } from './cli/tables.ts';
+import { configText, findingsText, ledgerText, selftestText, statusText } from './cli/tables.ts';
 import { AGENT_VERSION } from './cli/version.ts';
 import { jsonLog } from './json-log.ts';
 import { configKeys } from './parse-config.ts';
@@ -120,6 +120,13 @@ async function doctor(_options: unknown, command: Command): Promise<void> {
   if (findings.some((finding) => finding.result === 'failed')) process.exitCode = EXIT.failed;
 }
 
+async function selftestCommand(options: { bundle: string; dir?: string }, command: Command): Promise<void> {
+  const { selftest } = await import('./cli/selftest.ts');
+  const outcome = await selftest(options);
+  print(outcome, outputOf(command), () => selftestText(outcome));
+  if (!outcome.ok) process.exitCode = EXIT.failed;
+}
+
 function config(_options: unknown, command: Command): void {
   const keys = configKeys();
   print(keys, outputOf(command), () => configText(keys));
@@ -154,6 +161,10 @@ function createProgram(): Command {
   ).action(predict);
   add('buffer', 'The ledger: where every accepted record is').action(buffer);
   add('doctor', 'Check everything this device needs').action(doctor);
+  add('selftest', 'Does this machine run a model and keep what it says? Needs no server and no identity')
+    .requiredOption('--bundle <path>', 'bundle folder or .skein file')
+    .option('--dir <path>', 'where to leave selftest.db; a folder of its own that is removed when absent')
+    .action(selftestCommand);
   add('config', 'Every configuration key with unit, default and variable').action(config);
   return program;
 }

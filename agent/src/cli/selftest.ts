@@ -2,7 +2,8 @@
  * `skein-agent selftest`: can this machine run a model, get the answers that it was packed with, and keep them? It walks
  * the same parts as a reading does, from the worker to the sealed batch, with a throw-away identity and outbox.
  */
-import { rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Variant } from '@skein/protocol/manifest.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
@@ -19,8 +20,8 @@ import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
 export interface SelftestOptions {
   /** Bundle directory or .skein file. */
   bundle: string;
-  /** An existing empty folder for the model file and `selftest.db`. */
-  dir: string;
+  /** Existing folder where `selftest.db` is left; absent: a temporary one, removed. */
+  dir?: string;
 }
 
 /** One variant of the model on this machine. */
@@ -112,7 +113,17 @@ async function tryVariant(
 }
 
 /** @throws SkeinError of the step that can not be done: BUNDLE_INVALID, MODEL_INVALID, MODEL_CRASHED, DISK_FULL, DISK_FAILED */
-export async function selftest({ bundle: from, dir }: SelftestOptions): Promise<SelftestOutcome> {
+export async function selftest({ bundle, dir }: SelftestOptions): Promise<SelftestOutcome> {
+  if (dir !== undefined) return selftestIn(bundle, dir);
+  const own = await mkdtemp(join(tmpdir(), 'skein-selftest-'));
+  try {
+    return await selftestIn(bundle, own);
+  } finally {
+    await rm(own, { recursive: true, force: true });
+  }
+}
+
+async function selftestIn(from: string, dir: string): Promise<SelftestOutcome> {
   const bundle = await readBundle(from);
   const { name, version } = bundle.manifest;
   const outbox = outboxIn(dir);

@@ -3,6 +3,7 @@ import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
 import type { ConfigKey } from '../parse-config.ts';
 import type { Finding } from './doctor.ts';
+import type { SelftestOutcome } from './selftest.ts';
 
 export function table(header: string[], rows: (string | number)[][]): string {
   const lines = [header, ...rows.map((row) => row.map(String))];
@@ -95,3 +96,18 @@ export const configText = (keys: readonly ConfigKey[]): string =>
       return `${key.key} (${key.values}${fallback})\n    ${key.description}${variable}`;
     })
     .join('\n');
+
+/** What `selftest` found. */
+export function selftestText({ ok, arch, node, model, variants, stored }: SelftestOutcome): string {
+  const header = ['VARIANT', 'PROVIDER', 'PASSED', 'OF', 'LARGEST_DIFFERENCE', 'TOLERANCE'];
+  const rows = variants.map((v) => [
+    v.id,
+    v.provider,
+    v.passed,
+    v.total,
+    Number(v.largestDifference.toPrecision(3)),
+    Number(v.tolerance.toPrecision(3)),
+  ]);
+  const kept = `${stored.accepted} predictions stored, sealed into ${stored.batchBytes} bytes`;
+  return `${model} on ${arch}, Node ${node}: ${ok ? 'works' : 'FAILS'}\n\n${table(header, rows)}\n\n${kept}`;
+}
