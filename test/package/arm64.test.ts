@@ -49,7 +49,7 @@ describe.skipIf(missing)(`the arm64 package on an arm64 processor${missing ? ` (
 
   it('says what is wrong with a bundle that is not there', () => {
     const { status, stderr } = agent('selftest', '--bundle', join(folder, 'nowhere'), '--dir', folder);
-    expect(status).toBe(1);
+    expect(status).toBe(2);
     expect(stderr).toMatch(/BUNDLE_INVALID.*does not exist/);
   });
 });
