@@ -218,6 +218,7 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   const upkeep = repeat(clock, log, UPKEEP_MS, async () => {
     await pruneAccess(access);
     await idempotency.prune();
+    await repository.resignDue(clock.now());
     const next = await authority.serverTls(hosts);
     if (next.cert === tls.cert) return;
     Object.assign(tls, next);

@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS guarded (id INTEGER PRIMARY KEY CHECK (id = 1), text 
 CREATE TABLE IF NOT EXISTS documents (repo TEXT NOT NULL, role TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (repo, role));
 `;
 
+/** Another process of this device (`skein-agent status`) holds the file only for moments. */
+const BUSY_MS = 2_000;
+
 /** Writes only what differs: an unchanged 6 MB targets document costs a read. */
 const WRITE_DOCUMENT = `
 INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (repo, role) DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes`;
@@ -126,24 +129,35 @@ export class SqliteTrustStore implements TrustStore {
   }
 }
 
+/** Only damage makes it anew; a file that is locked, unreadable or on a failing disk is left as it is. */
 function openOrReplace(path: string): Database.Database {
   try {
     return open(path);
-  } catch {
+  } catch (thrown) {
+    if (!isDamage(thrown)) throw diskFailed(thrown);
     rmSync(`${path}-journal`, { force: true });
     renameSync(path, `${path}.damaged`);
     return open(path);
   }
 }
 
+const isDamage = (thrown: unknown): boolean =>
+  /^(SQLITE_CORRUPT|SQLITE_NOTADB|SQLITE_IOERR_SHORT_READ|TRUST_DB_UNSOUND)/.test(
+    (thrown as { code?: string }).code ?? '',
+  );
+
+const diskFailed = (thrown: unknown) =>
+  new SkeinError('DISK_FAILED', `trust.db: ${asSkeinError(thrown).message}`, { cause: thrown });
+
 /** @throws when the file is not a sound database */
 function open(path: string): Database.Database {
-  const database = new Database(path);
+  const database = new Database(path, { timeout: BUSY_MS });
   try {
     database.pragma('journal_mode = DELETE');
     database.pragma('synchronous = EXTRA');
     const [first] = database.pragma('quick_check') as { quick_check: string }[];
-    if (first?.quick_check !== 'ok') throw new SkeinError('DISK_FAILED', `trust.db: ${first?.quick_check}`);
+    if (first?.quick_check !== 'ok')
+      throw Object.assign(new Error(first?.quick_check), { code: 'TRUST_DB_UNSOUND' });
     database.exec(TABLES);
     return database;
   } catch (thrown) {

@@ -174,6 +174,16 @@ describe('a damaged trust.db', () => {
     await expectNoRollback();
   });
 
+  it('is not what a database is that another process has locked', async () => {
+    const other = new Database(path);
+    other.exec('BEGIN EXCLUSIVE');
+    expect(() => start()).toThrow(expect.objectContaining({ code: 'DISK_FAILED' }));
+    other.exec('COMMIT');
+    other.close();
+    expect(existsSync(`${path}.damaged`)).toBe(false);
+    await expectNoRollback();
+  });
+
   it('with floors lowered by hand is not believed: the checksum no longer fits', async () => {
     const database = new Database(path);
     const text = database.prepare('SELECT text FROM guarded').pluck().get() as string;
