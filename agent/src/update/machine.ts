@@ -139,17 +139,25 @@ function plan(state: UpdateState, phase: PhaseOf<'fetching'>, { release }: Event
     const detail = `these bytes failed here before: ${bad.code}`;
     return conclude(state, { outcome: 'refused', reason: 'MODEL_QUARANTINED', detail });
   }
-  return enter(state, { ...phase, name: 'downloading', release, attempt: 0 });
+  return enter(state, { ...phase, name: 'downloading', release, attempt: 0, doubts: 0 });
 }
 
 function tryOut(state: UpdateState, phase: PhaseOf<'downloading'>): Step {
-  return enter(state, { ...phase, name: 'preflight', attempt: 0 });
+  return enter(state, { ...phase, name: 'preflight', attempt: 0, doubts: 0 });
 }
 
 function weigh(state: UpdateState, phase: PhaseOf<'preflight'>, { verdict }: EventOf<'preflighted'>): Step {
   if (verdict.environment) return retry(state, phase);
   const proof = { loaded: verdict.loaded, golden: verdict.golden };
-  const trial = { ...phase, name: 'ready' as const, proof, starts: 0, previousP95Us: null, attempt: 0 };
+  const trial = {
+    ...phase,
+    name: 'ready' as const,
+    proof,
+    starts: 0,
+    previousP95Us: null,
+    attempt: 0,
+    doubts: 0,
+  };
   if (!verdict.ok) return giveUp({ ...state, phase: trial }, verdict.code ?? 'MODEL_INVALID', verdict.detail);
   return enter(state, trial);
 }
@@ -160,8 +168,9 @@ function refuseOrRetry(
   event: EventOf<'failed'>,
 ): Step {
   if (event.phase !== phase.name) return { state, effects: [] };
-  const again = event.fault.retry === 'always' || (event.fault.retry === 'few' && phase.attempt < FEW);
-  if (again) return retry(state, phase);
+  const { retry: worth } = event.fault;
+  const doubts = phase.doubts + (worth === 'few' ? 1 : 0);
+  if (worth === 'always' || (worth === 'few' && doubts <= FEW)) return retry(state, { ...phase, doubts });
   return conclude(state, { outcome: 'refused', reason: event.fault.code, detail: event.fault.message });
 }
 

@@ -30,7 +30,7 @@ export const stillWanted = (order: string, { agreed, refused }: OrdersSeen): boo
 export function begin(state: UpdateState, view: OrdersSeen): Step {
   const { agreed, refused } = view;
   if (agreed && !isOver(state, agreed.order.id))
-    return enter(state, { name: 'fetching', agreed, attempt: 0 });
+    return enter(state, { name: 'fetching', agreed, attempt: 0, doubts: 0 });
   if (!refused || !isFinal(refused) || isOver(state, refused.order.id)) return { state, effects: [] };
   const about = { order: refused.order, model: state.model, version: refused.order.version };
   const why = { reason: refused.code, detail: refused.message };
@@ -134,7 +134,8 @@ function undo(
   ending: Ending,
   stats: ProbationStats,
 ): Step {
-  if (state.committed) return enter(state, { ...phase, name: 'reverting', ending, stats, attempt: 0 });
+  if (state.committed)
+    return enter(state, { ...phase, name: 'reverting', ending, stats, attempt: 0, doubts: 0 });
   const ended = conclude(state, ending, stats);
   return { state: ended.state, effects: [{ type: 'deactivate' }, ...ended.effects] };
 }

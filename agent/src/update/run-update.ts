@@ -3,6 +3,7 @@
  * Events of one machine are taken one after the other; its slow work (fetching, trying, loading) runs in one line,
  * so two loads never overlap, and work for an order that is over ends at the next chunk.
  */
+import { describeError } from '@skein/protocol/errors.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
@@ -55,6 +56,7 @@ interface Machine {
 
 /** A full disk or a closed outbox: try the same step or report again after this long. */
 const STORAGE_RETRY_MS: Millis = 30_000;
+const REFRESH_RETRY_MS: Millis = 10_000;
 const STOP_WITHIN_MS: Millis = 3_000;
 
 export class UpdateRunner {
@@ -63,6 +65,8 @@ export class UpdateRunner {
   readonly #work: UpdateWork;
   readonly #stopping = new AbortController();
   #refreshing: Promise<void> | undefined;
+  #failedRefreshes = 0;
+  #refreshTimer: Timer | undefined;
 
   constructor(parts: UpdateParts) {
     this.#parts = parts;
@@ -103,6 +107,7 @@ export class UpdateRunner {
     for (const machine of this.#machines.values()) this.#dispatch(machine, { type: 'stopping' });
     this.#stopping.abort();
     const machines = [...this.#machines.values()];
+    this.#refreshTimer?.cancel();
     for (const timer of machines.flatMap((m) => [...m.timers.values()])) timer.cancel();
     const late = new Promise<void>((done) => this.#parts.clock.after(STOP_WITHIN_MS, done));
     await Promise.race([Promise.all(machines.map((m) => m.work)), late]);
@@ -112,19 +117,41 @@ export class UpdateRunner {
     let view: TrustedView | undefined;
     try {
       view = await this.#parts.trust.refresh();
+      this.#failedRefreshes = 0;
     } catch (thrown) {
-      this.#parts.log.warn('orders could not be refreshed', { error: String(thrown) });
+      this.#parts.log.warn('orders could not be refreshed', { error: describeError(thrown) });
       view = this.#parts.trust.view();
+      this.#refreshLater();
     }
     if (view && !this.#stopping.signal.aborted) this.refreshed(view);
+  }
+
+  /** Connecting and polling bring a refresh too; this is for the answer that was lost. */
+  #refreshLater(): void {
+    const random = fractionOf(this.#parts.entropy.bytes(4));
+    const delayMs = REFRESH_RETRY_MS + retryDelayMs(++this.#failedRefreshes, random);
+    this.#refreshTimer?.cancel();
+    this.#refreshTimer = this.#parts.clock.after(delayMs, () => {
+      if (!this.#stopping.signal.aborted) void this.refresh();
+    });
   }
 
   /** The load of the last good model; whatever else was under way stands in line behind it. */
   #resume(machine: Machine): Promise<void> {
     const { state, effects } = resumeUpdate(machine.state);
     const isBoot = (e: UpdateEffect) => e.type === 'activate' && e.purpose === 'boot';
+    const boot = effects.filter(isBoot);
     machine.draining = true;
-    this.#apply(machine, { state, effects: effects.filter(isBoot) });
+    try {
+      this.#apply(machine, { state, effects: boot });
+    } catch (thrown) {
+      // A disk that takes nothing must not keep the last good model from running; the rest waits for space.
+      this.#parts.log.error('update state can not be saved', { error: describeError(thrown) });
+      for (const effect of boot) this.#perform(machine, effect);
+      this.#parts.clock.after(STORAGE_RETRY_MS, () => void this.#resume(machine));
+      machine.draining = false;
+      return machine.work;
+    }
     const booted = machine.work;
     this.#apply(machine, { state, effects: effects.filter((e) => !isBoot(e)) });
     machine.draining = false;
@@ -183,7 +210,10 @@ export class UpdateRunner {
     try {
       this.#apply(machine, stepUpdate(machine.state, event, this.#parts.clock.mono()));
     } catch (thrown) {
-      this.#parts.log.error('update state can not be saved', { error: String(thrown), event: event.type });
+      this.#parts.log.error('update state can not be saved', {
+        error: describeError(thrown),
+        event: event.type,
+      });
       this.#parts.clock.after(STORAGE_RETRY_MS, () => this.#dispatch(machine, event));
     }
   }
@@ -243,7 +273,10 @@ export class UpdateRunner {
       this.#parts.reports.report(effect.report);
       this.#dispatch(machine, { type: 'reported', id: effect.report.id });
     } catch (thrown) {
-      this.#parts.log.error('a report can not be stored', { id: effect.report.id, error: String(thrown) });
+      this.#parts.log.error('a report can not be stored', {
+        id: effect.report.id,
+        error: describeError(thrown),
+      });
       this.#parts.clock.after(STORAGE_RETRY_MS, () => {
         if (machine.state.reports.some((r) => r.id === effect.report.id)) this.#report(machine, effect);
       });
@@ -265,7 +298,7 @@ export class UpdateRunner {
       await this.#parts.slots.prune(keep);
     } catch (thrown) {
       this.#parts.log.warn('old models can not be removed', {
-        error: String(thrown),
+        error: describeError(thrown),
       });
     }
   }

@@ -25,8 +25,10 @@ export type Proof = Pick<PreflightVerdict, 'loaded' | 'golden'>;
 
 interface OnOrder {
   agreed: AgreedOrder;
-  /** Tries of this phase that failed for a passing reason. */
+  /** Tries of this phase that failed, for the backoff. */
   attempt: number;
+  /** Those of them that may be the other side's fault. */
+  doubts: number;
 }
 interface OnRelease extends OnOrder {
   release: Release;

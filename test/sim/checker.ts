@@ -1,0 +1,140 @@
+/** The promises, checked whenever something happens that could break one. It knows the truth that the parts do not. */
+import type { UpdateReport } from '@skein/protocol/records.ts';
+import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { StagedModel } from '../../agent/src/update/ports.ts';
+import type { Rollout } from '../../fleet-server/src/rollouts/rollout.ts';
+import type { SimRepository, SimVersion } from './repository.ts';
+import type { SimServer } from './server.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+export class PromiseBroken extends Error {}
+
+interface Truth {
+  refreshedMs: Millis;
+  /** The signed floor that this device has seen. */
+  floor: number;
+  preflighted: Set<Sha256Hex>;
+  ran: Set<string>;
+  /** Inferences in a row that a version made here, by ground truth. */
+  proved: Map<string, number>;
+}
+
+export class Checker {
+  readonly #time: VirtualTime;
+  readonly #repository: SimRepository;
+  readonly #truths = new Map<string, Truth>();
+  /** Set once the server exists. */
+  server!: SimServer;
+  freshWithinMs: Millis = Number.POSITIVE_INFINITY;
+  /** Promises looked at. */
+  checks = 0;
+  /** The first that did not hold: shells catch what their ports throw, the world must not miss it. */
+  broken: PromiseBroken | undefined;
+
+  constructor(time: VirtualTime, repository: SimRepository) {
+    this.#time = time;
+    this.#repository = repository;
+  }
+
+  /** Devices on which this version ever inferred. */
+  ran(version: string): string[] {
+    return [...this.#truths].filter(([, truth]) => truth.ran.has(version)).map(([device]) => device);
+  }
+
+  refreshed(device: string): void {
+    const truth = this.#truth(device);
+    truth.refreshedMs = this.#time.now;
+    truth.floor = this.#repository.floor;
+  }
+
+  preflighted(device: string, hash: Sha256Hex): void {
+    this.#truth(device).preflighted.add(hash);
+  }
+
+  /** A model is about to infer: it is signed, ordered, preflighted, fresh and not below the floor, or the last good one. */
+  activated(device: string, version: SimVersion, model: StagedModel, committed: Sha256Hex | undefined): void {
+    const truth = this.#truth(device);
+    const who = `${device} activates ${version.version}`;
+    this.must(model.manifestSha256 === version.manifestSha256, `${who}: its manifest is not the signed one`);
+    this.must(
+      this.server.everOrdered.get(device)?.has(version.version) === true,
+      `${who}: nobody ordered it`,
+    );
+    this.must(truth.preflighted.has(version.modelSha256), `${who}: it did not pass preflight here`);
+    truth.ran.add(version.version);
+    if (version.modelSha256 === committed) return;
+    this.must(
+      version.release >= truth.floor,
+      `${who}: release ${version.release} is below floor ${truth.floor}`,
+    );
+    const age = this.#time.now - truth.refreshedMs;
+    // The load itself takes a moment after the decision.
+    this.must(age <= this.freshWithinMs + 1_000, `${who}: its orders are ${Math.round(age / 1000)} s old`);
+  }
+
+  inferred(device: string, version: string, inferences: number): void {
+    const { proved } = this.#truth(device);
+    proved.set(version, Math.max(inferences, proved.get(version) ?? 0));
+  }
+
+  reported(device: string, report: UpdateReport): void {
+    const made = this.#truth(device).proved.get(report.version) ?? 0;
+    this.must(report.probation.inferences <= made, `${device} reports inferences it did not make`);
+  }
+
+  /** What the server counts is what happened on the devices. */
+  rollout(rollout: Rollout): void {
+    const flaw = this.#repository.versions.get(rollout.spec.version)?.flaw ?? null;
+    for (const target of rollout.targets) {
+      if (target.state === 'committed') {
+        const proved = this.#truth(target.device).proved.get(rollout.spec.version) ?? 0;
+        const enough = proved >= rollout.spec.probation.minInferences;
+        this.must(enough, `${rollout.id} counts ${target.device}, which proved ${proved} inferences`);
+        this.must(
+          flaw === null,
+          `${rollout.id} counts ${target.device} with a version that has flaw ${flaw}`,
+        );
+      }
+      if (target.state === 'failed') {
+        this.must(
+          flaw !== null,
+          `${rollout.id} holds ${target.reason} against ${target.device}: the version is sound`,
+        );
+      }
+    }
+    const failed = rollout.targets.filter((t) => t.state === 'failed').length;
+    const stopped = rollout.state === 'halted' || rollout.state === 'rolled-back';
+    this.must(
+      failed <= rollout.spec.maxFailures || stopped,
+      `${rollout.id} goes on after ${failed} failures`,
+    );
+    if (flaw !== null) this.#contained(rollout);
+  }
+
+  #contained(rollout: Rollout): void {
+    const first = new Set(rollout.targets.filter((t) => t.stage === 0).map((t) => t.device));
+    const outside = this.ran(rollout.spec.version).filter((device) => !first.has(device));
+    this.must(outside.length === 0, `a bad version ran outside stage 1: ${outside.slice(0, 5).join(', ')}`);
+  }
+
+  must(holds: boolean, otherwise: string): void {
+    this.checks++;
+    if (holds) return;
+    this.broken ??= new PromiseBroken(`at ${Math.round(this.#time.now / 1000)} s: ${otherwise}`);
+    throw this.broken;
+  }
+
+  #truth(device: string): Truth {
+    const known = this.#truths.get(device);
+    if (known) return known;
+    const made: Truth = {
+      refreshedMs: Number.NEGATIVE_INFINITY,
+      floor: 0,
+      preflighted: new Set(),
+      ran: new Set(),
+      proved: new Map(),
+    };
+    this.#truths.set(device, made);
+    return made;
+  }
+}

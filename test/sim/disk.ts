@@ -1,0 +1,95 @@
+/**
+ * A device's disk as its ports see it, with the parts that a crash takes away: bytes of a `.part` that were not
+ * synced come back cut short or torn. What update.db saved is there after any crash (FULL), and so is a blob whose
+ * finish() returned.
+ */
+import { createHash } from 'node:crypto';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Sha256Hex } from '@skein/protocol/units.ts';
+import type { BlobWriter, Slots, UpdateStore } from '../../agent/src/update/ports.ts';
+import type { Chance } from './seeded.ts';
+
+const sha256 = (bytes: Uint8Array): Sha256Hex => createHash('sha256').update(bytes).digest('hex');
+
+export class SimDisk {
+  readonly rows = new Map<string, string>();
+  readonly blobs = new Map<Sha256Hex, Uint8Array>();
+  readonly parts = new Map<Sha256Hex, Uint8Array>();
+  /** Reports in the device's outbox, oldest first. */
+  readonly outbox: unknown[] = [];
+
+  /** What a power cut leaves. */
+  crash(chance: Chance): void {
+    for (const [sha, bytes] of this.parts) {
+      const kept = bytes.slice(0, chance.below(bytes.length + 1));
+      if (kept.length > 0 && chance.is(0.2)) kept[chance.below(kept.length)]! ^= 0x5a;
+      this.parts.set(sha, kept);
+    }
+  }
+}
+
+export function simUpdateStore(disk: SimDisk): UpdateStore {
+  return {
+    load: (model) => disk.rows.get(model),
+    models: () => [...disk.rows.keys()].sort(),
+    save: (model, state) => void disk.rows.set(model, state),
+  };
+}
+
+export function simSlots(disk: SimDisk): Slots {
+  return {
+    has: async (sha) => disk.blobs.has(sha),
+    partSize: async (sha) => disk.parts.get(sha)?.length ?? 0,
+    pathOf: (sha) => `/sim/${sha}`,
+    discard: async (sha) => void disk.blobs.delete(sha),
+    async read(sha) {
+      const bytes = disk.blobs.get(sha);
+      if (!bytes) throw new SkeinError('NOT_FOUND', `blob ${sha} is not on this disk`);
+      if (sha256(bytes) === sha) return bytes;
+      disk.blobs.delete(sha);
+      throw new SkeinError('BLOB_MISMATCH', `blob ${sha} is damaged`);
+    },
+    async writer(sha, size) {
+      const part = disk.parts.get(sha) ?? new Uint8Array();
+      return new SimWriter(disk, sha, size, part.length > size ? new Uint8Array() : part);
+    },
+    async prune(keep) {
+      for (const sha of disk.blobs.keys()) if (!keep.has(sha)) disk.blobs.delete(sha);
+      for (const sha of disk.parts.keys()) if (!keep.has(sha)) disk.parts.delete(sha);
+    },
+  };
+}
+
+class SimWriter implements BlobWriter {
+  readonly #disk: SimDisk;
+  readonly #sha: Sha256Hex;
+  readonly #size: number;
+  #bytes: Uint8Array;
+
+  constructor(disk: SimDisk, sha: Sha256Hex, size: number, prefix: Uint8Array) {
+    this.#disk = disk;
+    this.#sha = sha;
+    this.#size = size;
+    this.#bytes = prefix;
+  }
+
+  get offset(): number {
+    return this.#bytes.length;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.offset + chunk.length > this.#size) throw new SkeinError('BLOB_TOO_LARGE', this.#sha);
+    this.#bytes = Uint8Array.from([...this.#bytes, ...chunk]);
+    this.#disk.parts.set(this.#sha, this.#bytes);
+  }
+
+  async finish(): Promise<void> {
+    this.#disk.parts.delete(this.#sha);
+    if (this.#bytes.length !== this.#size || sha256(this.#bytes) !== this.#sha) {
+      throw new SkeinError('BLOB_MISMATCH', `blob ${this.#sha} is not what was signed`);
+    }
+    this.#disk.blobs.set(this.#sha, this.#bytes);
+  }
+
+  async abandon(): Promise<void> {}
+}
