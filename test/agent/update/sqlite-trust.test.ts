@@ -152,7 +152,7 @@ describe('a damaged trust.db', () => {
     expect(existsSync(`${path}.damaged`)).toBe(true);
   });
 
-  it('with random pages overwritten lets no rollback through', async () => {
+  it('with any one page overwritten lets no rollback through', async () => {
     const whole = readFileSync(path);
     for (let page = 0; page < whole.length; page += 4096) {
       const torn = Buffer.from(readFileSync(path));
