@@ -1,6 +1,9 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 
+/** The first page keeps the browser's own order, so that Tab finds the way past the header. */
+let pagesShown = 0;
+
 /** The page's one h1. It takes the focus when the page changes, so a screen reader starts where the eye does. */
 export function PageHead({
   title,
@@ -13,7 +16,7 @@ export function PageHead({
 }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
-    heading.current?.focus({ preventScroll: true });
+    if (pagesShown++ > 0) heading.current?.focus({ preventScroll: true });
   }, []);
   useEffect(() => {
     document.title = `${title} · Skein`;
