@@ -127,6 +127,7 @@ export function studentTail(t: number, df: number): number {
 /** The t with P(t_df ≤ t) = p, 0 < p < 1, by bisection on the tail. */
 export function studentQuantile(p: number, df: number): number {
   if (p < 0.5) return -studentQuantile(1 - p, df);
+  if (p === 0.5) return 0;
   const twoSided = 2 * (1 - p);
   let low = 0;
   let high = 1;
