@@ -1,7 +1,8 @@
 /**
  * Parity with scipy 1.10 (Debian's python3-scipy), code that nobody here wrote. How the tables in test/golden were made:
  * - drift-special-functions.json: scipy.special.gammaincc(nu/2, x/2) at x = chi2.isf(q, nu), ndtr, ndtri, gammaln,
- *   2·stats.t.sf, stats.t.ppf; rows are arguments, then the value.
+ *   2·stats.t.sf; quantiles of t by optimize.brentq on stats.t.sf (stats.t.ppf is good to 1e-9 only); rows are
+ *   arguments, then the value.
  * - drift-distances.json: 300 cases from numpy.random.default_rng(20261123) with 2–32 bins, ties, empty bins and single
  *   values; psi = Σ kl_div(q, p) + kl_div(p, q) on counts smoothed by ½, scipy.spatial.distance.jensenshannon(base=2),
  *   stats.wasserstein_distance(positions, positions, p, q), KS = max |cumsum p − cumsum q|, stats.chisquare.
