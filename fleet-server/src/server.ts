@@ -31,7 +31,7 @@ import { modelRoutes } from './http/model-routes.ts';
 import { openPeoplePort } from './http/people-port.ts';
 import { rolloutRoutes } from './http/rollout-routes.ts';
 import type { HttpDeps } from './http/server.ts';
-import { startIngest } from './ingest/run-ingest.ts';
+import { type Ingest, startIngest } from './ingest/run-ingest.ts';
 import { ImageRepository } from './models/image-repository.ts';
 import type { OnlineSigners } from './models/online-keys.ts';
 import type { RolloutStore } from './rollouts/port.ts';
@@ -114,10 +114,12 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   const { broker, ports: mqtt, useCertificate } = await adapters.openBroker(config, { tls, mayConnect, log });
   undo.push(() => broker.close());
 
+  let ingest: Ingest | undefined;
   const metrics = createMetrics({
     devices: () => view.summaries().filter((d) => !d.revoked).length,
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
     streamClients: () => hub.clients,
+    batches: () => ({ ...ingest?.counts }),
   });
   broker.onMessage((topic, payload) => {
     metrics.message(parseTopic(topic)?.channel ?? 'other', payload.length);
@@ -138,7 +140,7 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     changed: (rollout) => hub.publish('rollout', rollout),
   });
   undo.push(() => rollouts.stop());
-  const ingest = startIngest({
+  ingest = startIngest({
     store,
     broker,
     fleet: config.fleet,
@@ -148,7 +150,7 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     log,
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
   });
-  undo.push(() => ingest.stop());
+  undo.push(() => ingest?.stop());
   await rollouts.start();
 
   const ports: RunningServer['ports'] = { http: 0, device: 0, ...mqtt };
@@ -218,6 +220,7 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   const upkeep = repeat(clock, log, UPKEEP_MS, async () => {
     await pruneAccess(access);
     await idempotency.prune();
+    if (await repository.resignDue(clock.now())) await announceAll();
     await repository.resignDue(clock.now());
     const next = await authority.serverTls(hosts);
     if (next.cert === tls.cert) return;

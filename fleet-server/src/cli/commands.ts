@@ -1,13 +1,11 @@
 /** `skein server|login|tokens|devices|drift|audit`: one call to the API each, printed. */
-import type { DeviceSummary, DriftView, TokenView } from '@skein/protocol/api.ts';
+import type { DriftView, TokenView } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Millis, parseDuration } from '@skein/protocol/units.ts';
 import type { Command } from 'commander';
 import type { CliContext } from './client.ts';
-import { ago, type Column } from './table.ts';
-
-const column = <T>(title: string, value: Column<T>['value'], align?: 'right'): Column<T> =>
-  align ? { title, value, align } : { title, value };
+import { addDeviceCommands, commaList } from './devices.ts';
+import { column } from './table.ts';
 
 export function addServerCommands(program: Command, ctx: CliContext): void {
   program
@@ -29,12 +27,6 @@ export function addServerCommands(program: Command, ctx: CliContext): void {
   addDriftCommand(program, ctx);
   addAuditCommand(program, ctx);
 }
-
-const commaList = (text: string): string[] =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter(Boolean);
 
 function durationOf(text: string): Millis {
   const millis = parseDuration(text);
@@ -81,54 +73,6 @@ function addTokenCommands(tokens: Command, ctx: CliContext): void {
         ],
       });
     });
-}
-
-const liveness = (d: DeviceSummary): string => (d.revoked ? 'revoked' : d.online ? 'online' : 'offline');
-
-function addDeviceCommands(devices: Command, ctx: CliContext): void {
-  devices
-    .command('list')
-    .description('All devices')
-    .option('--group <name>', 'only those of this group')
-    .action(async ({ group }: { group?: string }) => {
-      const rows = await (await ctx.api()).all('listDevices', { query: group ? { group } : {} });
-      const now = Date.now();
-      ctx.print<DeviceSummary>(rows, {
-        columns: [
-          column('ID', (d) => d.id),
-          column('NAME', (d) => d.name),
-          column('STATE', liveness),
-          column('LAST SEEN', (d) => ago(d.lastSeen, now)),
-          column('MODEL', (d) => d.model ?? '–'),
-          column('PREDICTIONS', (d) => d.predictions, 'right'),
-          column('WARNINGS', (d) => d.warnings, 'right'),
-          column('DRIFT', (d) => d.drift),
-          column('GROUPS', (d) => d.groups.join(',')),
-        ],
-      });
-    });
-  devices
-    .command('show <id>')
-    .description('One device with its hardware, streams and incidents')
-    .action(async (id: string) => ctx.print(await (await ctx.api()).call('showDevice', { params: { id } })));
-  devices
-    .command('set <id>')
-    .description('Name or regroup a device')
-    .option('--name <name>', 'what people call it')
-    .option('--groups <names>', 'comma-separated; replaces its groups')
-    .action(async (id: string, options: { name?: string; groups?: string }) => {
-      const body = {
-        ...(options.name === undefined ? {} : { name: options.name }),
-        ...(options.groups === undefined ? {} : { groups: commaList(options.groups) }),
-      };
-      ctx.print(await (await ctx.api()).call('changeDevice', { params: { id }, body }));
-    });
-  devices
-    .command('revoke <id>')
-    .description('Refuse this device from now on and disconnect it; it must be enrolled anew')
-    .action(async (id: string) =>
-      ctx.print(await (await ctx.api()).call('revokeDevice', { params: { id }, body: {} })),
-    );
 }
 
 function addDriftCommand(program: Command, ctx: CliContext): void {

@@ -5,6 +5,9 @@ export interface Column<T> {
   align?: 'right';
 }
 
+export const column = <T>(title: string, value: Column<T>['value'], align?: 'right'): Column<T> =>
+  align ? { title, value, align } : { title, value };
+
 /** Device names and details come from outside: control characters must not reach a terminal. */
 const visible = (value: unknown): string => String(value).replace(/\p{Cc}/gu, '·');
 

@@ -13,6 +13,8 @@ export interface Gauges {
   devices(): number;
   devicesOnline(): number;
   streamClients(): number;
+  /** What ingest did with batches, and the records in those it accepted, since the start. */
+  batches?(): Record<string, number>;
 }
 
 export function createMetrics(gauges: Gauges): ServerMetrics {
@@ -50,6 +52,15 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
   gauge('skein_devices', 'Enrolled devices that are not revoked', gauges.devices);
   gauge('skein_devices_online', 'Devices with a live connection', gauges.devicesOnline);
   gauge('skein_event_stream_clients', 'Open event streams', gauges.streamClients);
+  new Gauge({
+    name: 'skein_ingest_count',
+    help: 'Batches by what became of them, and `records` in accepted ones, since the server started',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      for (const [outcome, count] of Object.entries(gauges.batches?.() ?? {})) this.set({ outcome }, count);
+    },
+  });
   return {
     request: (route, status, seconds) => requests.observe({ route, status }, seconds),
     message(channel, sizeBytes) {

@@ -1,0 +1,109 @@
+/** `skein devices list|show|set|revoke`. */
+import type { DeviceSummary, DeviceView } from '@skein/protocol/api.ts';
+import { WARNINGS } from '@skein/protocol/warnings.ts';
+import type { Command } from 'commander';
+import type { CliContext } from './client.ts';
+import { ago, column } from './table.ts';
+
+export const commaList = (text: string): string[] =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean);
+
+const liveness = (d: DeviceSummary): string => (d.revoked ? 'revoked' : d.online ? 'online' : 'offline');
+
+export function addDeviceCommands(devices: Command, ctx: CliContext): void {
+  devices
+    .command('list')
+    .description('All devices')
+    .option('--group <name>', 'only those of this group')
+    .action(async ({ group }: { group?: string }) => {
+      const rows = await (await ctx.api()).all('listDevices', { query: group ? { group } : {} });
+      const now = Date.now();
+      ctx.print<DeviceSummary>(rows, {
+        columns: [
+          column('ID', (d) => d.id),
+          column('NAME', (d) => d.name),
+          column('STATE', liveness),
+          column('LAST SEEN', (d) => ago(d.lastSeen, now)),
+          column('MODEL', (d) => d.model ?? '–'),
+          column('PREDICTIONS', (d) => d.predictions, 'right'),
+          column('WARNINGS', (d) => d.warnings, 'right'),
+          column('DRIFT', (d) => d.drift),
+          column('GROUPS', (d) => d.groups.join(',')),
+        ],
+      });
+    });
+  devices
+    .command('show <id>')
+    .description('One device with its hardware, streams and incidents')
+    .action(async (id: string) =>
+      showDevice(ctx, await (await ctx.api()).call('showDevice', { params: { id } })),
+    );
+  devices
+    .command('set <id>')
+    .description('Name or regroup a device')
+    .option('--name <name>', 'what people call it')
+    .option('--groups <names>', 'comma-separated; replaces its groups')
+    .action(async (id: string, options: { name?: string; groups?: string }) => {
+      const body = {
+        ...(options.name === undefined ? {} : { name: options.name }),
+        ...(options.groups === undefined ? {} : { groups: commaList(options.groups) }),
+      };
+      showDevice(ctx, await (await ctx.api()).call('changeDevice', { params: { id }, body }));
+    });
+  devices
+    .command('revoke <id>')
+    .description('Refuse this device from now on and disconnect it; it must be enrolled anew')
+    .action(async (id: string) =>
+      ctx.print(await (await ctx.api()).call('revokeDevice', { params: { id }, body: {} })),
+    );
+}
+
+function showDevice(ctx: CliContext, device: DeviceView): void {
+  if (ctx.output === 'json') ctx.print(device);
+  else printDevice(ctx, device);
+}
+
+function printDevice(ctx: CliContext, device: DeviceView): void {
+  const { streams, incidents, installed: _, hello, state, ...rest } = device;
+  const hardware = hello?.hardware;
+  const reading = Object.entries(state ?? {}).filter(([key]) => !['ts', 'model', 'version'].includes(key));
+  ctx.print({
+    ...rest,
+    groups: rest.groups.join(', '),
+    lastSeen: ago(rest.lastSeen, Date.now()),
+    enrolledAt: new Date(rest.enrolledAt).toISOString(),
+    certificateExpiresAt: new Date(rest.certificateExpiresAt).toISOString(),
+    agent: hello ? `${hello.agentVersion} on ${hello.runtime}, profile ${hello.profile}` : '–',
+    hardware: hardware ? `${hardware.model}, ${hardware.cpus} × ${hardware.arch}, ${hardware.os}` : '–',
+    reading: reading
+      .map(([key, value]) => `${key}=${typeof value === 'number' ? Number(value.toPrecision(4)) : value}`)
+      .join(' '),
+  });
+  process.stdout.write('\n');
+  ctx.print(streams, {
+    columns: [
+      column('STREAM', (s) => s.stream),
+      column('EPOCH', (s) => s.epoch),
+      column('STORED', (s) => s.stored, 'right'),
+      column('DROPPED', (s) => s.dropped, 'right'),
+      column('UPDATED', (s) => ago(s.updatedAt, Date.now())),
+    ],
+  });
+  if (incidents.length > 0) process.stdout.write('\n');
+  if (incidents.length > 0) printIncidents(incidents, ctx);
+}
+
+function printIncidents(incidents: DeviceView['incidents'], ctx: CliContext): void {
+  ctx.print(incidents, {
+    columns: [
+      column('INCIDENT', (i) => i.code),
+      column('SEVERITY', (i) => i.severity),
+      column('STARTED', (i) => new Date(i.start_time).toISOString()),
+      column('ENDED', (i) => (i.end_time === null ? 'open' : new Date(i.end_time).toISOString())),
+      column('DETAIL', (i) => i.detail ?? WARNINGS[i.code].text),
+    ],
+  });
+}
