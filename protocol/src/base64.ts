@@ -21,14 +21,14 @@ export function fromBase64(text: string): Uint8Array {
   const bytes = new Uint8Array((text.length / 4) * 3 - padding || 0);
   let at = 0;
   for (let from = 0; from < text.length; from += 4) {
-    const group = [...text.slice(from, from + 4)].reduce((sum, letter) => (sum << 6) | valueOf(letter), 0);
+    const group = [...text.slice(from, from + 4)].reduce((sum, letter) => (sum << 6) | sextet(letter), 0);
     for (const shift of [16, 8, 0]) if (at < bytes.length) bytes[at++] = (group >> shift) & 255;
   }
   if (text.length % 4 !== 0 || toBase64(bytes) !== text) throw invalid();
   return bytes;
 }
 
-function valueOf(letter: string): number {
+function sextet(letter: string): number {
   if (letter === '=') return 0;
   const value = VALUES.get(letter);
   if (value === undefined) throw invalid();

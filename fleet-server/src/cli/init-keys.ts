@@ -14,7 +14,7 @@ import type { ApiClient } from './client.ts';
 import { createKey, type KeyRole, listKeys, type OfflineKey } from './key-files.ts';
 import { readPin, writePin } from './pins.ts';
 
-export const ROOT_LIFETIME: Millis = 730 * DAY;
+const ROOT_LIFETIME: Millis = 730 * DAY;
 export const TARGETS_LIFETIME: Millis = 365 * DAY;
 const ROOT_THRESHOLD = 2;
 const HOW_MANY: Record<KeyRole, number> = { root: 3, targets: 1, 'director-root': 3 };

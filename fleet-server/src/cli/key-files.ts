@@ -22,7 +22,7 @@ import { checker, oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
 import { nativeSigner } from '../system-clock.ts';
 
-export const KEY_ROLES = ['root', 'targets', 'director-root'] as const;
+const KEY_ROLES = ['root', 'targets', 'director-root'] as const;
 export type KeyRole = (typeof KEY_ROLES)[number];
 
 const hex = (bytes: number) => Type.String({ pattern: `^[0-9a-f]{${bytes * 2}}$` });
@@ -129,7 +129,7 @@ function unseal(head: Head, sealed: NonNullable<KeyFile['sealed']>, passphrase: 
 }
 
 /** Never over an existing file, and synced before anyone relies on it. */
-export function writeNew(path: string, text: string): void {
+function writeNew(path: string, text: string): void {
   let file: number;
   try {
     file = openSync(path, 'wx', 0o600);

@@ -18,7 +18,7 @@ import { type Db, latestDocument } from '../models/trust-documents.ts';
 import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
 
-export const DIRECTOR_LIFETIME: Millis = 7 * DAY;
+const DIRECTOR_LIFETIME: Millis = 7 * DAY;
 
 export interface DirectorDeps {
   store: Store;

@@ -29,7 +29,7 @@ import {
 import { checkTargets } from './upload-check.ts';
 
 /** Snapshot and timestamp live this long and are signed again when half of it is over. */
-export const ONLINE_LIFETIME: Millis = 7 * DAY;
+const ONLINE_LIFETIME: Millis = 7 * DAY;
 const KEPT_VERSIONS = 20;
 
 export interface ImageRepositoryDeps {

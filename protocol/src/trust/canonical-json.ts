@@ -6,8 +6,6 @@
  */
 import { SkeinError } from '../errors.ts';
 
-export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
-
 export const MAX_DEPTH = 64;
 
 const encoder = new TextEncoder();

@@ -9,7 +9,7 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 import type { DelegatedRole, TargetFile, Targets } from './metadata.ts';
 import type { Delegator } from './trusted-set.ts';
 
-export const MAX_VISITED = 32;
+const MAX_VISITED = 32;
 
 export interface RoleWanted {
   role: string;

@@ -32,7 +32,7 @@ const common = {
 };
 
 /** Clause 4.2. The id of a key is its name only; nothing is derived from it. */
-export const TufKey = Type.Object({
+const TufKey = Type.Object({
   keytype: name,
   scheme: name,
   keyval: Type.Object({ public: Type.String({ minLength: 1, maxLength: 16384 }) }),
@@ -43,11 +43,11 @@ const RoleKeys = {
   keyids: Type.Array(name, { uniqueItems: true, maxItems: 256 }),
   threshold: Type.Integer({ minimum: 1, maximum: 256 }),
 };
-export const TufRole = Type.Object(RoleKeys);
+const TufRole = Type.Object(RoleKeys);
 const keys = Type.Record(Type.String(), TufKey, { maxProperties: 256 });
 
 /** Clause 4.3. */
-export const RootSchema = Type.Object({
+const RootSchema = Type.Object({
   _type: Type.Literal('root'),
   ...common,
   consistent_snapshot: Type.Optional(Type.Boolean()),
@@ -55,21 +55,21 @@ export const RootSchema = Type.Object({
   roles: Type.Object({ root: TufRole, timestamp: TufRole, snapshot: TufRole, targets: TufRole }),
 });
 
-export const MetaFile = Type.Object({
+const MetaFile = Type.Object({
   version,
   length: Type.Optional(length),
   hashes: Type.Optional(hashes),
 });
 
 /** Clause 4.6. */
-export const TimestampSchema = Type.Object({
+const TimestampSchema = Type.Object({
   _type: Type.Literal('timestamp'),
   ...common,
   meta: Type.Object({ 'snapshot.json': MetaFile }),
 });
 
 /** Clause 4.4. */
-export const SnapshotSchema = Type.Object({
+const SnapshotSchema = Type.Object({
   _type: Type.Literal('snapshot'),
   ...common,
   meta: Type.Intersect([
@@ -78,9 +78,9 @@ export const SnapshotSchema = Type.Object({
   ]),
 });
 
-export const TargetFile = Type.Object({ length, hashes, custom: Type.Optional(Type.Unknown()) });
+const TargetFile = Type.Object({ length, hashes, custom: Type.Optional(Type.Unknown()) });
 
-export const DelegatedRole = Type.Object({
+const DelegatedRole = Type.Object({
   name,
   ...RoleKeys,
   terminating: Type.Optional(Type.Boolean()),
@@ -91,7 +91,7 @@ export const DelegatedRole = Type.Object({
 });
 
 /** Clause 4.5. */
-export const TargetsSchema = Type.Object({
+const TargetsSchema = Type.Object({
   _type: Type.Literal('targets'),
   ...common,
   targets: Type.Record(Type.String(), TargetFile),

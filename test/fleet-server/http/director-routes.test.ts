@@ -28,7 +28,11 @@ beforeAll(async () => {
   );
   const app = createApp();
   const silent = { info() {}, warn() {}, error() {} };
-  const metrics = createMetrics({ devices: () => 0, devicesOnline: () => 0, streamClients: () => 0 });
+  const metrics = createMetrics({
+    devices: () => 0,
+    devicesOnline: () => 0,
+    streamClients: () => 0,
+  });
   const handlers = directorRoutes({
     repository: desk.repository,
     director: desk.director,
