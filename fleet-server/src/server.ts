@@ -221,7 +221,6 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     await pruneAccess(access);
     await idempotency.prune();
     if (await repository.resignDue(clock.now())) await announceAll();
-    await repository.resignDue(clock.now());
     const next = await authority.serverTls(hosts);
     if (next.cert === tls.cert) return;
     Object.assign(tls, next);
