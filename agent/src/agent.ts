@@ -8,7 +8,7 @@
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { EventMessage, HelloMessage, StateMessage, UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
-import type { DriftRecord, PredictionRecord, UpdateReport } from '@skein/protocol/records.ts';
+import type { DriftRecord, HealthRecord, PredictionRecord, UpdateReport } from '@skein/protocol/records.ts';
 import { MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { modelInUse, modelStatus, trustStatus, updateStatus } from './api/collect-status.ts';
 import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
@@ -76,6 +76,7 @@ export interface AgentParts {
 }
 
 const STOP_WITHIN_MS: Millis = 2_500;
+const QUIET_MS: Millis = 10_000;
 
 export class Agent {
   readonly #parts: AgentParts;
@@ -91,6 +92,7 @@ export class Agent {
   #renewal: { stop(): void } | undefined;
   #api: LocalApi | undefined;
   #dropped: number | undefined;
+  #predictedMono = Number.NEGATIVE_INFINITY;
   #stopping: Promise<void> | undefined;
 
   /** Opens the outbox. @throws SkeinError DISK_FULL, DISK_FAILED */
@@ -137,8 +139,15 @@ export class Agent {
       reports: { report: (report) => this.#report(report) },
       progress: (message) => this.#uplink.update(message),
     });
-    this.#health = reportHealth(healthOptions(config, boot), clock, parts.probe, this.#incidents, (record) =>
-      this.#recorder.health(record),
+    this.#health = reportHealth(
+      healthOptions(config, boot),
+      clock,
+      parts.probe,
+      this.#incidents,
+      (record) => {
+        this.#recorder.health(record);
+        this.#healthState(record);
+      },
     );
     this.#selfCheck = selfCheck({
       models: () => engine.models(),
@@ -221,6 +230,7 @@ export class Agent {
 
   #predicted(record: PredictionRecord): void {
     this.#recorder.prediction(record);
+    this.#predictedMono = this.#parts.clock.mono();
     if (!this.#parts.config.uplink.state) return;
     this.#uplink.state({
       ts: record.ts,
@@ -232,6 +242,13 @@ export class Agent {
       latency_ms: record.latency_us / 1000,
       ...this.#health.latest(),
     });
+  }
+
+  /** While nothing is predicted, `state` still shows how the device is. */
+  #healthState({ ts, metrics }: HealthRecord): void {
+    const { clock, config } = this.#parts;
+    if (config.uplink.state && clock.mono() - this.#predictedMono > QUIET_MS)
+      this.#uplink.state({ ts, ...metrics });
   }
 
   #drift(record: DriftRecord): void {

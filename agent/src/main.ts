@@ -174,4 +174,6 @@ try {
 } catch (thrown) {
   if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? EXIT.done : EXIT.usage;
   else reportFailure(thrown);
+  // A parent's IPC channel would keep a failed start alive.
+  process.exit();
 }

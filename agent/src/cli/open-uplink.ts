@@ -1,21 +1,95 @@
-/** MQTT behind the agent's uplink. */
+/** MQTT behind the agent's uplink: the connection, batches on it, and what people see. */
+
+import { parseDesired } from '@skein/protocol/messages.ts';
 import type { Log } from '@skein/protocol/ports.ts';
+import { MINUTE, SECOND } from '@skein/protocol/units.ts';
 import type { Uplink, UplinkDeps } from '../agent.ts';
 import type { Config } from '../config.ts';
 import type { TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';
+import { nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
+import type { BackoffPolicy } from '../uplink/backoff.ts';
+import { createDrain } from '../uplink/drain.ts';
+import { openMqttLink } from '../uplink/mqtt-link.ts';
+import { createPresence, statusMessage } from '../uplink/presence.ts';
 
 export interface UplinkOptions {
   outbox: Outbox;
   deps: UplinkDeps;
   config: Config;
-  identity(): Identity;
+  identity: Identity;
+  /** Asked at each connect. */
   tls(): TlsTrust;
   boot: string;
+  agentVersion: string;
   log: Log;
 }
 
-export function openUplink(_options: UplinkOptions): Uplink {
-  throw new Error('unfinished');
+/** A device on a LAN is back within seconds of its broker; a metered one spends no handshakes on a long outage. */
+const RECONNECT: Record<Config['profile'], BackoffPolicy> = {
+  lan: { baseMs: SECOND, capMs: 15 * SECOND },
+  metered: { baseMs: 5 * SECOND, capMs: 15 * MINUTE },
+};
+
+const shared = { clock: systemClock, entropy: systemEntropy };
+
+export function openUplink(options: UplinkOptions): Uplink {
+  const { boot, agentVersion, config, deps, identity, log, outbox } = options;
+  const { device, fleet, mqttUrl } = identity;
+  const who = { boot, agentVersion };
+  const link = openMqttLink({
+    ...shared,
+    url: mqttUrl,
+    fleet,
+    device,
+    tls() {
+      const { ca, certificate: cert, key } = options.tls();
+      return { ca, cert, key };
+    },
+    keepaliveMs: config.uplink.keepAlive,
+    reconnect: RECONNECT[config.profile],
+    will: (session) => JSON.stringify(statusMessage(false, session, who)),
+    log,
+  });
+  const drain = createDrain({
+    ...shared,
+    link,
+    outbox,
+    device,
+    ackKeys: deps.ackKeys,
+    verify: nativeVerify,
+    log,
+    batchIntervalMs: config.uplink.batchInterval,
+    trouble: deps.trouble,
+  });
+  const presence = createPresence({ ...who, link, hello: deps.hello, log });
+  link.onConnect(() => {
+    log.info('connected to the broker', { url: mqttUrl });
+    deps.ordersMayHaveChanged();
+  });
+  link.onMessage('desired', (payload) => {
+    parseDesired.parse(payload, 'desired');
+    deps.ordersMayHaveChanged();
+  });
+  return {
+    get connected() {
+      return link.connected;
+    },
+    start() {
+      link.start();
+      drain.start();
+    },
+    async stop() {
+      drain.send();
+      drain.stop();
+      await presence.goodbye();
+      await link.stop();
+    },
+    send: () => drain.send(),
+    hello: () => presence.introduce(),
+    state: presence.state,
+    event: presence.event,
+    update: presence.update,
+  };
 }

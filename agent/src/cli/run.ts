@@ -95,7 +95,7 @@ async function compose(
 ): Promise<Agent> {
   const { stateDir } = config;
   const clock = systemClock;
-  const hardware = await readInventory(config.tags);
+  const inventory = readInventory(config.tags);
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
   let timeFloor = () => identity.enrolledAt;
   /** Below the floor the server is checked at the floor; see identity/http-tls.ts. */
@@ -104,6 +104,7 @@ async function compose(
     return { ca, certificate, key, ...(clock.now() < floor ? { verifyAt: floor } : {}) };
   };
   const fetcher = opened.add(httpFetcher(identity.deviceUrl, tls(identity), clock), (f) => f.close());
+  const hardware = await inventory;
   const trust = new TrustClient({
     fetcher,
     store: trustStore,
@@ -154,7 +155,16 @@ async function compose(
         trouble,
       }),
     openUplink: (outbox, deps) =>
-      openUplink({ outbox, deps, config, identity: () => current, tls: () => tls(current), boot, log }),
+      openUplink({
+        outbox,
+        deps,
+        config,
+        identity,
+        tls: () => tls(current),
+        boot,
+        agentVersion: AGENT_VERSION,
+        log,
+      }),
     openApi: (deps) => openLocalApi(deps, config.api),
     startRenewal: () =>
       keepRenewed(
