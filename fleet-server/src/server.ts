@@ -103,7 +103,7 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
   const hosts = [...new Set([publicHost, 'localhost', '127.0.0.1', '::1'])];
   const tls = await authority.serverTls(hosts);
   const blobs = await adapters.openBlobs(join(config.stateDir, 'blobs'));
-  const online = adapters.openOnlineKeys(join(config.stateDir, 'keys'));
+  const online = adapters.openOnlineKeys(join(config.stateDir, 'online-keys'));
   const repository = new ImageRepository({ store, blobs, clock, verify, online });
 
   const hub = createEventHub();
