@@ -2,7 +2,7 @@
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { StagedModel } from '../../agent/src/update/ports.ts';
-import type { Rollout } from '../../fleet-server/src/rollouts/rollout.ts';
+import type { Rollout, Target } from '../../fleet-server/src/rollouts/rollout.ts';
 import type { SimRepository, SimVersion } from './repository.ts';
 import type { SimServer } from './server.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -23,6 +23,7 @@ export class Checker {
   readonly #time: VirtualTime;
   readonly #repository: SimRepository;
   readonly #truths = new Map<string, Truth>();
+  readonly #seen = new Map<string, readonly Target[]>();
   /** Set once the server exists. */
   server!: SimServer;
   freshWithinMs: Millis = Number.POSITIVE_INFINITY;
@@ -85,7 +86,10 @@ export class Checker {
   /** What the server counts is what happened on the devices. */
   rollout(rollout: Rollout): void {
     const flaw = this.#repository.versions.get(rollout.spec.version)?.flaw ?? null;
-    for (const target of rollout.targets) {
+    const before = this.#seen.get(rollout.id) ?? [];
+    this.#seen.set(rollout.id, rollout.targets);
+    for (const [i, target] of rollout.targets.entries()) {
+      if (before[i] === target) continue;
       if (target.state === 'committed') {
         const proved = this.#truth(target.device).proved.get(rollout.spec.version) ?? 0;
         const enough = proved >= rollout.spec.probation.minInferences;

@@ -17,10 +17,9 @@ import type {
 } from '../../agent/src/update/ports.ts';
 import { UpdateRunner } from '../../agent/src/update/run-update.ts';
 import { TrustClient } from '../../agent/src/update/trust-client.ts';
-import { MemoryTrustStore } from '../protocol/trust/memory-trust-store.ts';
 import { sha256 } from '../protocol/trust/simulated-repository.ts';
 import type { Checker } from './checker.ts';
-import { SimDisk, simSlots, simUpdateStore } from './disk.ts';
+import { SimDisk, simSlots, simTrustStore, simUpdateStore } from './disk.ts';
 import type { SimNetwork } from './network.ts';
 import { MODEL, type SimRepository, type SimVersion } from './repository.ts';
 import type { Chance } from './seeded.ts';
@@ -47,7 +46,7 @@ const quiet = { info() {}, warn() {}, error() {} };
 export class SimDevice {
   readonly id: string;
   readonly disk = new SimDisk();
-  readonly #trustStore = new MemoryTrustStore();
+  readonly #trustStore = simTrustStore();
   readonly #world: Surroundings;
   /** p95 of a sound model on this hardware, µs. */
   readonly #baseUs: number;

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { BlobWriter, Slots, UpdateStore } from '../../agent/src/update/ports.ts';
+import { pinnedState, type TrustState, type TrustStore } from '../../agent/src/update/trust-state.ts';
 import type { Chance } from './seeded.ts';
 
 const sha256 = (bytes: Uint8Array): Sha256Hex => createHash('sha256').update(bytes).digest('hex');
@@ -34,6 +35,15 @@ export function simUpdateStore(disk: SimDisk): UpdateStore {
     models: () => [...disk.rows.keys()].sort(),
     save: (model, state) => void disk.rows.set(model, state),
   };
+}
+
+/** One transaction a commit; nobody changes a state that was committed, so it is kept as it is. */
+export function simTrustStore(): TrustStore {
+  let kept: TrustState | undefined;
+  const commit = (state: TrustState) => {
+    kept = state;
+  };
+  return { load: () => kept, commit, pin: (image, director) => commit(pinnedState(image, director)) };
 }
 
 export function simSlots(disk: SimDisk): Slots {

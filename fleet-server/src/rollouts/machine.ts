@@ -118,16 +118,15 @@ function decide(rollout: Rollout, now: Millis): RolloutStep {
     maxErrorRate: spec.probation.maxErrorRate,
     maxLatencyRatio: spec.probation.maxLatencyRatio,
   });
+  const unproven = answer.decision === 'inconclusive' ? answer.detail : null;
   if (answer.decision === 'halt') return halt(rollout, answer.detail, now);
   if (answer.decision === 'hold') return hold(rollout, { kind: 'gate', detail: answer.detail }, now);
-  const unclear =
-    open > 0
-      ? `${open} devices did not answer in time`
-      : answer.decision === 'inconclusive'
-        ? answer.detail
-        : null;
-  if (unclear && spec.onInconclusive === 'hold')
+  const unclear = open > 0 ? `${open} devices did not answer in time` : unproven;
+  // Told to advance without proof it does, but not without a single answer: that would be no stage at all.
+  const silent = open > 0 && !stage.some((t) => t.state === 'committed' || t.state === 'unproven');
+  if (unclear && (silent || spec.onInconclusive === 'hold')) {
     return hold(rollout, { kind: 'inconclusive', detail: unclear }, now);
+  }
   if (spec.approval === 'each-stage' && rollout.stage < lastStage(rollout)) {
     return hold(
       rollout,
