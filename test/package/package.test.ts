@@ -22,12 +22,16 @@ const sha256 = (file: string): string => createHash('sha256').update(readFileSyn
 describe.skipIf(!isOnPath('dpkg-deb'))('the agent’s packages', () => {
   const packages = new Map<string, Unpacked>();
 
+  const epoch = process.env.SOURCE_DATE_EPOCH;
   beforeAll(async () => {
+    process.env.SOURCE_DATE_EPOCH = '1750000000';
     packages.set('arm64', await buildAndUnpack('arm64', 'small'));
     packages.set('amd64', await buildAndUnpack('amd64', 'fast'));
   });
   afterAll(() => {
     for (const each of packages.values()) each.remove();
+    if (epoch === undefined) delete process.env.SOURCE_DATE_EPOCH;
+    else process.env.SOURCE_DATE_EPOCH = epoch;
   });
   const of = (arch: string): Unpacked => packages.get(arch)!;
 
