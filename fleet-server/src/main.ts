@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError, SkeinError } from '@skein/protocol/errors.ts';
 import { createApiKey } from './access/sessions.ts';
+import type { Adapters, OpenBroker } from './adapters.ts';
 import { openDiskBlobs } from './blobs/disk-blobs.ts';
 import { startAedesBroker } from './broker/aedes-broker.ts';
 import { connectMqttBroker } from './broker/mqtt-broker.ts';
@@ -18,7 +19,7 @@ import { openX509Authority } from './fleet/x509-authority.ts';
 import { createJsonLog } from './json-log.ts';
 import { openDiskOnlineKeys } from './models/disk-online-keys.ts';
 import { sqliteRollouts } from './rollouts/sqlite-rollouts.ts';
-import { type Adapters, type OpenBroker, type RunningServer, startServer } from './server.ts';
+import { type RunningServer, startServer } from './server.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import { nativeVerify, systemClock, systemEntropy } from './system-clock.ts';
 

@@ -1,23 +1,19 @@
 /**
- * Starts and stops the fleet server. Order: store, keys, fleet view, broker, rollouts, ingest,
- * HTTP; stopping goes the other
- * way round and ends within {@link STOP_MS}. Which adapters exist is decided in `main.ts`.
+ * Starts and stops the fleet server. Order: store and keys, fleet view and broker, rollouts and ingest, HTTP;
+ * stopping goes the other way round. Which adapters exist is decided in `main.ts`.
  */
 import { join } from 'node:path';
-import type { ServerView } from '@skein/protocol/api.ts';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
-import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
-import { HOUR, type Millis, SECOND } from '@skein/protocol/units.ts';
-import { type AccessDeps, pruneAccess } from './access/sessions.ts';
-import type { Blobs } from './blobs/port.ts';
-import type { Broker } from './broker/port.ts';
-import type { Config } from './config.ts';
+import { HOUR, type Millis } from '@skein/protocol/units.ts';
+import { pruneAccess } from './access/sessions.ts';
+import type { Adapters, OpenBroker } from './adapters.ts';
+import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
+import { type Config, SETTINGS } from './config.ts';
 import { Director } from './director/orders.ts';
 import { createEnrolment } from './fleet/enrolment.ts';
 import { fleetSinks } from './fleet/sinks.ts';
 import { createFleetView } from './fleet/view.ts';
-import type { ServerTls, X509Authority } from './fleet/x509-authority.ts';
 import { accessRoutes } from './http/access-routes.ts';
 import { openDevicePort } from './http/device-port.ts';
 import { deviceRoutes } from './http/device-routes.ts';
@@ -25,113 +21,90 @@ import { directorRoutes } from './http/director-routes.ts';
 import { driftRoutes } from './http/drift-routes.ts';
 import { enrolmentRoutes } from './http/enrolment-routes.ts';
 import { createEventHub } from './http/event-stream.ts';
+import type { Handlers } from './http/handlers.ts';
 import { createIdempotency } from './http/idempotency.ts';
 import { createMetrics } from './http/metrics.ts';
 import { modelRoutes } from './http/model-routes.ts';
 import { openPeoplePort } from './http/people-port.ts';
 import { rolloutRoutes } from './http/rollout-routes.ts';
-import type { HttpDeps } from './http/server.ts';
-import { type Ingest, startIngest } from './ingest/run-ingest.ts';
+import { startIngest } from './ingest/run-ingest.ts';
+import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
-import type { OnlineSigners } from './models/online-keys.ts';
-import type { RolloutStore } from './rollouts/port.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
 import type { Store } from './store/sqlite-store.ts';
 
-export const STOP_MS: Millis = 5 * SECOND;
 const UPKEEP_MS: Millis = HOUR;
 
-/** What the outside world is made of; `main.ts` has the real ones. */
-export interface Adapters {
-  clock: Clock;
-  entropy: Entropy;
-  verify: Verify;
-  log: Log;
-  version: string;
-  /** Folder of the built dashboard. */
-  dashboardDir: string;
-  openStore(path: string): Promise<Store>;
-  openAuthority(folder: string, clock: Clock): Promise<X509Authority>;
-  openBlobs(folder: string): Promise<Blobs>;
-  openOnlineKeys(folder: string): OnlineSigners;
-  openRollouts(store: Store): RolloutStore;
-  openBroker(config: Config, given: BrokerNeeds): Promise<OpenBroker>;
-}
-
-export interface BrokerNeeds {
-  tls: ServerTls;
-  mayConnect(device: string): Promise<boolean>;
-  log: Log;
-}
-
-export interface OpenBroker {
-  broker: Broker;
-  /** Of the embedded broker; an external one listens by itself. */
-  ports?: { mqtts: number; mqtt: number };
-  useCertificate?(tls: ServerTls): void;
-}
-
 export interface RunningServer {
-  ports: { http: number; device: number; mqtts?: number; mqtt?: number };
+  ports: Ports;
   /** Where people reach it. */
   url: string;
   store: Store;
+  /** Ends within 5 s. */
   close(): Promise<void>;
 }
 
-/** Undo in reverse: each step that started something says how to stop it. */
-type Undo = (() => unknown)[];
-
 /** @throws SkeinError PORT_IN_USE, CONFIG_INVALID, UNREACHABLE (external broker); nothing is left running then. */
 export async function startServer(config: Config, adapters: Adapters): Promise<RunningServer> {
-  const undo: Undo = [];
+  const lifetime = createLifetime(adapters.clock, adapters.log);
   try {
-    return await start(config, adapters, undo);
+    const base = await openBase({ ...adapters, config, adapters, lifetime });
+    const live = await openFleet(base);
+    const rooms = await startRooms(live);
+    const ports = await openPorts(rooms);
+    return {
+      ports,
+      url: addressesOf(config, ports).publicUrl,
+      store: base.store,
+      close: () => lifetime.stop(),
+    };
   } catch (error) {
-    await unwind(undo, adapters);
+    await lifetime.stop();
     throw error;
   }
 }
 
-async function start(config: Config, adapters: Adapters, undo: Undo): Promise<RunningServer> {
-  const { clock, entropy, log, verify, version } = adapters;
-  const store = await adapters.openStore(join(config.stateDir, 'store.db'));
-  undo.push(() => store.destroy());
-  const authority = await adapters.openAuthority(join(config.stateDir, 'ca'), clock);
-  const publicHost = config.publicUrl ? new URL(config.publicUrl).hostname : 'localhost';
-  const hosts = [...new Set([publicHost, 'localhost', '127.0.0.1', '::1'])];
-  const tls = await authority.serverTls(hosts);
-  const blobs = await adapters.openBlobs(join(config.stateDir, 'blobs'));
-  const online = adapters.openOnlineKeys(join(config.stateDir, 'online-keys'));
-  const repository = new ImageRepository({ store, blobs, clock, verify, online });
+interface Start extends Pick<Adapters, 'clock' | 'entropy' | 'verify' | 'log'> {
+  config: Config;
+  adapters: Adapters;
+  lifetime: Lifetime;
+}
 
+/** What is on disk. */
+async function openBase(start: Start) {
+  const { config, adapters, lifetime, clock, verify } = start;
+  const inState = (name: string) => join(config.stateDir, name);
+  const store = await adapters.openStore(inState('store.db'));
+  lifetime.onStop(() => store.destroy());
+  const authority = await adapters.openAuthority(inState('ca'), clock);
+  const tls = await authority.serverTls(certifiedHosts(config));
+  const blobs = await adapters.openBlobs(inState('blobs'));
+  const online = adapters.openOnlineKeys(inState('keys'));
+  const repository = new ImageRepository({ store, blobs, clock, verify, online });
+  return { ...start, store, authority, tls, blobs, online, repository };
+}
+type Base = Awaited<ReturnType<typeof openBase>>;
+
+/** The live view of the fleet, and the broker that feeds it. */
+async function openFleet(base: Base) {
+  const { config, adapters, lifetime, store, clock, log, tls } = base;
   const hub = createEventHub();
   const view = createFleetView({ store, clock, log, fleet: config.fleet, publish: hub.publish });
   await view.load();
-  undo.push(() => view.close());
+  lifetime.onStop(() => view.close());
   const mayConnect = async (device: string) => view.isEnrolled(device);
-  const { broker, ports: mqtt, useCertificate } = await adapters.openBroker(config, { tls, mayConnect, log });
-  undo.push(() => broker.close());
+  const mqtt = await adapters.openBroker(config, { tls, mayConnect, log });
+  lifetime.onStop(() => mqtt.broker.close());
+  return { ...base, hub, view, mayConnect, mqtt };
+}
+type Live = Awaited<ReturnType<typeof openFleet>>;
 
-  let ingest: Ingest | undefined;
-  const metrics = createMetrics({
-    devices: () => view.summaries().filter((d) => !d.revoked).length,
-    devicesOnline: () => view.summaries().filter((d) => d.online).length,
-    streamClients: () => hub.clients,
-    batches: () => ({ ...ingest?.counts }),
-  });
-  broker.onMessage((topic, payload) => {
-    metrics.message(parseTopic(topic)?.channel ?? 'other', payload.length);
-    view.handle(topic, payload);
-  });
-
-  const desired = announcer(broker, config.fleet, log);
-  const director = new Director({ store, clock, online, announce: desired });
-  const announceAll = async () => {
-    for (const { id, revoked } of view.summaries()) if (!revoked) await director.announce(id);
-  };
-  broker.onConnect(() => void announceAll().catch(failed(log, 'announcing orders')));
+/** Everything that listens to devices; no message can come between here and the opening of the broker. */
+async function startRooms(live: Live) {
+  const { config, adapters, lifetime, store, clock, log, verify, online, view, hub, mqtt } = live;
+  const { broker } = mqtt;
+  const director = new Director({ store, clock, online, announce: announcer(live, mqtt) });
   const rollouts = new RolloutRunner({
     store: adapters.openRollouts(store),
     desk: director,
@@ -139,8 +112,8 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     log,
     changed: (rollout) => hub.publish('rollout', rollout),
   });
-  undo.push(() => rollouts.stop());
-  ingest = startIngest({
+  lifetime.onStop(() => rollouts.stop());
+  const ingest = startIngest({
     store,
     broker,
     fleet: config.fleet,
@@ -150,137 +123,103 @@ async function start(config: Config, adapters: Adapters, undo: Undo): Promise<Ru
     log,
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
   });
-  undo.push(() => ingest?.stop());
+  lifetime.onStop(() => ingest.stop());
+  const metrics = createMetrics({
+    devices: () => view.summaries().filter((d) => !d.revoked).length,
+    devicesOnline: () => view.summaries().filter((d) => d.online).length,
+    streamClients: () => hub.clients,
+    batches: () => ({ ...ingest.counts }),
+  });
+  broker.onMessage((topic, payload) => {
+    metrics.message(parseTopic(topic)?.channel ?? 'other', payload.length);
+    view.handle(topic, payload);
+  });
+  const announceAll = () =>
+    announceTo(view.summaries(), director).catch((error: Error) =>
+      log.error('announcing orders', { error: error.message }),
+    );
+  broker.onConnect(() => void announceAll());
   await rollouts.start();
-
-  const ports: RunningServer['ports'] = { http: 0, device: 0, ...mqtt };
-  const url = () => config.publicUrl || `http://localhost:${ports.http}`;
-  const addresses = () => ({
-    deviceUrl: `https://${publicHost}:${ports.device}`,
-    mqttUrl: config.brokerUrl || `mqtts://${publicHost}:${ports.mqtts}`,
-  });
-  const enrolment = createEnrolment({
-    store,
-    clock,
-    entropy,
-    verify,
-    authority,
-    fleet: config.fleet,
-    addresses,
-  });
-  const describe = async (): Promise<ServerView> => ({
-    version,
-    fleet: config.fleet,
-    publicUrl: url(),
-    deviceUrl: addresses().deviceUrl,
-    mqtt: addresses().mqttUrl,
-    trustReady: await enrolment.trustReady(),
-  });
-  const access: AccessDeps = { store, clock, entropy };
-  const idempotency = createIdempotency(store, clock);
-  const http: HttpDeps = {
-    store,
-    clock,
-    log,
-    idempotency,
-    metrics,
-    maxBlobBytes: config.maxBlob,
-    handlers: {
-      ...accessRoutes({ ...access, hub, describe }),
-      ...enrolmentRoutes({ enrolment, view, publicHost }),
-      ...deviceRoutes({ store, clock, view, broker, fleet: config.fleet }),
-      ...driftRoutes(store, clock),
-      ...modelRoutes({
-        store,
-        blobs,
-        repository,
-        online,
-        maxBlobBytes: config.maxBlob,
-        published: () => void announceAll().catch(failed(log, 'announcing orders')),
-      }),
-      ...directorRoutes({ repository, director, blobs }),
-      ...rolloutRoutes({ store, rollouts }),
-    },
-  };
-  const devicePort = await openDevicePort({ ...http, mayConnect }, tls, {
-    host: config.deviceHost,
-    port: config.devicePort,
-    variable: 'SKEIN_DEVICE_PORT',
-  });
-  undo.push(() => devicePort.close());
-  ports.device = devicePort.port;
-  const peoplePort = await openPeoplePort(
-    { ...http, ...access, version, dashboardDir: adapters.dashboardDir },
-    { host: config.httpHost, port: config.httpPort, variable: 'SKEIN_HTTP_PORT' },
-  );
-  undo.push(() => peoplePort.close());
-  undo.push(() => hub.close());
-  ports.http = peoplePort.port;
-
-  const upkeep = repeat(clock, log, UPKEEP_MS, async () => {
-    await pruneAccess(access);
-    await idempotency.prune();
-    if (await repository.resignDue(clock.now())) await announceAll();
-    const next = await authority.serverTls(hosts);
-    if (next.cert === tls.cert) return;
-    Object.assign(tls, next);
-    devicePort.useCertificate(next);
-    useCertificate?.(next);
-  });
-  undo.push(() => upkeep.cancel());
-  return { ports, url: url(), store, close: () => unwind(undo, adapters) };
+  return { ...live, director, rollouts, metrics, announceAll };
 }
-
-const failed = (log: Log, what: string) => (error: Error) => log.error(what, { error: error.message });
+type Rooms = Awaited<ReturnType<typeof startRooms>>;
 
 /** Publishes `desired`: a retained hint, so a failure is only logged; it is published anew on the next connect. */
-function announcer(broker: Broker, fleet: string, log: Log) {
+function announcer({ config, log }: Base, { broker }: OpenBroker) {
   return (device: string, directorVersion: number): void => {
     const payload = JSON.stringify({ directorVersion } satisfies DesiredMessage);
     broker
-      .publish(topicFor(fleet, device, 'desired'), payload, { qos: 1, retain: true })
-      .catch(failed(log, 'publishing desired'));
+      .publish(topicFor(config.fleet, device, 'desired'), payload, { qos: 1, retain: true })
+      .catch((error: Error) => log.warn('publishing desired', { device, error: error.message }));
   };
 }
 
-/** Runs `task` at once and then every `intervalMs`; a failure is logged, not the end. */
-function repeat(clock: Clock, log: Log, intervalMs: Millis, task: () => Promise<void>): Timer {
-  let timer: Timer | undefined;
-  let cancelled = false;
-  const run = () => {
-    task()
-      .catch((error: Error) => log.error('upkeep failed', { error: error.message }))
-      .finally(() => {
-        if (!cancelled) timer = clock.after(intervalMs, run);
-      });
-  };
-  run();
-  return {
-    cancel() {
-      cancelled = true;
-      timer?.cancel();
-    },
-  };
+async function announceTo(devices: readonly { id: string; revoked: boolean }[], director: Director) {
+  for (const { id, revoked } of devices) if (!revoked) await director.announce(id);
 }
 
-/** Every step gets its turn even when one fails or hangs; all of it is over within {@link STOP_MS}. */
-async function unwind(undo: Undo, { clock, log }: Adapters): Promise<void> {
-  let timer: Timer | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = clock.after(STOP_MS, () => {
-      log.warn('stopping took too long; what is left is cut off');
-      resolve();
-    });
+/** Opened last: whoever gets an answer finds everything running. */
+async function openPorts(rooms: Rooms): Promise<Ports> {
+  const { config, adapters, lifetime, store, clock, log, entropy, metrics, mayConnect, tls, hub } = rooms;
+  const ports: Ports = { http: 0, device: 0, ...rooms.mqtt.ports };
+  const idempotency = createIdempotency(store, clock);
+  const handlers = routesOf(rooms, ports);
+  const http = { store, clock, log, idempotency, metrics, maxBlobBytes: config.maxBlob, handlers };
+  const devicePort = await openDevicePort({ ...http, mayConnect }, tls, {
+    host: config.deviceHost,
+    port: config.devicePort,
+    variable: SETTINGS.devicePort.variable,
   });
-  const all = async () => {
-    for (const step of undo.splice(0).reverse()) {
-      try {
-        await step();
-      } catch (error) {
-        log.warn('while stopping', { error: (error as Error).message });
-      }
-    }
+  lifetime.onStop(() => devicePort.close());
+  ports.device = devicePort.port;
+  const { version, dashboardDir } = adapters;
+  const peoplePort = await openPeoplePort(
+    { ...http, entropy, version, dashboardDir },
+    { host: config.httpHost, port: config.httpPort, variable: SETTINGS.httpPort.variable },
+  );
+  lifetime.onStop(() => peoplePort.close());
+  lifetime.onStop(() => hub.close());
+  ports.http = peoplePort.port;
+  lifetime.every(UPKEEP_MS, 'upkeep', async () => {
+    await pruneAccess({ store, clock, entropy });
+    await idempotency.prune();
+    if (await rooms.repository.resignDue(clock.now())) await rooms.announceAll();
+    await renewCertificate(rooms, devicePort);
+  });
+  return ports;
+}
+
+function routesOf(rooms: Rooms, ports: Ports): Handlers {
+  const { config, store, clock, entropy, verify, authority, blobs, online, repository } = rooms;
+  const { view, hub, director, rollouts, announceAll } = rooms;
+  const addresses = () => addressesOf(config, ports);
+  const { fleet } = config;
+  const enrolment = createEnrolment({ store, clock, entropy, verify, authority, fleet, addresses });
+  const describe = async () => {
+    const { publicUrl, deviceUrl, mqttUrl: mqtt } = addresses();
+    const trustReady = await enrolment.trustReady();
+    return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady };
   };
-  await Promise.race([all(), late]);
-  timer?.cancel();
+  const models = { store, blobs, repository, online, maxBlobBytes: config.maxBlob };
+  return {
+    ...accessRoutes({ store, clock, entropy, hub, describe }),
+    ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
+    ...deviceRoutes({ store, clock, view, broker: rooms.mqtt.broker, fleet }),
+    ...driftRoutes(store, clock),
+    ...modelRoutes({ ...models, published: () => void announceAll() }),
+    ...directorRoutes({ repository, director, blobs }),
+    ...rolloutRoutes({ store, rollouts }),
+  };
+}
+
+/** Issued anew at two thirds of its life; open connections keep the old one. */
+async function renewCertificate(
+  { authority, config, tls, mqtt }: Rooms,
+  devicePort: { useCertificate(next: Base['tls']): void },
+): Promise<void> {
+  const next = await authority.serverTls(certifiedHosts(config));
+  if (next.cert === tls.cert) return;
+  Object.assign(tls, next);
+  devicePort.useCertificate(next);
+  mqtt.useCertificate?.(next);
 }

@@ -12,7 +12,7 @@ import * as x509 from '@peculiar/x509';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { DAY, type Millis } from '@skein/protocol/units.ts';
-import type { CertificateAuthority, IssuedCertificate } from './authority.ts';
+import type { IssuedCertificate, ServerAuthority } from './authority.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const CA_LIFE: Millis = 20 * 365 * DAY;
@@ -21,16 +21,7 @@ const LIFE: Millis = 365 * DAY;
 const BACKDATE: Millis = DAY;
 const RENEW_AFTER = 2 / 3;
 
-export interface ServerTls {
-  key: string;
-  cert: string;
-  ca: string;
-}
-
-export interface X509Authority extends CertificateAuthority {
-  /** The server's own certificate for these host names or addresses; the one on disk while it still serves. */
-  serverTls(hosts: readonly string[]): Promise<ServerTls>;
-}
+export type X509Authority = ServerAuthority;
 
 export async function openX509Authority(folder: string, clock: Clock): Promise<X509Authority> {
   x509.cryptoProvider.set(webcrypto as never);

@@ -5,7 +5,7 @@
  */
 import type { TLSSocket, Server as TlsServer } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
-import type { ServerTls } from '../fleet/x509-authority.ts';
+import type { ServerTls } from '../fleet/authority.ts';
 import type { Endpoint } from '../tcp-listen.ts';
 import { createApp, type HttpDeps, type HttpPort, listenApp, registerRoutes } from './server.ts';
 

@@ -1,0 +1,38 @@
+/** What the outside world is made of; `main.ts` has the real ones. */
+import type { Clock, Entropy, Log, Verify } from '@skein/protocol/ports.ts';
+import type { Blobs } from './blobs/port.ts';
+import type { Broker } from './broker/port.ts';
+import type { Config } from './config.ts';
+import type { ServerAuthority, ServerTls } from './fleet/authority.ts';
+import type { OnlineSigners } from './models/online-keys.ts';
+import type { RolloutStore } from './rollouts/port.ts';
+import type { Store } from './store/sqlite-store.ts';
+
+export interface Adapters {
+  clock: Clock;
+  entropy: Entropy;
+  verify: Verify;
+  log: Log;
+  version: string;
+  /** Folder of the built dashboard. */
+  dashboardDir: string;
+  openStore(path: string): Promise<Store>;
+  openAuthority(folder: string, clock: Clock): Promise<ServerAuthority>;
+  openBlobs(folder: string): Promise<Blobs>;
+  openOnlineKeys(folder: string): OnlineSigners;
+  openRollouts(store: Store): RolloutStore;
+  openBroker(config: Config, given: BrokerNeeds): Promise<OpenBroker>;
+}
+
+export interface BrokerNeeds {
+  tls: ServerTls;
+  mayConnect(device: string): Promise<boolean>;
+  log: Log;
+}
+
+export interface OpenBroker {
+  broker: Broker;
+  /** Of the embedded broker; an external one listens by itself. */
+  ports?: { mqtts: number; mqtt: number };
+  useCertificate?(tls: ServerTls): void;
+}
