@@ -169,6 +169,11 @@ function createProgram(): Command {
   return program;
 }
 
+// `skein-agent config | head` closes the pipe early; that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(EXIT.done);
+  throw error;
+});
 try {
   await createProgram().parseAsync(process.argv);
 } catch (thrown) {

@@ -1,5 +1,5 @@
 /**
- * A configuration file and the environment → {@link Config}. Bounds: 256 KiB of YAML, 50 aliases.
+ * A configuration file's values and the environment → {@link Config}.
  * Every problem names file, line and key (`agent.yaml:12: uplink.batchInterval: must be …`); a misspelt key is an error
  * with the likeliest right one. `SKEIN_AGENT_<KEY>` overrides single values (`uplink.batchInterval` is
  * `SKEIN_AGENT_UPLINK_BATCH_INTERVAL`); the project's short names (`SKEIN_STATE_DIR`, `SKEIN_AGENT_PORT`, …) work too.
@@ -7,11 +7,10 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
-import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { type Config, ConfigSchema, withProfiles } from './config.ts';
 import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
 
-type Path = (string | number)[];
+export type Path = (string | number)[];
 type Json = Record<string, unknown>;
 /** What the walk reads of a schema node. */
 interface Node {
@@ -27,7 +26,6 @@ interface Node {
   expected?: string;
 }
 const ROOT = ConfigSchema as unknown as Node;
-const MAX_CHARACTERS = 262_144;
 const compiled = Compile(ConfigSchema as TSchema);
 
 /** Says where a path stands, `agent.yaml:12` or the variable that set it. */
@@ -39,19 +37,20 @@ const problem = (where: string, path: Path, what: string, fix?: string): SkeinEr
     data: { key: path.join('.'), line: Number(/:(\d+)$/.exec(where)?.[1] ?? 0) },
   });
 
-export interface ConfigInput {
-  text: string;
+/** A parsed file, see `cli/yaml-file.ts`. */
+export interface ConfigFile {
   /** As people know it; shown in errors. */
-  file: string;
-  env: Readonly<Record<string, string | undefined>>;
+  name: string;
+  values: unknown;
+  /** Line of the value at `path`, or of what is nearest around it. */
+  lineOf(path: Path): number;
 }
 
 /** @throws SkeinError CONFIG_INVALID */
-export function parseConfig(input: ConfigInput): Config {
-  const { document, lineOf } = readYaml(input);
-  const root: unknown = document.toJS({ maxAliasCount: 50 }) ?? {};
-  const variables = overrides(input.env);
-  const where: Where = (path) => variables.get(path.join('.'))?.name ?? `${input.file}:${lineOf(path)}`;
+export function parseConfig(file: ConfigFile, env: Readonly<Record<string, string | undefined>>): Config {
+  const root = file.values ?? {};
+  const variables = overrides(env);
+  const where: Where = (path) => variables.get(path.join('.'))?.name ?? `${file.name}:${file.lineOf(path)}`;
   if (!isObject(root)) throw problem(where([]), [], 'must be a map of keys');
   for (const { path, text } of variables.values()) place(root, path, text);
   const filled = fill(ROOT, root, [], where);
@@ -60,29 +59,6 @@ export function parseConfig(input: ConfigInput): Config {
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkSources(config, where);
   return config;
-}
-
-function readYaml({ text, file }: ConfigInput): { document: Document; lineOf(path: Path): number } {
-  if (text.length > MAX_CHARACTERS)
-    throw problem(
-      file,
-      [],
-      `longer than ${MAX_CHARACTERS} characters`,
-      'Keep data out of the configuration.',
-    );
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
-  const wrong = document.errors[0];
-  if (wrong)
-    throw problem(`${file}:${lines.linePos(wrong.pos[0]).line}`, [], wrong.message, 'Correct the YAML.');
-  const lineOf = (path: Path): number => {
-    for (let length = path.length; length > 0; length -= 1) {
-      const node = document.getIn(path.slice(0, length), true);
-      if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
-    }
-    return 1;
-  };
-  return { document: document as Document, lineOf };
 }
 
 const isObject = (value: unknown): value is Json =>
@@ -220,7 +196,9 @@ const NOT_KEYS = new Set(['SKEIN_AGENT_CONFIG']);
 const isOurs = (name: string): boolean =>
   Object.hasOwn(ALIASES, name) || (name.startsWith('SKEIN_AGENT_') && !NOT_KEYS.has(name));
 
-function overrides(env: ConfigInput['env']): Map<string, { name: string; path: string[]; text: string }> {
+function overrides(
+  env: Readonly<Record<string, string | undefined>>,
+): Map<string, { name: string; path: string[]; text: string }> {
   const keys = new Map(
     configKeys().flatMap((entry) => (entry.variable ? [[entry.variable, entry] as const] : [])),
   );

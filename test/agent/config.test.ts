@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { parseYaml } from '../../agent/src/cli/yaml-file.ts';
 import { formatUnit, parseUnit } from '../../agent/src/config-units.ts';
 import { configKeys, parseConfig } from '../../agent/src/parse-config.ts';
 
 const parse = (text: string, env: Record<string, string> = {}) =>
-  parseConfig({ text, file: 'agent.yaml', env });
+  parseConfig(parseYaml(text, 'agent.yaml'), env);
 
 describe('a configuration', () => {
   it('of an empty file is all defaults: this machine’s metrics, loopback, lan', () => {
@@ -93,7 +94,7 @@ describe('a configuration', () => {
       .split('')
       .map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefg'[i]}`).join(',')}]`)
       .join('\n')}`;
-    expect(() => parse(bomb)).toThrow();
+    expect(() => parse(bomb)).toThrow(/agent.yaml: .*alias/);
   });
 
   it('documents every key with its unit, default and variable', () => {

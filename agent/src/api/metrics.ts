@@ -111,7 +111,7 @@ function outboxFamilies({ ledger }: AgentStatus): Family[] {
   return [
     counter(
       'skein_outbox_accepted_total',
-      'Records accepted in this epoch.',
+      'Records accepted since the buffer was made.',
       each((e) => e.accepted),
     ),
     gauge('skein_outbox_records', 'Where the accepted records are.', records),

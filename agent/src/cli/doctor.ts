@@ -84,8 +84,9 @@ async function examineEnrolled(config: Config, identity: Identity, now: number):
 }
 
 async function runtime(): Promise<string> {
-  const { InferenceSession } = await import('onnxruntime-node');
-  if (!InferenceSession) fail('onnxruntime did not load', 'Install the package for this platform again.');
+  await import('../inference/onnx-session.ts').catch((cause: Error) =>
+    fail(`onnxruntime does not load: ${cause.message}`, 'Install the package for this platform again.'),
+  );
   return `Node ${process.version}, onnxruntime loads, ${process.platform}-${process.arch}`;
 }
 

@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Config } from '../config.ts';
 import { parseConfig } from '../parse-config.ts';
+import { parseYaml } from './yaml-file.ts';
 
 export interface Settings {
   config: Config;
@@ -22,7 +23,7 @@ function findFile(option: string | undefined, env: NodeJS.ProcessEnv): string | 
 /** A relative `stateDir` is meant from the file that says it. @throws SkeinError CONFIG_UNREADABLE, CONFIG_INVALID */
 export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv = process.env): Settings {
   const file = findFile(option, env);
-  const config = parseConfig({ text: file ? textOf(file) : '', file: file ?? 'defaults', env });
+  const config = parseConfig(parseYaml(file ? textOf(file) : '', file ?? 'defaults'), env);
   const fromEnv = env.SKEIN_AGENT_STATE_DIR || env.SKEIN_STATE_DIR;
   const base = file && !fromEnv ? dirname(file) : '.';
   return { config: { ...config, stateDir: resolve(base, config.stateDir) }, file };
