@@ -71,7 +71,12 @@ export async function startMosquitto(
     mqtt,
     stop: () =>
       new Promise((resolve) => {
-        child.once('exit', () => resolve());
+        // It forgets a SIGTERM that comes between "running" and its loop.
+        const again = setInterval(() => child.kill('SIGTERM'), 100);
+        child.once('exit', () => {
+          clearInterval(again);
+          resolve();
+        });
         child.kill('SIGTERM');
       }),
   };

@@ -151,7 +151,7 @@ class RunningDrain implements Drain {
 
   /** One timer per stream, from the last progress on. */
   #watch(lane: Lane): void {
-    if (lane.timer) return;
+    if (lane.timer || this.#stopped) return;
     const { clock, entropy, answerTimeoutMs = ANSWER_TIMEOUT_MS } = this.#deps;
     const policy = { baseMs: answerTimeoutMs, capMs: MAX_TIMEOUT_MS };
     const waitMs = answerTimeoutMs + (lane.attempt > 0 ? backoffMs(lane.attempt, entropy, policy) : 0);
