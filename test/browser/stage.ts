@@ -25,7 +25,11 @@ const FREE = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
 export async function openStage(): Promise<Stage> {
   await buildDashboard();
   const stateDir = mkdtempSync(join(tmpdir(), 'skein-dashboard-'));
-  const stack = await startStack({ stateDir, ports: FREE });
+  const forget = () => rmSync(stateDir, { recursive: true, force: true });
+  const stack = await startStack({ stateDir, ports: FREE }).catch((error: unknown) => {
+    forget();
+    throw error;
+  });
   const link = (await stack.api.call('loginLink', { body: {} })).url;
   const { origin } = new URL(link);
   const browser = await openBrowser();
@@ -39,14 +43,14 @@ export async function openStage(): Promise<Stage> {
       await page.goto(`${origin}/${hash}`);
       await page.getByRole('heading', { level: 1, name: heading }).waitFor();
     },
-    settled: () => page.locator('.loading').waitFor({ state: 'detached' }),
+    settled: async () => expect.poll(() => page.locator('.loading').count(), { timeout: 30_000 }).toBe(0),
     async number(selector) {
       return Number((await page.locator(selector).first().innerText()).replaceAll(',', ''));
     },
     async close() {
       await browser.close();
       await stack.stop();
-      rmSync(stateDir, { recursive: true, force: true });
+      forget();
     },
   };
 }

@@ -19,6 +19,7 @@ const millis = (value: number) => (value < 1000 ? `${figure(value)} ms` : durati
 const celsius = { format: (value: number) => `${value.toFixed(1)} °C`, floor: 20, ceiling: 60 };
 
 const BY_SUFFIX: [RegExp, Omit<Metric, 'name' | 'title'>][] = [
+  [/^score$/, { format: figure, floor: 0 }],
   [/(_c|_celsius)$/, celsius],
   [/(_bytes|_b)$/, size],
   [/_kb$/, { format: (value) => bytes(value * 1000), floor: 0 }],

@@ -58,7 +58,8 @@ export function PredictionPlot({ id, model }: { id: string; model: string | null
         }}
         data={data}
         onReadout={setReadout}
-        empty={history ? 'No prediction is stored yet' : 'Loading…'}
+        empty="No prediction is stored yet"
+        loading={!history}
       />
     </section>
   );

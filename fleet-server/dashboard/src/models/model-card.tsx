@@ -1,5 +1,5 @@
 import type { ModelView } from '@skein/protocol/api.ts';
-import { bytes, count, share, shortHash } from '../data/format.ts';
+import { bytes, count, shortHash } from '../data/format.ts';
 import { hrefTo } from '../routes.ts';
 import { Badge } from '../ui/badge.tsx';
 import { RelativeTime } from '../ui/relative-time.tsx';
@@ -55,8 +55,9 @@ function Row({ model }: { model: ModelView }) {
         <ul>
           {model.variants.map((variant) => (
             <li key={variant.id} class="small">
-              {variant.id} <span class="muted">({variant.precision})</span> · {bytes(variant.sizeBytes)} ·{' '}
-              {variant.accuracy === null ? 'not measured' : `accuracy ${share(variant.accuracy)}`}
+              {variant.id}{' '}
+              {variant.id !== variant.precision && <span class="muted">({variant.precision})</span>} ·{' '}
+              {bytes(variant.sizeBytes)} · {accuracy(variant.accuracy)}
             </li>
           ))}
         </ul>
@@ -83,3 +84,7 @@ function Row({ model }: { model: ModelView }) {
     </tr>
   );
 }
+
+/** Two decimals, never rounded up to a perfect score. */
+const accuracy = (value: number | null): string =>
+  value === null ? 'not measured' : `accuracy ${(Math.floor(value * 10_000) / 100).toFixed(2)} %`;

@@ -8,6 +8,7 @@ import { StageBars } from '../rollouts/stage-bars.tsx';
 import { RolloutBadge } from '../rollouts/state-badge.tsx';
 import { Steer } from '../rollouts/steer.tsx';
 import { Targets } from '../rollouts/targets.tsx';
+import { Why } from '../rollouts/why.tsx';
 import { hrefTo } from '../routes.ts';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';
@@ -41,7 +42,9 @@ export function RolloutPage({ id }: { id: string }) {
             started <RelativeTime at={rollout.createdAt} />, changed <RelativeTime at={rollout.updatedAt} />
           </span>
         </header>
-        <p aria-live="polite">{rollout.why}</p>
+        <p aria-live="polite">
+          <Why text={rollout.why} />
+        </p>
         <StageBars rollout={rollout} />
       </section>
       <Targets targets={rollout.targets} />

@@ -2,6 +2,7 @@ import type { RolloutView } from '@skein/protocol/rollout.ts';
 import { loadProblem, reload, rolloutList, rollouts } from '../data/store.ts';
 import { doneOf } from '../rollouts/progress.ts';
 import { RolloutBadge } from '../rollouts/state-badge.tsx';
+import { Why } from '../rollouts/why.tsx';
 import { hrefTo } from '../routes.ts';
 import { Empty } from '../ui/empty.tsx';
 import { PageHead } from '../ui/page-head.tsx';
@@ -82,7 +83,7 @@ function Row({ rollout }: { rollout: RolloutView }) {
         {done} of {total}
       </td>
       <td data-label="Why" class="full">
-        {rollout.why}
+        <Why text={rollout.why} />
       </td>
       <td data-label="Started">
         <RelativeTime at={rollout.createdAt} />

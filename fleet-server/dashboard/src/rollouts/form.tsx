@@ -6,8 +6,9 @@ import { deviceList, putRollout } from '../data/store.ts';
 import { goTo } from '../router.ts';
 import { SelectField, TextField } from '../ui/field.tsx';
 import { Problem } from '../ui/problem.tsx';
-import { type Draft, FIRST_DRAFT, readDraft, splitStages, stageSizes, type Wrong } from './draft.ts';
+import { type Draft, FIRST_DRAFT, readDraft, splitStages, type Wrong } from './draft.ts';
 import { ProbationFields } from './probation-fields.tsx';
+import { StageHint } from './stage-hint.tsx';
 
 const rolloutOptions = (models: readonly ModelView[]) =>
   models
@@ -131,13 +132,3 @@ export function RolloutForm({
 
 const kept = (old: Wrong, now: Wrong): Wrong =>
   Object.fromEntries(Object.entries(now).filter(([field]) => field in old));
-
-function StageHint({ stages, devices }: { stages: string[]; devices: number }) {
-  const sizes = stageSizes(stages, devices).filter(Number.isFinite);
-  if (devices === 0 || sizes.length === 0) return <>Cumulative counts or percentages: 1, 10%, 100%.</>;
-  return (
-    <>
-      Devices after each stage: {sizes.join(' → ')} of {devices}.
-    </>
-  );
-}

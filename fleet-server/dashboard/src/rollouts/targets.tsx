@@ -32,7 +32,9 @@ export function Targets({ targets }: { targets: readonly RolloutTarget[] }) {
     <section class="card flush" aria-labelledby="targets-title">
       <header>
         <h2 id="targets-title">Devices</h2>
-        <span class="muted small">{targets.length} targets</span>
+        <span class="muted small">
+          {targets.length} {targets.length === 1 ? 'target' : 'targets'}
+        </span>
       </header>
       <table class="table cards">
         <thead>

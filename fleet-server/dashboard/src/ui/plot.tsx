@@ -12,9 +12,10 @@ interface PlotProps {
   /** Under the cursor; undefined when it leaves. */
   onReadout?: (readout: Readout | undefined) => void;
   empty?: string;
+  loading?: boolean;
 }
 
-export function Plot({ shape, data, onReadout, empty = 'No readings yet' }: PlotProps) {
+export function Plot({ shape, data, onReadout, empty = 'No readings yet', loading = false }: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef({ data, onReadout });
@@ -46,7 +47,9 @@ export function Plot({ shape, data, onReadout, empty = 'No readings yet' }: Plot
   return (
     <figure class="plot" aria-label={label} style={{ minHeight: `${shape.height}px` }}>
       <div ref={box} />
-      {data[0].length < 2 && <span class="nothing">{empty}</span>}
+      {data[0].length < 2 && (
+        <span class={loading ? 'nothing loading' : 'nothing'}>{loading ? 'Loading…' : empty}</span>
+      )}
     </figure>
   );
 }
