@@ -161,7 +161,8 @@ async function enrol(deps: EnrolmentDeps, request: EnrolRequest): Promise<EnrolA
       })
       .execute();
   });
-  return { device, fleet, certificate: issued.certificate, ca: authority.ca, ...deps.addresses() };
+  const { deviceUrl, mqttUrl } = deps.addresses();
+  return { device, fleet, certificate: issued.certificate, ca: authority.ca, deviceUrl, mqttUrl };
 }
 
 /** @throws SkeinError TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED */
