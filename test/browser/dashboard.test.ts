@@ -143,10 +143,10 @@ describe.skipIf(whyNoBrowser)(title, () => {
     await stage.go(`#/devices/${device}`, /./);
     await page.getByRole('button', { name: 'Edit' }).click();
     await page.getByLabel('Name', { exact: true }).fill('workbench');
-    await page.getByLabel('Groups').fill('home, No Such');
+    await page.getByLabel('Groups', { exact: true }).fill('home, No Such');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByRole('alert').waitFor();
-    await page.getByLabel('Groups').fill('home bench');
+    await page.getByLabel('Groups', { exact: true }).fill('home bench');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByRole('heading', { level: 1, name: 'workbench' }).waitFor();
     const { name, groups } = await stage.stack.api.call('showDevice', { params: { id: device } });
