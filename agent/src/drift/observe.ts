@@ -5,7 +5,7 @@
 import { addValue, type ChartCounts, emptyCounts } from '@skein/protocol/drift/counts.ts';
 import { profileHash } from '@skein/protocol/drift/profile.ts';
 import { eValue, type SequentialState, START, stepSequential } from '@skein/protocol/drift/sequential.ts';
-import { testChart } from '@skein/protocol/drift/statistics.ts';
+import { type PreparedChart, prepareChart, testChart } from '@skein/protocol/drift/statistics.ts';
 import type { ChartProfile, DriftProfile } from '@skein/protocol/manifest.ts';
 import type { DriftRecord } from '@skein/protocol/records.ts';
 
@@ -14,6 +14,7 @@ type Verdict = DriftRecord['verdict'];
 /** A chart, its counts of the open window, and where its values come from. */
 interface Chart {
   profile: ChartProfile;
+  prepared: PreparedChart;
   counts: ChartCounts;
   feature: number;
   difference: boolean;
@@ -41,7 +42,8 @@ export class DriftObserver {
     for (const chart of profile.charts) {
       const difference = chart.name.endsWith(':diff');
       const feature = features.indexOf(difference ? chart.name.slice(0, -':diff'.length) : chart.name);
-      const entry = { profile: chart, counts: fresh(chart), feature, difference };
+      const prepared = prepareChart(profile, chart);
+      const entry = { profile: chart, prepared, counts: fresh(chart), feature, difference };
       if (feature >= 0) this.#inputs.push(entry);
       else this.#outputs.set(chart.name, entry);
     }
@@ -90,8 +92,8 @@ export class DriftObserver {
     let sum = 0;
     let tests = 0;
     let power = false;
-    for (const { profile, counts } of charts) {
-      const test = testChart(this.#profile, profile, counts.counts);
+    for (const { prepared, counts } of charts) {
+      const test = testChart(prepared, counts.counts);
       if (test.n === 0) continue;
       power ||= test.minimumDetectableShift !== null;
       sum += eValue(test.pLocation) + eValue(test.pScale) + eValue(test.pOmnibus);

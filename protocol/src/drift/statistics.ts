@@ -4,7 +4,7 @@
  */
 import type { ChartProfile, DriftProfile } from '../manifest.ts';
 import { totalOf } from './counts.ts';
-import { binScores, pearson, pearsonGroups, windowScore } from './scores.ts';
+import { type BinScores, binScores, pearson, pearsonGroups, windowScore } from './scores.ts';
 import { chiSquaredTail, studentQuantile, studentTail } from './special-functions.ts';
 
 export interface ChartTest {
@@ -41,22 +41,42 @@ function spread(sigma: number, n: number, window: number, block: number): number
   return sigma * Math.sqrt(unit / Math.max(n, unit));
 }
 
+/** What a chart's tests need beside the counts, worked out once. */
+export interface PreparedChart {
+  profile: DriftProfile;
+  chart: ChartProfile;
+  scores: BinScores;
+  groups: number[];
+  /** Sum of the t quantiles for 1% two-sided and 80% power. */
+  detectable: number;
+}
+
+export function prepareChart(profile: DriftProfile, chart: ChartProfile): PreparedChart {
+  const df = chart.degreesOfFreedom;
+  return {
+    profile,
+    chart,
+    scores: binScores(chart.probabilities),
+    groups: pearsonGroups(chart.probabilities, profile.window),
+    detectable: studentQuantile(0.995, df) + studentQuantile(0.8, df),
+  };
+}
+
 /** @param counts one per bin; more than one window's worth is fine. */
-export function testChart(profile: DriftProfile, chart: ChartProfile, counts: readonly number[]): ChartTest {
+export function testChart(prepared: PreparedChart, counts: readonly number[]): ChartTest {
+  const { profile, chart, scores, groups, detectable } = prepared;
   const n = totalOf(counts);
   const m = Math.max(1, profile.referenceSize);
   const df = chart.degreesOfFreedom;
-  const scores = binScores(chart.probabilities);
   const widened = Math.sqrt(1 + n / m);
   const error = (sigma: number) => spread(sigma, Math.max(1, n), profile.window, m / df) * widened;
   const z = (sigma: number, of: number[]) =>
     sigma > 0 && n > 0 ? windowScore(counts, of) / error(sigma) : 0;
   const zLocation = z(chart.sigmaLocation, scores.location);
   const zScale = z(chart.sigmaScale, scores.scale);
-  const groups = pearsonGroups(chart.probabilities, profile.window);
   const grown = n < profile.window ? 1 : Math.max(1, Math.min(n, m / df) / profile.window);
   const square = pearson(chart.probabilities, counts, groups) / (widened * widened) / grown;
-  const shift = (studentQuantile(0.995, df) + studentQuantile(0.8, df)) * error(chart.sigmaLocation);
+  const shift = detectable * error(chart.sigmaLocation);
   return {
     n,
     zLocation,

@@ -6,7 +6,7 @@ import type { ChartProfile, DriftProfile } from '../manifest.ts';
 import type { DriftRecord } from '../records.ts';
 import { type ChartCounts, emptyCounts, mergeCounts } from './counts.ts';
 import { profileHash } from './profile.ts';
-import { effectSizes, testChart } from './statistics.ts';
+import { effectSizes, prepareChart, testChart } from './statistics.ts';
 
 type DriftFeature = Static<typeof DriftFeatureSchema>;
 type Verdict = DriftRecord['verdict'];
@@ -15,7 +15,7 @@ type Verdict = DriftRecord['verdict'];
 const LEVEL = 0.05;
 
 function describe(profile: DriftProfile, chart: ChartProfile, merged: ChartCounts): DriftFeature {
-  const test = testChart(profile, chart, merged.counts);
+  const test = testChart(prepareChart(profile, chart), merged.counts);
   const { psi, jensenShannon } = effectSizes(chart.probabilities, merged.counts);
   const p = Math.min(1, 3 * Math.min(test.pLocation, test.pScale, test.pOmnibus));
   const enough = test.n >= profile.window / 2 && test.minimumDetectableShift !== null;

@@ -11,7 +11,7 @@ import {
 import { binScores, pearsonGroups } from '@skein/protocol/drift/scores.ts';
 import { eValue, START, stepSequential } from '@skein/protocol/drift/sequential.ts';
 import { normalQuantile } from '@skein/protocol/drift/special-functions.ts';
-import { effectSizes, testChart } from '@skein/protocol/drift/statistics.ts';
+import { effectSizes, prepareChart, testChart } from '@skein/protocol/drift/statistics.ts';
 import { summariseDrift } from '@skein/protocol/drift/summary.ts';
 import type { DriftRecord } from '@skein/protocol/records.ts';
 import { describe, expect, it } from 'vitest';
@@ -150,7 +150,9 @@ describe('the window tests', () => {
     const profile = profileOf(phi);
     const long = sensor(window * 1500, phi, SEED + 7);
     const windows = Array.from({ length: 300 }, (_, i) => long.slice(i * 5 * window, (i * 5 + 1) * window));
-    const tests = windows.map((values) => testChart(profile, profile.charts[0]!, countsOf(profile, values)));
+    const tests = windows.map((values) =>
+      testChart(prepareChart(profile, profile.charts[0]!), countsOf(profile, values)),
+    );
     for (const key of ['pLocation', 'pScale', 'pOmnibus'] as const) {
       const share = tests.filter((test) => test[key] < 0.05).length / tests.length;
       expect(share, key).toBeLessThan(0.1);
@@ -161,10 +163,9 @@ describe('the window tests', () => {
   it('find a shift of the size that they say they can, and say more for slower sensors', () => {
     const [fast, slow] = [profileOf(0), profileOf(0.9)].map((profile, i) => {
       const at = (shift: number) => sensor(window, i === 0 ? 0 : 0.9, SEED + 3, shift);
-      const test = testChart(profile, profile.charts[0]!, countsOf(profile, at(0)));
+      const test = testChart(prepareChart(profile, profile.charts[0]!), countsOf(profile, at(0)));
       const shifted = testChart(
-        profile,
-        profile.charts[0]!,
+        prepareChart(profile, profile.charts[0]!),
         countsOf(profile, at(2 * test.minimumDetectableShift!)),
       );
       expect(shifted.pLocation).toBeLessThan(0.05);
@@ -177,7 +178,7 @@ describe('the window tests', () => {
   it('see a change of scale that leaves the mean alone', () => {
     const profile = profileOf(0);
     const wide = sensor(window, 0, SEED + 5).map((value) => 2 * value);
-    const test = testChart(profile, profile.charts[0]!, countsOf(profile, wide));
+    const test = testChart(prepareChart(profile, profile.charts[0]!), countsOf(profile, wide));
     expect(test.pScale).toBeLessThan(1e-6);
     expect(test.pLocation).toBeGreaterThan(1e-3);
   });
@@ -190,15 +191,18 @@ describe('the window tests', () => {
     });
     const values = new Float64Array(window);
     values[3] = 1;
-    const test = testChart(profile, profile.charts[0]!, countsOf(profile, values));
+    const test = testChart(prepareChart(profile, profile.charts[0]!), countsOf(profile, values));
     expect(Math.min(test.pLocation, test.pScale, test.pOmnibus)).toBeGreaterThan(0.05);
-    const gone = testChart(profile, profile.charts[0]!, countsOf(profile, new Float64Array(window).fill(1)));
+    const gone = testChart(
+      prepareChart(profile, profile.charts[0]!),
+      countsOf(profile, new Float64Array(window).fill(1)),
+    );
     expect(gone.pLocation).toBeLessThan(1e-6);
   });
 
   it('of an empty window say nothing', () => {
     const profile = profileOf(0);
-    const test = testChart(profile, profile.charts[0]!, new Array(32).fill(0));
+    const test = testChart(prepareChart(profile, profile.charts[0]!), new Array(32).fill(0));
     expect(test).toMatchObject({ n: 0, zLocation: 0, pLocation: 1 });
     expect(effectSizes(profile.charts[0]!.probabilities, new Array(32).fill(0)).psi).toBeCloseTo(0, 3);
   });
