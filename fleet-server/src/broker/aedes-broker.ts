@@ -9,7 +9,7 @@ import { createServer as createPlainServer, type Server, type Socket } from 'nod
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { Log } from '@skein/protocol/ports.ts';
 import { CHANNELS, deviceMay, parseTopic } from '@skein/protocol/topics.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { Aedes, type AedesOptions, type Client } from 'aedes';
 import { type Endpoint, listenOn } from '../tcp-listen.ts';
 import { createPacketLimit } from './packet-limit.ts';
@@ -43,8 +43,9 @@ interface ConnectPacket {
 type Door = { kind: 'device'; device: string } | { kind: 'local' };
 type MessageHandler = (topic: string, payload: Uint8Array) => void;
 
-/** A local reader that does not drain is cut off after this. */
+/** A reader that takes nothing for this long is cut off, and one with this much waiting at once. */
 const DRAIN_TIMEOUT_MS = 5_000;
+const MAX_BACKLOG: Bytes = 8 * MIB;
 
 export async function startAedesBroker(options: AedesBrokerOptions): Promise<AedesBroker> {
   const { fleet, log } = options;
@@ -168,6 +169,12 @@ function admission(
           ? !subscription.topic.startsWith('$')
           : deviceMay(door.device, fleet, 'down', subscription.topic);
       done(null, allowed ? subscription : null);
+    },
+    authorizeForward(client, packet) {
+      if (client.conn.writableLength <= MAX_BACKLOG) return packet;
+      log.warn('cut off a reader that does not keep up', { client: client.id });
+      client.conn.destroy();
+      return null;
     },
   };
 }

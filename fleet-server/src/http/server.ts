@@ -175,7 +175,7 @@ async function performOnce(
   if (method === 'GET') return work();
   const recorded = async () => {
     const answer = await work();
-    const subject = Object.values(params as object).join('/');
+    const subject = Object.values(params as object).join('/') || madeBy(answer);
     await appendAudit(store, clock, {
       actor: actor.name,
       action: name,
@@ -187,6 +187,12 @@ async function performOnce(
   const key = headers['idempotency-key'];
   if (method !== 'POST' || typeof key !== 'string') return recorded();
   return idempotency.once({ key, actor: actor.name, route: name, url: request.url, body }, recorded);
+}
+
+/** Id of what a request without one in its path has made. */
+function madeBy(answer: unknown): string {
+  const { id, device } = (answer ?? {}) as { id?: unknown; device?: unknown };
+  return ([id, device].find((value) => typeof value === 'string') as string | undefined) ?? '';
 }
 
 export const sendProblem = (reply: FastifyReply, problem: ReturnType<typeof problemOf>): FastifyReply =>
