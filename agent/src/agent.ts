@@ -15,7 +15,7 @@ import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
 import { selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
 import type { Config } from './config.ts';
-import { type Incidents, openIncidents } from './health/incidents.ts';
+import { type IncidentStore, type Incidents, openIncidents } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import { reportHealth } from './health/report-health.ts';
 import { judgeStanding } from './health/standing.ts';
@@ -63,6 +63,7 @@ export interface AgentParts {
   boot: string;
   sources: readonly ConfiguredSource[];
   probe: Probe;
+  incidentStore: IncidentStore;
   engine: Engine;
   trust: Trust;
   /** Highest time this device has reason to believe. */
@@ -99,7 +100,7 @@ export class Agent {
   constructor(parts: AgentParts) {
     const { config, clock, entropy, log, boot, engine } = parts;
     this.#parts = parts;
-    this.#incidents = openIncidents(clock, entropy, (event) => this.#incident(event));
+    this.#incidents = openIncidents(clock, entropy, parts.incidentStore, (event) => this.#incident(event));
     this.#outbox = parts.openOutbox((error) => this.#trouble(error));
     this.#uplink = parts.openUplink(this.#outbox, {
       hello: () => this.#hello(),

@@ -7,6 +7,7 @@ import type { Stream } from '@skein/protocol/topics.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
 import { openLocalApi } from '../api/http-local-api.ts';
+import { diskIncidents } from '../health/disk-incidents.ts';
 import { readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
@@ -134,6 +135,7 @@ async function compose(
     boot,
     sources: openSources(config.sources, file, clock),
     probe: linuxProbe(stateDir, clock),
+    incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),
     engine: new Engine({ backend: new OnnxBackend({ placement }), clock, threads }),
     trust,
     timeFloor,

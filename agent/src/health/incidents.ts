@@ -8,6 +8,7 @@ import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { WARNINGS, type WarningCode } from '@skein/protocol/warnings.ts';
 
+const CONFIRM_WITHIN_MS: Millis = 1_800_000;
 const UPDATE_EVERY_MS: Millis = 60_000;
 const MAX_OPEN = 256;
 const MAX_DETAIL = 500;
@@ -19,25 +20,41 @@ export interface Incidents {
   open(): Incident[];
 }
 
-interface Entry {
+export interface OpenIncident {
   id: string;
   incident: Incident;
+}
+
+/** Where open incidents outlive the process. */
+export interface IncidentStore {
+  /** @throws never: what cannot be read is none. */
+  load(): OpenIncident[];
+  /** @throws never */
+  save(open: OpenIncident[]): void;
+}
+
+interface Entry extends OpenIncident {
   saidMono: Millis;
+  /** From before this start, and not raised since. */
+  unconfirmed: boolean;
 }
 
 export function openIncidents(
   clock: Clock,
   entropy: Entropy,
+  store: IncidentStore,
   emit: (event: EventMessage) => void,
 ): Incidents {
   const entries = new Map<string, Entry>();
+  const save = () => store.save([...entries.values()].map(({ id, incident }) => ({ id, incident })));
   const keyOf = (code: WarningCode, source?: string) => `${code}/${source ?? ''}`;
   const newId = () => [...entropy.bytes(8)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
   const begin = (key: string, incident: Incident): void => {
     if (entries.size >= MAX_OPEN) return;
-    const entry = { id: newId(), incident, saidMono: clock.mono() };
+    const entry = { id: newId(), incident, saidMono: clock.mono(), unconfirmed: false };
     entries.set(key, entry);
+    save();
     emit({ type: 'new', id: entry.id, before: null, after: incident });
   };
   const revise = (entry: Entry, detail: string | undefined): void => {
@@ -45,16 +62,43 @@ export function openIncidents(
     const before = entry.incident;
     entry.incident = { ...before, ...(detail === undefined ? {} : { detail }) };
     entry.saidMono = clock.mono();
+    save();
     emit({ type: 'update', id: entry.id, before, after: entry.incident });
   };
+
+  const end = (key: string): void => {
+    const entry = entries.get(key);
+    if (!entry) return;
+    entries.delete(key);
+    save();
+    const after = { ...entry.incident, end_time: clock.now() };
+    emit({ type: 'end', id: entry.id, before: entry.incident, after });
+  };
+  const takeUp = (): void => {
+    for (const { id, incident } of store.load().slice(0, MAX_OPEN))
+      entries.set(keyOf(incident.code, incident.source), {
+        id,
+        incident,
+        saidMono: clock.mono(),
+        unconfirmed: true,
+      });
+    if (entries.size === 0) return;
+    clock.after(CONFIRM_WITHIN_MS, () => {
+      for (const [key, entry] of [...entries]) if (entry.unconfirmed) end(key);
+    });
+  };
+  takeUp();
 
   return {
     raise(code, { source, detail } = {}) {
       const key = keyOf(code, source);
       const said = detail?.slice(0, MAX_DETAIL);
       const known = entries.get(key);
-      if (known) revise(known, said);
-      else
+      if (known) {
+        known.unconfirmed = false;
+        revise(known, said);
+      }
+      if (!known)
         begin(key, {
           code,
           severity: WARNINGS[code].severity,
@@ -64,14 +108,7 @@ export function openIncidents(
           ...(said === undefined ? {} : { detail: said }),
         });
     },
-    clear(code, source) {
-      const key = keyOf(code, source);
-      const entry = entries.get(key);
-      if (!entry) return;
-      entries.delete(key);
-      const after = { ...entry.incident, end_time: clock.now() };
-      emit({ type: 'end', id: entry.id, before: entry.incident, after });
-    },
+    clear: (code, source) => end(keyOf(code, source)),
     open: () => [...entries.values()].map((entry) => entry.incident),
   };
 }

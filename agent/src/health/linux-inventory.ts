@@ -34,7 +34,7 @@ function ownTags(model: string): string[] {
 
 /** @param tags configured ones, added to its own. */
 export async function readInventory(tags: string[], root = '/'): Promise<HelloMessage['hardware']> {
-  const { osInfo, system } = await import('systeminformation');
+  const { osInfo, system } = (await import('systeminformation')).default;
   const [board, os] = await Promise.all([within(system()), within(osInfo())]);
   const named = [board?.manufacturer, board?.model].filter(Boolean).join(' ');
   const model = (deviceTreeModel(root) ?? named) || 'unknown';

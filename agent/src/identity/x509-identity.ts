@@ -1,40 +1,10 @@
 /** Keys and certificates of a device: Ed25519 for reports, P-256 with a PKCS#10 request for TLS. */
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  randomBytes,
-  webcrypto,
-  X509Certificate,
-} from 'node:crypto';
+import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { nativeSigner } from '../system-clock.ts';
 import type { CertificateDates, IdentityKeys } from './identity.ts';
 
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
-
-/** The request's library is loaded here: it is needed once a year. */
-async function newTlsKey(): Promise<{ tlsKey: string; csr: string }> {
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(webcrypto as never);
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const tlsKey = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  const pkcs8 = privateKey.export({ type: 'pkcs8', format: 'der' });
-  const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
-  const keys = {
-    privateKey: await webcrypto.subtle.importKey('pkcs8', pkcs8, ALGORITHM, false, ['sign']),
-    publicKey: await webcrypto.subtle.importKey('spki', spki, ALGORITHM, true, ['verify']),
-  };
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: 'CN=device',
-    keys: keys as never,
-    signingAlgorithm: ALGORITHM,
-  });
-  return { tlsKey, csr: request.toString('pem') };
-}
 
 const datesOf = (certificate: string): CertificateDates => {
   const { validFrom, validTo } = new X509Certificate(certificate);
@@ -70,7 +40,8 @@ function checkIssued(issued: {
 }
 
 export const x509Identity: IdentityKeys = {
-  newTlsKey,
+  /** The request's library is loaded here: it is needed once a year. */
+  newTlsKey: async () => (await import('./x509-request.ts')).newTlsKey(),
   newReportKey() {
     const seed = new Uint8Array(randomBytes(32));
     return { seed: hexOf(seed), publicKey: hexOf(nativeSigner(seed).publicKey) };

@@ -85,6 +85,8 @@ function laneFor(configured: ConfiguredSource, deps: SourcesDeps): Lane {
   });
   const supervised = supervise(source, clock, {
     reading(reading) {
+      // Also one that was opened before this start.
+      if (supervised.readings === 1) incidents.clear('SOURCE_STALLED', source.name);
       if (!engine.current(model)) return;
       const done = pipeline.reading(reading).finally(() => lane.underWay.delete(done));
       lane.underWay.add(done);

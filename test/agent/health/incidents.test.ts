@@ -1,14 +1,22 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type EventMessage, parseEvent } from '@skein/protocol/messages.ts';
 import { describe, expect, it } from 'vitest';
-import { openIncidents } from '../../../agent/src/health/incidents.ts';
+import { diskIncidents } from '../../../agent/src/health/disk-incidents.ts';
+import { type IncidentStore, type OpenIncident, openIncidents } from '../../../agent/src/health/incidents.ts';
 import { reportHealth } from '../../../agent/src/health/report-health.ts';
 import { systemEntropy } from '../../../agent/src/system-clock.ts';
 import { manualClock } from '../manual-clock.ts';
 
-const book = () => {
-  const clock = manualClock();
+const memory = (): IncidentStore => {
+  let saved: OpenIncident[] = [];
+  return { load: () => structuredClone(saved), save: (open) => (saved = structuredClone(open)) };
+};
+
+const book = (store = memory(), clock = manualClock()) => {
   const events: EventMessage[] = [];
-  const incidents = openIncidents(clock, systemEntropy, (event) =>
+  const incidents = openIncidents(clock, systemEntropy, store, (event) =>
     events.push(parseEvent.check(event, 'event')),
   );
   return { clock, events, incidents };
@@ -42,6 +50,41 @@ describe('incidents', () => {
     incidents.raise('SOURCE_STALLED', { source: 'a' });
     expect(events.filter((e) => e.type === 'new')).toHaveLength(3);
     expect(new Set(events.map((e) => e.id)).size).toBe(3);
+  });
+
+  it('outlive the process under their id, and end by themselves when nothing raises them again', async () => {
+    const store = memory();
+    const before = book(store);
+    before.incidents.raise('DRIFT', { source: 'host' });
+    before.incidents.raise('SOURCE_STALLED', { source: 'cam' });
+    const { clock, events, incidents } = book(store);
+    expect(incidents.open()).toHaveLength(2);
+    incidents.raise('SOURCE_STALLED', { source: 'cam' });
+    expect(events).toEqual([]);
+    await clock.advance(1_800_000);
+    expect(events.map((e) => [e.type, e.id, e.after.code])).toEqual([['end', before.events[0]!.id, 'DRIFT']]);
+    expect(
+      book(store)
+        .incidents.open()
+        .map((i) => i.code),
+    ).toEqual(['SOURCE_STALLED']);
+  });
+
+  it('are forgotten, with a word in the log, when their file is damaged', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'skein-incidents-'));
+    const path = join(folder, 'incidents.json');
+    const lines: string[] = [];
+    const say = (line: string) => void lines.push(line);
+    const store = diskIncidents(path, { info: say, warn: say, error: say });
+    expect([store.load(), lines]).toEqual([[], []]);
+    book(store).incidents.raise('DISK_LOW', { detail: 'full' });
+    expect(store.load()).toEqual([
+      expect.objectContaining({ incident: expect.objectContaining({ code: 'DISK_LOW' }) }),
+    ]);
+    writeFileSync(path, '[{');
+    expect(store.load()).toEqual([]);
+    expect(lines).toEqual(['open incidents are forgotten']);
+    rmSync(folder, { recursive: true });
   });
 
   it('cut a detail that is too long for the wire', () => {

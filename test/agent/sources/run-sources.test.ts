@@ -63,7 +63,9 @@ function scene() {
     boot: 'b',
     clock,
     log: { info: say, warn: say, error: say },
-    incidents: openIncidents(clock, systemEntropy, (event) => events.push(event)),
+    incidents: openIncidents(clock, systemEntropy, { load: () => [], save: () => {} }, (event) =>
+      events.push(event),
+    ),
     onPrediction: (record) => records.push(record),
     onDrift: () => {},
   });
