@@ -9,7 +9,12 @@ import { setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { type Bytes, KIB, MIB, type Millis } from '@skein/protocol/units.ts';
 import type { Preflight, PreflightVerdict, StagedModel } from './ports.ts';
-import { PREFLIGHT_OUTPUT_MAX, type PreflightLine, type PreflightRequest } from './preflight-wire.ts';
+import {
+  PREFLIGHT_OUTPUT_MAX,
+  type PreflightLine,
+  type PreflightRequest,
+  parsePreflightLine,
+} from './preflight-wire.ts';
 
 export interface ChildPreflightOptions {
   wallLimitMs?: Millis;
@@ -22,6 +27,7 @@ export interface ChildPreflightOptions {
 }
 
 const SOURCE_CHILD = fileURLToPath(new URL('./preflight-child.ts', import.meta.url));
+const encoder = new TextEncoder();
 const POLL_MS: Millis = 25;
 const LOW_PRIORITY = 10;
 
@@ -153,7 +159,7 @@ class Trial {
     const lines = this.#output.split('\n').filter((text) => text.startsWith('{"stage":'));
     return lines.flatMap((text) => {
       try {
-        return [JSON.parse(text) as PreflightLine];
+        return [parsePreflightLine.parse(encoder.encode(text), 'preflight')];
       } catch {
         return [];
       }

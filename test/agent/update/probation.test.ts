@@ -1,0 +1,51 @@
+import { judgeEveryMs, judgeProbation } from '@skein/agent/update/probation.ts';
+import { describe, expect, it } from 'vitest';
+
+const policy = {
+  minInferences: 20,
+  minMs: 10_000,
+  deadlineMs: 60_000,
+  maxErrorRate: 0.1,
+  maxLatencyRatio: 2,
+};
+const stats = (inferences: number, errors = 0, notFinite = 0, p95LatencyUs = 100) => ({
+  inferences,
+  errors,
+  notFinite,
+  p95LatencyUs,
+});
+
+describe('probation', () => {
+  // biome-ignore format: the table is read by its columns
+  it.each([
+    ['too early',                          stats(50),           9_999,  null, 'continue'],
+    ['too few inferences',                 stats(19),           20_000, null, 'continue'],
+    ['enough of both commits',             stats(20),           10_000, null, 'commit'],
+    ['too few at the deadline stays',      stats(19),           60_000, null, 'unproven'],
+    ['errors do not count as proof',       stats(21, 2),        20_000, null, 'continue'],
+    ['errors within the limit commit',     stats(22, 2),        20_000, null, 'commit'],
+    ['one NaN is enough',                  stats(50, 0, 1),     0,      null, 'MODEL_OUTPUT_NOT_FINITE'],
+    ['NaN at the deadline reverts',        stats(1, 0, 1),      60_000, null, 'MODEL_OUTPUT_NOT_FINITE'],
+    ['a first error may be bad luck',      stats(1, 1),         0,      null, 'continue'],
+    ['errors that can not be made good',   stats(3, 3),         0,      null, 'PROBATION_ERRORS'],
+    ['too many errors among many',         stats(200, 30),      20_000, null, 'PROBATION_ERRORS'],
+    ['as slow as allowed commits',         stats(20, 0, 0, 200), 10_000, 100, 'commit'],
+    ['slower reverts',                     stats(20, 0, 0, 201), 10_000, 100, 'PROBATION_SLOW'],
+    ['slow is not judged on few',          stats(5, 0, 0, 900), 10_000, 100,  'continue'],
+  ] as const)('%s', (_, given, elapsedMs, previousUs, expected) => {
+    const judgement = judgeProbation(policy, given, elapsedMs, previousUs);
+    expect(judgement.verdict === 'revert' ? judgement.code : judgement.verdict).toBe(expected);
+  });
+
+  it('with no errors allowed reverts at the first', () => {
+    expect(judgeProbation({ ...policy, maxErrorRate: 0 }, stats(1000, 1), 20_000, null).verdict).toBe(
+      'revert',
+    );
+  });
+
+  it('is looked at often enough for short ones and seldom for long ones', () => {
+    expect(judgeEveryMs({ ...policy, minMs: 0 })).toBe(200);
+    expect(judgeEveryMs({ ...policy, minMs: 4_000 })).toBe(1_000);
+    expect(judgeEveryMs({ ...policy, minMs: 3_600_000 })).toBe(5_000);
+  });
+});
