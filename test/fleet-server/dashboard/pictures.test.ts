@@ -32,6 +32,7 @@ describe('live readings', () => {
       [0, 10, 20, 30, 200, 210],
       [1, 2, 3, null, 4, 5],
     ]);
+    expect(withGaps([0, 10, 20, 200], [1, 2, 3, 4], 500)[0]).toEqual([0, 10, 20, 200]);
     expect(withGaps([], [])).toEqual([[], []]);
   });
 });

@@ -61,7 +61,7 @@ export async function reload(): Promise<void> {
     all((query) => call('listDevices', { query })).then((items) => {
       devices.value = new Map(items.map((device) => [device.id, device]));
     }),
-    all(() => call('listRollouts')).then((items) => {
+    call('listRollouts').then(({ items }) => {
       rollouts.value = new Map(items.map((rollout) => [rollout.id, rollout]));
     }),
   ]);

@@ -12,6 +12,8 @@ export interface History {
 /** The route never returns more, so neither is more kept. */
 export const MAX_POINTS = 5000;
 
+const USUAL_STEPS = 5;
+
 export const historyOf = (series: Series): History => ({ ts: [...series.ts], values: { ...series.values } });
 
 /** Live readings that are newer than what is there; columns that a reading lacks get null. */
@@ -29,18 +31,21 @@ export function extended(history: History, readings: readonly Reading[], max = M
   return { ts: [...history.ts.slice(cut), ...fresh.map((reading) => reading.ts)], values };
 }
 
-/** A silence is shown as a gap: null where two points are further apart than `times` the usual step. */
+/**
+ * A silence is shown as a gap: null where two points are further apart than five usual steps, and than `leastMs`,
+ * which keeps stored points whole where denser live ones follow them.
+ */
 export function withGaps(
   ts: readonly number[],
   column: readonly (number | null)[],
-  times = 5,
+  leastMs = 0,
 ): [number[], Column] {
   const usual = medianStep(ts);
   const outTs: number[] = [];
   const out: Column = [];
   ts.forEach((at, i) => {
     const before = ts[i - 1];
-    if (before !== undefined && usual > 0 && at - before > times * usual) {
+    if (before !== undefined && usual > 0 && at - before > Math.max(leastMs, USUAL_STEPS * usual)) {
       outTs.push(before + usual);
       out.push(null);
     }

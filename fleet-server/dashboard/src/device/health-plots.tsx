@@ -1,15 +1,18 @@
 import { useMemo, useState } from 'preact/hooks';
 import { call } from '../data/client.ts';
+import { liveDevice } from '../data/live.ts';
 import { isHealthMetric, metricOf } from '../data/metric.ts';
 import { useRequest } from '../data/use-request.ts';
 import { Plot } from '../ui/plot.tsx';
 import type { Readout } from '../ui/plot-options.ts';
 import { Problem } from '../ui/problem.tsx';
-import { type Column, withGaps } from './columns.ts';
+import { type Column, extended, historyOf, withGaps } from './columns.ts';
 
 /** At first only those; the rest on demand, so that a board with forty sensors is still a page. */
 const FIRST = 6;
 const REFRESH_MS = 10_000;
+/** Four missed records. */
+const GAP_MS = 120_000;
 
 /** One small plot per health metric, with one cursor over all of them. */
 export function HealthPlots({ id }: { id: string }) {
@@ -19,6 +22,9 @@ export function HealthPlots({ id }: { id: string }) {
     ['health', id],
     REFRESH_MS,
   );
+  // Records come each half minute; what the device says live each second continues them.
+  const readings = liveDevice(id).readings.value;
+  const history = useMemo(() => data && extended(historyOf(data), readings), [data, readings]);
   const names = useMemo(
     () =>
       Object.keys(data?.values ?? {})
@@ -35,9 +41,9 @@ export function HealthPlots({ id }: { id: string }) {
         <p class="card muted">No health report is stored yet; the first comes within a minute.</p>
       )}
       <div class="grid">
-        {data &&
+        {history &&
           shown.map((name) => (
-            <HealthPlot key={name} name={name} ts={data.ts} column={data.values[name] ?? []} />
+            <HealthPlot key={name} name={name} ts={history.ts} column={history.values[name] ?? []} />
           ))}
       </div>
       {names.length > FIRST && (
@@ -66,7 +72,7 @@ const byUse = (a: string, b: string): number => rank(a) - rank(b) || a.localeCom
 function HealthPlot({ name, ts, column }: { name: string; ts: number[]; column: Column }) {
   const [readout, setReadout] = useState<Readout>();
   const metric = metricOf(name);
-  const data = useMemo(() => withGaps(ts, column), [ts, column]);
+  const data = useMemo(() => withGaps(ts, column, GAP_MS), [ts, column]);
   const value = readout ? readout.values[0] : column.findLast((each) => each !== null);
   return (
     <section class="card" aria-label={metric.title}>

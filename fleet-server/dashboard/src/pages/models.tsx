@@ -1,5 +1,5 @@
 import type { ModelView } from '@skein/protocol/api.ts';
-import { all, call } from '../data/client.ts';
+import { call } from '../data/client.ts';
 import { useRequest } from '../data/use-request.ts';
 import { ModelCard } from '../models/model-card.tsx';
 import { Empty } from '../ui/empty.tsx';
@@ -9,14 +9,14 @@ import { Problem } from '../ui/problem.tsx';
 const REFRESH_MS = 10_000;
 
 export function ModelsPage() {
-  const { data, problem, reload } = useRequest(() => all(() => call('listModels')), ['models'], REFRESH_MS);
+  const { data, problem, reload } = useRequest(() => call('listModels'), ['models'], REFRESH_MS);
   return (
     <>
       <PageHead title="Models" />
       {problem && <Problem problem={problem} retry={reload} />}
       {!data && !problem && <p class="loading">Loading models…</p>}
-      {data?.length === 0 && <NoModels />}
-      {byName(data ?? []).map(([name, versions]) => (
+      {data?.items.length === 0 && <NoModels />}
+      {byName(data?.items ?? []).map(([name, versions]) => (
         <ModelCard key={name} name={name} versions={versions} />
       ))}
     </>

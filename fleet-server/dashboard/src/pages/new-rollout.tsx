@@ -1,4 +1,4 @@
-import { all, call } from '../data/client.ts';
+import { call } from '../data/client.ts';
 import { useRequest } from '../data/use-request.ts';
 import { RolloutForm } from '../rollouts/form.tsx';
 import { hrefTo } from '../routes.ts';
@@ -13,13 +13,13 @@ export function NewRolloutPage({
   model: string | undefined;
   version: string | undefined;
 }) {
-  const { data, problem, reload } = useRequest(() => all(() => call('listModels')), ['models']);
+  const { data, problem, reload } = useRequest(() => call('listModels'), ['models']);
   return (
     <>
       <PageHead title="New rollout" crumb={<a href={hrefTo({ page: 'rollouts' })}>Rollouts</a>} />
       {problem && <Problem problem={problem} retry={reload} />}
       {!data && !problem && <p class="loading">Loading models…</p>}
-      {data?.length === 0 && (
+      {data?.items.length === 0 && (
         <Empty
           title="There is no model to roll out"
           steps={[
@@ -30,8 +30,8 @@ export function NewRolloutPage({
           ]}
         />
       )}
-      {data && data.length > 0 && (
-        <RolloutForm models={data} chosen={model && version ? `${model}@${version}` : undefined} />
+      {data && data.items.length > 0 && (
+        <RolloutForm models={data.items} chosen={model && version ? `${model}@${version}` : undefined} />
       )}
     </>
   );

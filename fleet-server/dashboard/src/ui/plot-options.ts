@@ -20,6 +20,8 @@ export interface Readout {
   values: (number | null | undefined)[];
 }
 
+const FEW_POINTS = 24;
+
 const colour = (from: Element, name: string): string => getComputedStyle(from).getPropertyValue(name).trim();
 
 export function plotOptions(
@@ -38,7 +40,8 @@ export function plotOptions(
     height: shape.height,
     ms: 1,
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    // Right: half of a time label.
+    padding: [8, 30, 0, 0],
     cursor: {
       y: false,
       drag: { x: true, y: false },
@@ -66,7 +69,8 @@ export function plotOptions(
           label: title,
           stroke,
           width: 1.5,
-          points: { show: false },
+          // A few readings make no line that the eye finds.
+          points: { show: (plot) => (plot.data[0]?.length ?? 0) < FEW_POINTS, size: 5, fill: stroke },
           ...(fill ? { fill: colour(from, `--plot-${tone}-fill`) } : {}),
         };
       }),
