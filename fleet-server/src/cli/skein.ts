@@ -52,6 +52,10 @@ export function exitCodeOf(thrown: unknown): number {
 }
 
 if (import.meta.main) {
+  // `skein … | head`: whoever read us has enough.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
+  });
   try {
     await createProgram().parseAsync(process.argv);
   } catch (thrown) {

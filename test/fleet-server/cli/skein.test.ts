@@ -132,6 +132,18 @@ describe('skein', () => {
   });
 });
 
+describe('skein in a pipe', () => {
+  it('ends quietly when its reader has enough', async () => {
+    vi.restoreAllMocks();
+    const bin = resolve(import.meta.dirname, '../../../fleet-server/src/cli/skein.ts');
+    const script = `"${process.execPath}" "${bin}" --help | head -c 1`;
+    const stderr = await new Promise((done) =>
+      execFile('bash', ['-c', script], (_error, _out, err) => done(err)),
+    );
+    expect(stderr).toBe('');
+  });
+});
+
 describe('tables', () => {
   it('align their columns and let no control character through to the terminal', () => {
     const rows = [
