@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
 import { Engine } from '@skein/agent/inference/engine.ts';
@@ -21,20 +22,26 @@ const endStress = () => {
 };
 afterAll(endStress);
 
-const program = (code: string) => stress.push(spawn(process.execPath, ['-e', code], { stdio: 'ignore' }));
+const program = (code: string): ChildProcess => {
+  const child = spawn(process.execPath, ['-e', code], { stdio: ['ignore', 'pipe', 'ignore'] });
+  stress.push(child);
+  return child;
+};
 
-/** Memory that is really touched, short-lived processes, and all processors busy twice over. */
-function startStress(): void {
-  const bytes = Math.floor(Math.min(8 * 2 ** 30, freemem() / 3));
-  const pieces = Math.floor(bytes / 2 ** 26);
-  program(`
-    const held = [];
-    for (;;) {
-      if (held.length < ${pieces}) held.push(Buffer.alloc(2 ** 26, 1));
-      else held[Math.floor(Math.random() * held.length)].fill(Math.random() * 255);
-    }`);
-  program(`const { spawnSync } = require('node:child_process'); for (;;) spawnSync('/bin/true')`);
+/** Memory that is really touched, and touched again; resolves when it is held. */
+async function hogMemory(): Promise<void> {
+  const pieces = Math.floor(Math.min(8 * 2 ** 30, freemem() / 3) / 2 ** 26);
+  const hog = program(`
+    const held = Array.from({ length: ${pieces} }, () => Buffer.alloc(2 ** 26, 1));
+    process.stdout.write('held');
+    for (;;) held[Math.floor(Math.random() * held.length)].fill(Math.random() * 255);`);
+  await once(hog.stdout!, 'data');
+}
+
+/** All processors busy twice over, and short-lived processes on top. */
+function burnProcessors(): void {
   for (let i = 0; i < 2 * availableParallelism(); i++) program('for (;;) Math.sqrt(Math.random())');
+  program(`const { spawnSync } = require('node:child_process'); for (;;) spawnSync('/bin/true')`);
 }
 
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
@@ -77,13 +84,15 @@ describe('the host model on this machine', () => {
       ended: () => undefined,
     });
     await reached(QUIET_READINGS);
-    startStress();
-    await reached(QUIET_READINGS + RAMP_READINGS + STRESS_READINGS);
+    await hogMemory();
+    burnProcessors();
+    const ramped = scores.length + RAMP_READINGS;
+    await reached(ramped + STRESS_READINGS);
     endStress();
     await source.stop();
     await engine.close();
     const before = median(scores.slice(0, QUIET_READINGS));
-    const during = median(scores.slice(QUIET_READINGS + RAMP_READINGS));
+    const during = median(scores.slice(ramped));
     console.log(`score: median ${before.toFixed(3)} before, ${during.toFixed(3)} under stress`);
     expect(during).toBeGreaterThan(2 * before);
     expect(pipeline.counts()).toMatchObject({ failures: 0, notFinite: 0 });

@@ -1,20 +1,25 @@
 /**
- * From a float ONNX model and recorded readings to a bundle. Readings go through the device's own window and
- * preprocessing, so what is calibrated, compared and charted here is what the model will see there.
+ * From a float ONNX model and recorded readings to a bundle: quantized, measured variant by variant, with golden
+ * vectors of the float model and a drift profile. The order of the variants is the device's order of preference.
  */
-import { differences, makeProfile } from '@skein/protocol/drift/profile.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { DriftProfile, Manifest, Postprocess, Preprocess, Variant } from '@skein/protocol/manifest.ts';
+import type { GoldenVectors, Manifest, Postprocess, Preprocess, Variant } from '@skein/protocol/manifest.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensors } from '../inference/backend.ts';
-import { type Outcome, postprocess } from '../pipeline/postprocess.ts';
-import { inputTensors, missingIn, scaleRow } from '../pipeline/preprocess.ts';
-import { RowWindow } from '../pipeline/window.ts';
+import type { Outcome } from '../pipeline/postprocess.ts';
 import { type Bundle, hashOf, makeBundle } from './bundle.ts';
 import { goldenDifference, goldenFrom } from './golden.ts';
 import { openModel, type QuantizeOptions, type QuantizeReport, quantize, runAll } from './onnx-quantize.ts';
-
-/** Rows of raw features, NaN where missing, in order of time and without gaps. */
-export type Segment = readonly Float64Array[];
+import {
+  accuracyOf,
+  type DriftRequest,
+  outcomesOf,
+  profileOf,
+  type Sample,
+  type Segment,
+  samplesOf,
+  thinned,
+} from './pack-samples.ts';
 
 export interface PackRequest {
   name: string;
@@ -32,80 +37,42 @@ export interface PackRequest {
   /** Known class of each reading, in the order of all segments; then accuracy is measured instead of agreement. */
   truth?: readonly string[];
   /** false: float only. */
-  int8: false | (QuantizeOptions & { prefer?: 'int8' | 'faster'; leastAgreement?: number });
-  drift: null | { window: number; readingsPerSecond: number };
+  int8: false | Int8Request;
+  drift: null | DriftRequest;
   trainedFrom: readonly string[];
   onProgress?(done: number, total: number, what: string): void;
 }
 
+export interface Int8Request extends QuantizeOptions {
+  /** `faster` (default): int8 comes first only where it measured faster here; the device measures again. */
+  prefer?: 'int8' | 'faster';
+  /** Below this share of the float model's accuracy the int8 variant is left out. */
+  leastAgreement?: number;
+}
+
 export interface PackReport {
   windows: number;
-  variants: { id: string; sizeBytes: number; accuracy: number | null; tolerance: number }[];
+  variants: { id: string; sizeBytes: Bytes; accuracy: number | null; tolerance: number }[];
   quantization: QuantizeReport | null;
 }
 
-const CALIBRATION_SAMPLES = 1000;
+const CALIBRATION_SAMPLES = 1_000;
 const EVALUATED_SAMPLES = 20_000;
 const GOLDEN_VECTORS = 8;
-const MONTH_SECONDS = 30 * 86_400;
+const LEAST_AGREEMENT = 0.98;
+/** Other processors round otherwise in the last digits of float, and in the last step of int8. */
+const FLOAT_TOLERANCE = 1e-4;
+const INT8_SLACK = 2;
 
-interface Sample {
-  input: Tensors;
-  window: Float32Array;
-  truth: string | undefined;
-}
-
-/** The device's way from rows to tensors; a new segment starts a new window. */
-function samplesOf(request: PackRequest, manifest: Pick<Manifest, 'inputs'>): Sample[] {
-  const { preprocess, recording, truth } = request;
-  const samples: Sample[] = [];
-  let reading = 0;
-  for (const segment of recording) {
-    const windows = new RowWindow(preprocess.window);
-    for (const row of segment) {
-      const known = truth?.[reading++];
-      if (preprocess.onMissing === 'reject' && missingIn(row).length > 0) continue;
-      const window = windows.push(scaleRow(preprocess, row));
-      if (window) samples.push({ input: inputTensors(manifest as Manifest, window), window, truth: known });
-    }
-  }
-  return samples;
-}
-
-const thinned = <T>(items: readonly T[], most: number): T[] =>
-  items.length <= most
-    ? [...items]
-    : Array.from({ length: most }, (_, i) => items[Math.floor((i * items.length) / most)]!);
-
-const outcomesOf = (post: Postprocess, samples: readonly Sample[], outputs: readonly Tensors[]): Outcome[] =>
-  outputs.map((output, i) => postprocess(post, output, samples[i]!.window));
-
-/** With known classes accuracy on them, else the share of equal labels with the float model. */
-function accuracyOf(samples: readonly Sample[], own: readonly Outcome[], float: readonly Outcome[]): number {
-  const known = samples.some(({ truth }) => truth !== undefined);
-  const right = own.filter(({ label }, i) => label === (known ? samples[i]!.truth : float[i]!.label)).length;
-  return own.length === 0 ? 1 : right / own.length;
-}
-
-function driftOf(request: PackRequest, outcomes: readonly Outcome[]): DriftProfile | null {
-  if (!request.drift) return null;
-  const segments = request.reference ?? request.recording;
-  const joined = (of: (segment: Segment) => Float64Array) =>
-    Float64Array.from(segments.flatMap((segment) => [...of(segment)]));
-  const features = request.preprocess.features.flatMap((name, column) => {
-    const valuesOf = (segment: Segment) => Float64Array.from(segment, (row) => row[column]!);
-    return [
-      { name, values: joined(valuesOf) },
-      { name: `${name}:diff`, values: joined((segment) => differences(valuesOf(segment))) },
-    ];
-  });
-  const outputs = Object.keys(outcomes[0]?.charts ?? {}).map((name) => ({
-    name,
-    values: Float64Array.from(outcomes, ({ charts }) => charts[name]!),
-  }));
-  const { window, readingsPerSecond } = request.drift;
-  const windowsPerMonth = (MONTH_SECONDS * readingsPerSecond) / window;
-  return makeProfile([...features, ...outputs], { window, windowsPerMonth, seed: 1 });
+/** What every variant is measured on, and the float model's own answers. */
+interface Measure {
+  request: PackRequest;
+  samples: Sample[];
+  inputs: Tensors[];
+  float: Outcome[];
+  golden: GoldenVectors;
+  goldenInputs: Tensors[];
+  floatTolerance: number;
 }
 
 interface Made {
@@ -114,116 +81,139 @@ interface Made {
   outcomes: Outcome[];
 }
 
-const largestValue = (outputs: readonly Tensors[]): number =>
-  outputs.reduce(
-    (top, tensors) =>
-      Object.values(tensors).reduce(
-        (most, { data }) => (data as Float32Array).reduce((m, v) => Math.max(m, Math.abs(v)), most),
-        top,
-      ),
-    0,
-  );
+const largestIn = ({ data }: Tensors[string]): number =>
+  (data as Float32Array).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const largestOf = (outputs: readonly Tensors[]): number =>
+  Math.max(...outputs.flatMap((tensors) => Object.values(tensors).map(largestIn)));
 
-/** Other processors round otherwise in the last digits of float and the last step of int8. */
-const FLOAT_TOLERANCE = 1e-4;
-const INT8_SLACK = 2;
+async function measureFloat(request: PackRequest, all: readonly Sample[]): Promise<Measure> {
+  const samples = thinned(all, EVALUATED_SAMPLES);
+  const inputs = samples.map(({ input }) => input);
+  const outputs = await runAll(request.model, inputs);
+  const goldenInputs = thinned(inputs, GOLDEN_VECTORS);
+  return {
+    request,
+    samples,
+    inputs,
+    float: outcomesOf(request.postprocess, samples, outputs),
+    golden: goldenFrom(goldenInputs, thinned(outputs, GOLDEN_VECTORS)),
+    goldenInputs,
+    floatTolerance: FLOAT_TOLERANCE * Math.max(1, largestOf(outputs)),
+  };
+}
+
+const variantOf = (
+  precision: 'fp32' | 'int8',
+  bytes: Uint8Array,
+  tolerance: number,
+  accuracy: number,
+): Variant => ({
+  id: precision,
+  precision,
+  backend: 'onnxruntime',
+  file: { sha256: hashOf(bytes), size: bytes.length },
+  tolerance,
+  accuracy,
+});
+
+const floatVariant = ({ request, samples, float, floatTolerance }: Measure): Made => ({
+  variant: variantOf('fp32', request.model, floatTolerance, accuracyOf(samples, float, float)),
+  bytes: request.model,
+  outcomes: float,
+});
+
+async function int8Variant(
+  measure: Measure,
+  options: QuantizeOptions,
+): Promise<Made & { report: QuantizeReport }> {
+  const { request, samples, inputs, float, golden, goldenInputs } = measure;
+  const { onProgress } = request;
+  const { bytes, report } = await quantize(request.model, thinned(inputs, CALIBRATION_SAMPLES), {
+    ...options,
+    ...(onProgress ? { onProgress } : {}),
+  });
+  const outcomes = outcomesOf(request.postprocess, samples, await runAll(bytes, inputs));
+  const found = await runAll(bytes, goldenInputs);
+  const difference = Math.max(...golden.vectors.map((vector, i) => goldenDifference(vector, found[i]!)));
+  const tolerance = INT8_SLACK * difference + measure.floatTolerance;
+  return {
+    variant: variantOf('int8', bytes, tolerance, accuracyOf(samples, outcomes, float)),
+    bytes,
+    outcomes,
+    report,
+  };
+}
+
+/** In order of preference; an int8 variant that costs too much accuracy is left out. */
+function ranked(float: Made, int8: Made & { report: QuantizeReport }, wanted: Int8Request): Made[] {
+  const least = (wanted.leastAgreement ?? LEAST_AGREEMENT) * float.variant.accuracy!;
+  if (int8.variant.accuracy! < least) return [float];
+  const { p50Us } = int8.report;
+  const first = wanted.prefer === 'int8' || p50Us.int8 <= p50Us.float;
+  return first ? [int8, float] : [float, int8];
+}
+
+const provenanceOf = (report: QuantizeReport): NonNullable<Manifest['quantization']> => ({
+  method: report.method,
+  scheme: 'QDQ u8s8 per channel',
+  sqnr_db: Math.min(200, Math.round(report.sqnrDb * 100) / 100),
+  agreement: report.agreement,
+  int8_nodes: report.int8Nodes.length,
+  float_nodes: report.floatNodes.length,
+});
+
+function manifestOf(
+  request: PackRequest,
+  specs: Pick<Manifest, 'inputs' | 'outputs'>,
+  made: readonly Made[],
+  goldenBytes: Uint8Array,
+  report: QuantizeReport | null,
+): Manifest {
+  const { name, version, description, licence, preprocess, postprocess, drift, recording } = request;
+  return {
+    format: 1,
+    name,
+    version,
+    description,
+    licence,
+    ...specs,
+    preprocess,
+    postprocess,
+    variants: made.map(({ variant }) => variant),
+    golden: { sha256: hashOf(goldenBytes), size: goldenBytes.length },
+    drift: drift && profileOf(drift, preprocess.features, request.reference ?? recording, made[0]!.outcomes),
+    needs: { memoryBytes: 32 * 1024 * 1024 + 8 * request.model.length, tags: [] },
+    quantization: report && provenanceOf(report),
+    lineage: { trainedFrom: [...request.trainedFrom] },
+  };
+}
 
 /** @throws SkeinError MODEL_INVALID, MANIFEST_INVALID */
 export async function packModel(request: PackRequest): Promise<{ bundle: Bundle; report: PackReport }> {
   const session = await openModel(request.model);
-  const inputs = [...session.inputs];
-  const outputs = [...session.outputs];
+  const specs = { inputs: [...session.inputs], outputs: [...session.outputs] };
   await session.close();
-  const all = samplesOf(request, { inputs });
+  const all = samplesOf(specs.inputs, request.preprocess, request.recording, request.truth);
   if (all.length === 0) {
     throw new SkeinError('MODEL_INVALID', 'the calibration data gives no complete window', {
       fix: 'Give more rows, or a smaller window.',
     });
   }
-  const samples = thinned(all, EVALUATED_SAMPLES);
-  const measured = samples.map(({ input }) => input);
-  const floatOutputs = await runAll(request.model, measured);
-  const floatOutcomes = outcomesOf(request.postprocess, samples, floatOutputs);
-  const scale = Math.max(1, largestValue(floatOutputs));
-  const known = samples.some(({ truth }) => truth !== undefined);
-  const float: Made = {
-    variant: {
-      id: 'fp32',
-      precision: 'fp32',
-      backend: 'onnxruntime',
-      file: { sha256: hashOf(request.model), size: request.model.length },
-      tolerance: FLOAT_TOLERANCE * scale,
-      accuracy: known ? accuracyOf(samples, floatOutcomes, floatOutcomes) : 1,
-    },
-    bytes: request.model,
-    outcomes: floatOutcomes,
-  };
-  const goldenInputs = thinned(measured, GOLDEN_VECTORS);
-  const golden = goldenFrom(goldenInputs, await runAll(request.model, goldenInputs));
-  const goldenBytes = new TextEncoder().encode(JSON.stringify(golden));
-
-  const made: Made[] = [float];
-  let quantization: QuantizeReport | null = null;
-  if (request.int8) {
-    const calibration = thinned(measured, CALIBRATION_SAMPLES);
-    const { bytes, report } = await quantize(request.model, calibration, {
-      ...request.int8,
-      ...(request.onProgress ? { onProgress: request.onProgress } : {}),
-    });
-    const outcomes = outcomesOf(request.postprocess, samples, await runAll(bytes, measured));
-    const goldenFound = await runAll(bytes, goldenInputs);
-    const difference = Math.max(...golden.vectors.map((v, i) => goldenDifference(v, goldenFound[i]!)));
-    const accuracy = accuracyOf(samples, outcomes, floatOutcomes);
-    const variant: Variant = {
-      id: 'int8',
-      precision: 'int8',
-      backend: 'onnxruntime',
-      file: { sha256: hashOf(bytes), size: bytes.length },
-      tolerance: INT8_SLACK * difference + FLOAT_TOLERANCE * scale,
-      accuracy,
-    };
-    quantization = report;
-    const enough = accuracy >= (request.int8.leastAgreement ?? 0.98) * (float.variant.accuracy ?? 1);
-    const faster = report.p50Us.int8 <= report.p50Us.float;
-    if (enough && (request.int8.prefer === 'int8' || faster)) made.unshift({ variant, bytes, outcomes });
-    else if (enough) made.push({ variant, bytes, outcomes });
-  }
-  const manifest: Manifest = {
-    format: 1,
-    name: request.name,
-    version: request.version,
-    description: request.description,
-    licence: request.licence,
-    inputs,
-    outputs,
-    preprocess: request.preprocess,
-    postprocess: request.postprocess,
-    variants: made.map(({ variant }) => variant),
-    golden: { sha256: hashOf(goldenBytes), size: goldenBytes.length },
-    drift: driftOf(request, made[0]!.outcomes),
-    needs: { memoryBytes: 32 * 1024 * 1024 + 8 * request.model.length, tags: [] },
-    quantization: quantization && {
-      method: quantization.method,
-      scheme: 'QDQ u8s8 per channel',
-      sqnr_db: Math.min(200, Math.round(quantization.sqnrDb * 100) / 100),
-      agreement: quantization.agreement,
-      int8_nodes: quantization.int8Nodes.length,
-      float_nodes: quantization.floatNodes.length,
-    },
-    lineage: { trainedFrom: [...request.trainedFrom] },
-  };
-  const bundle = makeBundle(manifest, [...made.map(({ bytes }) => bytes), goldenBytes]);
+  const measure = await measureFloat(request, all);
+  const float = floatVariant(measure);
+  const int8 = request.int8 ? await int8Variant(measure, request.int8) : undefined;
+  const made = request.int8 && int8 ? ranked(float, int8, request.int8) : [float];
+  const goldenBytes = new TextEncoder().encode(JSON.stringify(measure.golden));
+  const quantization = int8?.report ?? null;
+  const manifest = manifestOf(request, specs, made, goldenBytes, quantization);
+  const variants = made.map(({ variant: { id, file, accuracy, tolerance } }) => ({
+    id,
+    sizeBytes: file.size,
+    accuracy,
+    tolerance,
+  }));
   return {
-    bundle,
-    report: {
-      windows: all.length,
-      variants: made.map(({ variant }) => ({
-        id: variant.id,
-        sizeBytes: variant.file.size,
-        accuracy: variant.accuracy,
-        tolerance: variant.tolerance,
-      })),
-      quantization,
-    },
+    bundle: makeBundle(manifest, [...made.map(({ bytes }) => bytes), goldenBytes]),
+    report: { windows: all.length, variants, quantization },
   };
 }

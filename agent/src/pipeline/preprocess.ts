@@ -1,5 +1,5 @@
 /** Readings to the model's input, as the manifest says; identical at pack time and on the device. */
-import type { Manifest, Preprocess } from '@skein/protocol/manifest.ts';
+import type { Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 
 /** The features of a reading in the model's order; NaN where it has none or it is not finite. */
@@ -42,8 +42,8 @@ export function scaleRow(preprocess: Preprocess, row: Float64Array): Float32Arra
 }
 
 /** The one input tensor; a free dimension becomes 1. */
-export function inputTensors(manifest: Manifest, window: Float32Array): Tensors {
-  const { name, shape } = manifest.inputs[0]!;
+export function inputTensors(model: { inputs: readonly TensorSpec[] }, window: Float32Array): Tensors {
+  const { name, shape } = model.inputs[0]!;
   const dims = shape.map((dim) => (dim < 0 ? 1 : dim));
   return { [name]: { type: 'float32', dims, data: window } };
 }
