@@ -16,6 +16,11 @@ import { type OutboxQueries, outboxQueries } from './sqlite-outbox-queries.ts';
 import { afterDestruction, newStream, type StreamState } from './stream-state.ts';
 
 const REFILL_EVERY_MS: Millis = 60_000;
+/** Share of the database's pages. */
+const FREE_ENOUGH = 0.05;
+const PROBE_BYTES: Bytes = 64 * 1024;
+/** SQLite's own limit. */
+const ANY_PAGES = 4_294_967_294;
 
 export interface CoreOptions {
   path: string;
@@ -32,7 +37,7 @@ export class OutboxCore {
   /** Gives up what is dispensable in every stream; true when anything went. Set by the outbox. */
   shrink: () => boolean = () => false;
   #states = new Map<Stream, StreamState>();
-  #refillAt: Millis = 0;
+  #refillAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: CoreOptions) {
     this.options = options;
@@ -47,7 +52,7 @@ export class OutboxCore {
         else this.save(this.#firstState(stream, before.get(stream)));
       }
     });
-    fillReserve(options.path, options.reserveBytes, (n) => options.entropy.bytes(n));
+    this.refillReserve();
     if (destroyed) this.#reportDestroyed(destroyed.error);
   }
 
@@ -84,13 +89,15 @@ export class OutboxCore {
     this.#states.set(state.stream, state);
   }
 
-  /** One transaction; on a full disk room is made and the task runs once more. @throws SkeinError */
+  /** One transaction; on a full disk room is made, twice, and the task runs again. @throws SkeinError */
   write<T>(task: () => T): T {
-    try {
-      return this.transaction(task);
-    } catch (cause) {
-      const error = diskError(cause);
-      if (error.code !== 'DISK_FULL' || !this.#makeRoom()) throw error;
+    for (const makeRoom of [() => this.#freeze(), () => this.#giveUp()]) {
+      try {
+        return this.transaction(task);
+      } catch (cause) {
+        const error = diskError(cause);
+        if (error.code !== 'DISK_FULL' || !makeRoom()) throw error;
+      }
     }
     try {
       return this.transaction(task);
@@ -109,24 +116,54 @@ export class OutboxCore {
     }
   }
 
-  /** The reserve lets the deletions be written; checkpoints let the log be used again instead of growing. */
-  #makeRoom(): boolean {
-    const released = releaseReserve(this.options.path);
+  /**
+   * The reserve's space lets the log be moved into the database. From then on the database may not grow: what it
+   * lacks shows at once as SQLITE_FULL and not at the next checkpoint, when the log could never be emptied again.
+   */
+  #freeze(): boolean {
+    releaseReserve(this.options.path);
     this.#refillAt = this.options.clock.mono() + REFILL_EVERY_MS;
+    this.#checkpoint();
+    this.#limitPages(this.#pages('page_count'));
+    return true;
+  }
+
+  /** Where free pages are left from last time, it is the log that finds no space: giving up more would not help. */
+  #giveUp(): boolean {
+    const free = this.#pages('freelist_count') / Math.max(1, this.#pages('page_count'));
     try {
-      this.database.pragma('wal_checkpoint(RESTART)');
-      const shrunk = this.shrink();
-      this.database.pragma('wal_checkpoint(RESTART)');
-      return released || shrunk;
+      const shrunk = free < FREE_ENOUGH && this.shrink();
+      this.#checkpoint();
+      return shrunk;
     } catch {
-      return released;
+      return false;
     }
   }
 
+  /** RESTART: the log keeps its place on the disk and is written from its beginning again. */
+  #checkpoint(): void {
+    try {
+      this.database.pragma('wal_checkpoint(RESTART)');
+    } catch {
+      // A database that cannot grow: what could be moved was moved.
+    }
+  }
+
+  #pages(count: 'page_count' | 'freelist_count'): number {
+    return this.database.pragma(count, { simple: true }) as number;
+  }
+
+  #limitPages(pages: number): void {
+    this.database.pragma(`max_page_count = ${pages}`);
+  }
+
+  /** Once a minute at most: is there space again? Then the reserve is made anew and the database may grow. */
   refillReserve(): void {
     const { clock, entropy, path, reserveBytes } = this.options;
     if (clock.mono() < this.#refillAt) return;
     this.#refillAt = clock.mono() + REFILL_EVERY_MS;
-    fillReserve(path, reserveBytes, (n) => entropy.bytes(n));
+    if (!fillReserve(path, Math.max(reserveBytes, PROBE_BYTES), (n) => entropy.bytes(n))) return;
+    if (reserveBytes === 0) releaseReserve(path);
+    this.#limitPages(ANY_PAGES);
   }
 }

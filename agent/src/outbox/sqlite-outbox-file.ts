@@ -23,6 +23,9 @@ import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
 import type { Reservation } from './stream-state.ts';
 
+/** The log is emptied at this length: about 1 MiB that a small disk can spare. */
+const LOG_PAGES = 256;
+
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS records (stream INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
@@ -88,6 +91,7 @@ function open(path: string): Database.Database {
   try {
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
+    database.pragma(`wal_autocheckpoint = ${LOG_PAGES}`);
     database.exec(SCHEMA);
     const verdict = database.pragma('quick_check(1)', { simple: true });
     if (verdict === 'ok') return database;
@@ -130,7 +134,7 @@ export function writeMark(path: string, reservations: readonly Reservation[]): v
 /** True when the reserved space is there. Real bytes, not zeros: some file systems keep no zeros. */
 export function fillReserve(path: string, sizeBytes: Bytes, bytes: (length: number) => Uint8Array): boolean {
   const reserve = `${path}.reserve`;
-  if (sizeBytes === 0 || existsSync(reserve)) return sizeBytes > 0;
+  if (existsSync(reserve)) return true;
   try {
     writeFileSync(reserve, bytes(sizeBytes));
     return true;

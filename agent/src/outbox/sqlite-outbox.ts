@@ -67,6 +67,7 @@ const DEFAULT_CAPS: Record<Stream, Bytes> = {
 const RESERVE_BYTES: Bytes = 1 << 20;
 const MAX_HELD = 100_000;
 const MAX_SEAL_TEXT: Bytes = 512 * 1024;
+const FEW_RECORDS = 64;
 /** Batches sealed while fewer than this wait count as offered at once: one write less per batch. */
 const OFFER_AHEAD = 8;
 /** Numbers vouched for beside the database at a time. */
@@ -102,11 +103,11 @@ class SqliteOutbox implements Outbox {
   commit(): number {
     const held = this.#held;
     if (held.length === 0) return 0;
+    this.#core.refillReserve();
     this.#vouch();
     this.#core.write(() => this.#insert());
     this.#held = [];
     for (const stream of STREAMS) this.#tidy(stream);
-    this.#core.refillReserve();
     return held.length;
   }
 
@@ -146,13 +147,24 @@ class SqliteOutbox implements Outbox {
     }
   }
 
+  /** On a full disk a small batch still fits where a large one needs the log to grow; sealing saves space. */
   seal(stream: Stream): SealedRow | undefined {
-    const row = this.#core.write(() => {
-      const records = this.#core.queries.oldestRecords(stream, MAX_RECORDS, MAX_SEAL_TEXT);
-      return records.length === 0 ? undefined : this.#sealSome(stream, records);
-    });
+    let row: SealedRow | undefined;
+    try {
+      row = this.#sealUpTo(stream, MAX_RECORDS);
+    } catch (error) {
+      if (asSkeinError(error).code !== 'DISK_FULL') throw error;
+      row = this.#sealUpTo(stream, FEW_RECORDS);
+    }
     if (row) this.#tidy(stream);
     return row;
+  }
+
+  #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {
+    return this.#core.write(() => {
+      const records = this.#core.queries.oldestRecords(stream, limit, MAX_SEAL_TEXT);
+      return records.length === 0 ? undefined : this.#sealSome(stream, records);
+    });
   }
 
   /** Seals as many of `records` as fit the limit of a batch; a single one that never fits is given up. */
