@@ -1,0 +1,297 @@
+/** The drain against a real outbox and the server's real rules, over a link that does what the test says. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
+import { covers } from '@skein/protocol/batch/header.ts';
+import { chainHead, openBatch } from '@skein/protocol/batch/sealed.ts';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Channel } from '@skein/protocol/topics.ts';
+import { sealEnvelope } from '@skein/protocol/trust/envelope.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Outbox } from '../../../agent/src/outbox/port.ts';
+import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
+import { createDrain, type Drain } from '../../../agent/src/uplink/drain.ts';
+import type { Link } from '../../../agent/src/uplink/link.ts';
+import {
+  acceptBatch,
+  NOTHING,
+  storedWithin,
+  type Watermark,
+} from '../../../fleet-server/src/ingest/accept-batch.ts';
+import { expectClosed, prediction, predictions } from '../../contracts/outbox.contract.ts';
+import { seeded, testSigner, testVerify } from '../../protocol/batch/random.ts';
+import { type ManualClock, manualClock } from '../manual-clock.ts';
+
+const server = testSigner('server');
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+class FakeLink implements Link {
+  connected = false;
+  session = 's';
+  sent: { channel: Channel; bytes: Uint8Array }[] = [];
+  #messages = new Map<Channel, (payload: Uint8Array) => void>();
+  #connect: (() => void)[] = [];
+  #disconnect: ((reason: string) => void)[] = [];
+
+  async publish(channel: Channel, payload: Uint8Array | string): Promise<void> {
+    if (!this.connected) throw new SkeinError('UNREACHABLE', 'no');
+    this.sent.push({ channel, bytes: payload as Uint8Array });
+  }
+  onMessage(channel: Channel, handler: (payload: Uint8Array) => void): void {
+    this.#messages.set(channel, handler);
+  }
+  onConnect(handler: () => void): void {
+    this.#connect.push(handler);
+  }
+  onDisconnect(handler: (reason: string) => void): void {
+    this.#disconnect.push(handler);
+  }
+  start(): void {
+    this.connected = true;
+    for (const handler of this.#connect) handler();
+  }
+  async stop(): Promise<void> {
+    this.connected = false;
+    for (const handler of this.#disconnect) handler('test');
+  }
+  hear(payload: Uint8Array): void {
+    this.#messages.get('ack')!(payload);
+  }
+  /** What was sent since last asked. */
+  take(): Uint8Array[] {
+    return this.sent.splice(0).map(({ bytes }) => bytes);
+  }
+}
+
+/** A server in memory; its acks come back only when the test says. */
+class FakeServer {
+  mark: Watermark = NOTHING;
+  gaps: { from: number; to: number; reason: string }[] = [];
+  heads = new Map<number, string>();
+
+  answer(bytes: Uint8Array): AckMessage {
+    const { header, head } = openBatch(bytes);
+    const verdict = acceptBatch(this.mark, { header, head }, this.heads.get(header.seq));
+    if (verdict.kind === 'accept') {
+      this.mark = verdict.next;
+      this.gaps.push(...verdict.gaps);
+      if (header.n > 0) this.heads.set(header.seq, head);
+    }
+    const range = covers(header);
+    const told = header.bridge !== null && range.to < this.mark.nextSeq;
+    const { stream, epoch } = header;
+    const ack = { stream, epoch, upTo: this.mark.nextSeq - 1, head: this.mark.head, re: chainHead(bytes) };
+    return told ? { ...ack, stored: storedWithin(range, this.gaps) > 0 } : ack;
+  }
+}
+
+const envelope = (ack: AckMessage, signer = server, device = 'd-1') =>
+  sealEnvelope(signer, ACK_DOMAIN, device, new TextEncoder().encode(JSON.stringify(ack)));
+
+let dir: string;
+let clock: ManualClock;
+let link: FakeLink;
+let outbox: Outbox;
+let drain: Drain;
+let fleet: FakeServer;
+let troubles: SkeinError[];
+let warnings: string[];
+let next: number;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'skein-drain-'));
+  clock = manualClock();
+  link = new FakeLink();
+  fleet = new FakeServer();
+  troubles = [];
+  warnings = [];
+  next = 0;
+  const random = seeded(5);
+  const entropy = { bytes: (n: number) => Uint8Array.from({ length: n }, () => random() * 256) };
+  const log = { info() {}, warn: (message: string) => void warnings.push(message), error() {} };
+  outbox = openSqliteOutbox({
+    path: join(dir, 'outbox.db'),
+    fleet: 'home',
+    device: 'd-1',
+    clock,
+    entropy,
+    signer: testSigner('device'),
+    reserveBytes: 0,
+  });
+  drain = createDrain({
+    link,
+    outbox,
+    device: 'd-1',
+    ackKeys: () => [hex(server.publicKey)],
+    verify: testVerify,
+    clock,
+    entropy,
+    log,
+    batchIntervalMs: 60_000,
+    trouble: (error) => troubles.push(error),
+  });
+});
+
+afterEach(() => {
+  drain.stop();
+  outbox.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** So many batches of two records each. */
+function batches(count: number): void {
+  for (let i = 0; i < count; i++) {
+    outbox.append('predictions', prediction(next++));
+    outbox.append('predictions', prediction(next++));
+    outbox.commit();
+    outbox.seal('predictions');
+  }
+}
+
+const seqs = (sent: Uint8Array[]) => sent.map((bytes) => openBatch(bytes).header.seq);
+
+function start(): void {
+  drain.start();
+  link.start();
+}
+
+describe('the drain', () => {
+  it('keeps at most a window in flight and moves on with the proof', () => {
+    batches(6);
+    start();
+    const first = link.take();
+    expect(seqs(first)).toEqual([0, 2, 4, 6]);
+    drain.send();
+    expect(link.take()).toEqual([]);
+    link.hear(envelope(fleet.answer(first[0]!)));
+    expect(seqs(link.take())).toEqual([8]);
+    for (const bytes of first.slice(1)) link.hear(envelope(fleet.answer(bytes)));
+    expect(seqs(link.take())).toEqual([10]);
+    expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 4 });
+  });
+
+  it('seals and sends at its interval, and at once when asked', async () => {
+    start();
+    outbox.append('predictions', prediction(0));
+    outbox.commit();
+    expect(link.take()).toEqual([]);
+    await clock.advance(60_000);
+    expect(seqs(link.take())).toEqual([0]);
+    outbox.append('predictions', prediction(1));
+    outbox.commit();
+    drain.send();
+    expect(seqs(link.take())).toEqual([1]);
+  });
+
+  it('lets streams take turns', () => {
+    batches(4);
+    outbox.append('health', { ts: 1, mono: 1, boot: 'b', metrics: {} });
+    outbox.commit();
+    start();
+    expect(link.sent.map(({ channel }) => channel)).toEqual([
+      'batch/predictions',
+      'batch/health',
+      'batch/predictions',
+      'batch/predictions',
+      'batch/predictions',
+    ]);
+  });
+
+  it('sends the same bytes again after a broken connection, and after silence', async () => {
+    batches(2);
+    start();
+    const first = link.take();
+    await link.stop();
+    link.start();
+    expect(link.take()).toEqual(first);
+    await clock.advance(15_000);
+    expect(link.take()).toEqual(first);
+  });
+
+  it('waits longer each time nobody answers', async () => {
+    batches(1);
+    start();
+    let sends = 0;
+    for (let hour = 0; hour < 6; hour++) {
+      await clock.advance(3_600_000);
+      sends = link.sent.length;
+    }
+    expect(sends).toBeGreaterThan(50);
+    expect(sends).toBeLessThan(400);
+  });
+
+  it('sends again only from what the server misses', () => {
+    batches(4);
+    start();
+    const [, ...late] = link.take();
+    for (const bytes of late) link.hear(envelope(fleet.answer(bytes)));
+    expect(seqs(link.take())).toEqual([0, 2, 4, 6]);
+  });
+
+  it('believes no acknowledgement that the server did not sign for this device', () => {
+    batches(1);
+    start();
+    const ack = fleet.answer(link.take()[0]!);
+    link.hear(envelope(ack, testSigner('mallory')));
+    link.hear(envelope(ack, server, 'd-2'));
+    link.hear(new TextEncoder().encode(JSON.stringify(ack)));
+    link.hear(new Uint8Array(3));
+    expect(warnings).toHaveLength(4);
+    expect(predictions(outbox).stored).toBe(0);
+    link.hear(envelope(ack));
+    expect(predictions(outbox).stored).toBe(2);
+  });
+
+  it('is not taken back by acknowledgements that a broker kept', () => {
+    batches(1);
+    start();
+    const old = envelope({ ...fleet.answer(link.take()[0]!), re: undefined } as AckMessage);
+    link.hear(old);
+    batches(2);
+    drain.send();
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    expect(predictions(outbox).stored).toBe(6);
+    batches(1);
+    drain.send();
+    link.take();
+    link.hear(old);
+    expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 2, lostAtServer: 0 });
+    expect(link.take()).toEqual([]);
+  });
+
+  it('gives a restored server again what it lost', () => {
+    batches(1);
+    start();
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
+    batches(3);
+    drain.send();
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    Object.assign(fleet, backup);
+    batches(1);
+    drain.send();
+    const [probe] = link.take();
+    expect(seqs([probe!])).toEqual([8]);
+    link.hear(envelope(fleet.answer(probe!)));
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    expect(predictions(outbox)).toMatchObject({ stored: 10, pending: 0, lostAtServer: 0 });
+    expect(fleet.mark.nextSeq).toBe(10);
+  });
+
+  it('goes on in a new epoch when the server follows another chain, and says so', () => {
+    batches(2);
+    start();
+    const [first] = link.take();
+    const { header } = openBatch(first!);
+    const other = { stream: header.stream, epoch: header.epoch, upTo: 1, head: 'ab'.repeat(32) };
+    link.hear(envelope({ ...other, re: chainHead(first!) }));
+    expect(troubles).toMatchObject([{ code: 'OUTBOX_FORKED' }]);
+    drain.send();
+    const again = openBatch(link.take().at(-1)!).header;
+    expect(again).toMatchObject({ seq: 0, n: 2 });
+    expect(again.epoch).not.toBe(header.epoch);
+    expect(predictions(outbox)).toMatchObject({ unknown: 2, pending: 2 });
+    expectClosed(predictions(outbox));
+  });
+});
