@@ -1,13 +1,17 @@
 /** The page in a real browser against a real server and a real agent: nothing here is faked. */
-import { statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stopDaemon } from '../../scripts/processes.ts';
 import { whyNoBrowser } from './browser.ts';
 import { faintText } from './contrast.ts';
 import { BACKDROP, DRAWN_PIXELS, FOCUSED, openStage, SIDEWAYS, type Stage, until } from './stage.ts';
 
-const SCREENSHOT = join(import.meta.dirname, '..', '..', 'fleet-server', 'dashboard', 'screenshot.png');
+const DASHBOARD = join(import.meta.dirname, '..', '..', 'fleet-server', 'dashboard');
+const SCREENSHOT = join(DASHBOARD, 'screenshot.png');
+/** All scripts and styles, compressed: a slow link loads the page in about two seconds. */
+const MAX_GZIP_BYTES = 64_000;
 const PHONE = { width: 360, height: 740 };
 const DESK = { width: 1280, height: 900 };
 const STORED = 'td[data-label=Predictions]';
@@ -210,6 +214,12 @@ describe.skipIf(whyNoBrowser)(title, () => {
     await page.getByRole('link', { name: 'Models' }).press('Enter');
     await page.getByRole('heading', { level: 1, name: 'Models' }).waitFor();
     expect(await focused()).toBe('Models');
+  });
+
+  it('is small', () => {
+    const assets = join(DASHBOARD, 'dist', 'assets');
+    const sizes = readdirSync(assets).map((name) => gzipSync(readFileSync(join(assets, name))).length);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(MAX_GZIP_BYTES);
   });
 
   it('asked no other host and has nothing to complain about', () => {

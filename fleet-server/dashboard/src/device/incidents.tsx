@@ -27,7 +27,7 @@ export function Incidents({ incidents }: { incidents: DeviceView['incidents'] })
             <strong>{words(incident.code)}</strong>
             {incident.source && <span class="muted"> · {incident.source}</span>}
             <div class="small muted">
-              {incident.detail && <span>{incident.detail} </span>}
+              {incident.detail && <span>{incident.detail} · </span>}
               {incident.end_time === null ? (
                 <>
                   open since <RelativeTime at={incident.start_time} />

@@ -20,7 +20,7 @@ export interface Readout {
   values: (number | null | undefined)[];
 }
 
-const FEW_POINTS = 24;
+const FEW_POINTS = 8;
 
 const colour = (from: Element, name: string): string => getComputedStyle(from).getPropertyValue(name).trim();
 
