@@ -9,8 +9,18 @@ export interface Daemon {
   readonly child: ChildProcess;
   /** The parsed JSON line with `"ready": true` that the process printed. */
   readonly ready: Record<string, unknown>;
-  readonly exited: Promise<number>;
+  /** How it ended. */
+  readonly exited: Promise<Ending>;
 }
+
+/** One of the two is null. */
+export interface Ending {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+/** For people: `exit code 1` or `SIGKILL`. */
+export const describeEnding = ({ code, signal }: Ending): string => signal ?? `exit code ${code}`;
 
 export interface DaemonOptions {
   name: string;
@@ -40,17 +50,19 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   child.stderr?.pipe(log);
   const last: string[] = [];
   createInterface({ input: child.stderr! }).on('line', (line) => keepLast(last, line));
-  const exited = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? -1)));
+  const exited = new Promise<Ending>((resolve) =>
+    child.once('exit', (code, signal) => resolve({ code, signal })),
+  );
   const ready = new Promise<Record<string, unknown>>((resolve) => {
     createInterface({ input: child.stdout! }).on('line', (line) => {
       const message = readyLine(line);
       if (message) resolve(message);
     });
   });
-  const failed = exited.then((code) => {
+  const failed = exited.then((ending) => {
     throw new SkeinError(
       'INTERNAL',
-      `${options.name} stopped (${code}) before it was ready:\n${last.join('\n')}`,
+      `${options.name} stopped (${describeEnding(ending)}) before it was ready:\n${last.join('\n')}`,
     );
   });
   return {
@@ -95,9 +107,9 @@ export async function stopDaemon(daemon: Daemon, graceMs = 4_000): Promise<numbe
   if (daemon.child.exitCode !== null || daemon.child.signalCode !== null) return daemon.child.exitCode ?? -1;
   const timer = setTimeout(() => daemon.child.kill('SIGKILL'), graceMs);
   daemon.child.kill('SIGTERM');
-  const code = await daemon.exited;
+  const { code } = await daemon.exited;
   clearTimeout(timer);
-  return code;
+  return code ?? -1;
 }
 
 /** Runs a Node program to its end and returns its standard output. @throws SkeinError INTERNAL with its last words */

@@ -1,7 +1,7 @@
 /** `npm start`: the whole system on this machine, kept running until Ctrl-C. */
 import { resolve } from 'node:path';
 import { buildDashboard } from './dashboard.ts';
-import type { Daemon } from './processes.ts';
+import { type Daemon, describeEnding } from './processes.ts';
 import { type Stack, startStack } from './stack.ts';
 
 const RESTART_MS = 1_000;
@@ -17,9 +17,11 @@ function progress(): (step: string) => void {
 /** As a service manager would: a daemon that dies by itself comes back. */
 function keepRunning(name: 'server' | 'agent', stack: Stack, stopping: () => boolean): void {
   const watch = (daemon: Daemon): void => {
-    void daemon.exited.then(async (code) => {
+    void daemon.exited.then(async (ending) => {
       if (stopping()) return;
-      process.stderr.write(`skein: the ${daemon.name} stopped (${code}); starting it again\n`);
+      process.stderr.write(
+        `skein: the ${daemon.name} stopped (${describeEnding(ending)}); starting it again\n`,
+      );
       await new Promise((wake) => setTimeout(wake, RESTART_MS));
       if (stopping()) return;
       await (name === 'server' ? stack.restartServer() : stack.restartAgent()).then(

@@ -62,9 +62,9 @@ export function addRolloutCommands(program: Command, ctx: CliContext): void {
       ctx.print(view.targets, { columns: TARGET_COLUMNS });
     });
   rollouts
-    .command('watch <rollout>')
-    .description('follow it live; ends with 0 when done, 1 when halted, aborted or rolled back, 3 when held')
-    .action(async (id: string) => watch(ctx, id));
+    .command('watch [rollout]')
+    .description('follow one live, the newest when none is named; exit code 0: done, 1: stopped, 5: held')
+    .action(async (id: string | undefined) => watch(ctx, id ?? (await newestRollout(ctx))));
   for (const action of STEER_ACTIONS) {
     rollouts
       .command(`${action} <rollout>`)
@@ -172,6 +172,15 @@ async function confirm(body: BodyOf<'createRollout'>): Promise<void> {
     throw new SkeinError('CONFLICT', 'nothing was started', { fix: 'Answer y, or pass --yes.' });
 }
 
+/** @throws SkeinError NOT_FOUND */
+async function newestRollout(ctx: CliContext): Promise<string> {
+  const { items } = await (await ctx.api()).call('listRollouts');
+  if (items[0]) return items[0].id;
+  throw new SkeinError('NOT_FOUND', 'there is no rollout to watch', {
+    fix: 'Start one: skein rollouts create --model NAME@VERSION.',
+  });
+}
+
 async function watch(ctx: CliContext, id: string): Promise<void> {
   const live = ctx.output === 'table' && process.stdout.isTTY;
   const view = await watchRollout(await ctx.api(), id, {
@@ -183,11 +192,12 @@ async function watch(ctx: CliContext, id: string): Promise<void> {
   process.exitCode = EXIT_CODES[view.state] ?? 0;
 }
 
+/** Beside the codes that every command has (see skein.ts): one that waits for a person is neither done nor failed. */
 const EXIT_CODES: Partial<Record<RolloutView['state'], number>> = {
   halted: 1,
   aborted: 1,
   'rolled-back': 1,
-  held: 3,
+  held: 5,
 };
 
 async function why(ctx: CliContext, what: string): Promise<void> {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * `skein`: the operator's command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 denied.
+ * `skein`: the operator's command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 denied,
+ * 5 held (a watched rollout waits for a person).
  * Tables for people, `-o json` for programs; errors go to standard error with what to do about them.
  */
 import { asSkeinError, describeError } from '@skein/protocol/errors.ts';
@@ -23,7 +24,7 @@ Examples:
   skein why d-abc123                     one line: what it is waiting for
 
 The server and the key come from SKEIN_URL and SKEIN_API_KEY, else from operator.json in SKEIN_STATE_DIR or ./.skein.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 denied.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 denied, 5 held: a watched rollout waits for a person.
 `;
 
 export function createProgram(): Command {

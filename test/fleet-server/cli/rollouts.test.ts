@@ -142,6 +142,23 @@ describe('skein rollouts', () => {
     expect(process.exitCode).toBe(1);
   });
 
+  it('watch follows the newest when none is named, and tells held apart from failed and unreachable', async () => {
+    const waiting = committed.targets.map((t) => ({ ...t, state: 'committed' as const }));
+    const held = { ...viewOf(committed, 1), id: 'r-new', state: 'held' as const, targets: waiting };
+    const { ctx, asked } = fakeContext({
+      listRollouts: { items: [held, viewOf(first, 0)], next: null },
+      showRollout: held,
+    });
+    await skein(ctx, 'rollouts', 'watch');
+    expect(asked).toContainEqual(['showRollout', { params: { id: 'r-new' } }]);
+    expect(process.exitCode).toBe(5);
+    const none = fakeContext({ listRollouts: { items: [], next: null } });
+    await expect(skein(none.ctx, 'rollouts', 'watch')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      fix: expect.stringContaining('rollouts create'),
+    });
+  });
+
   it('watch prints one line a change where there is no terminal', async () => {
     const done: RolloutView = {
       ...viewOf(committed, 3),
