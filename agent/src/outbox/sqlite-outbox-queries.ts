@@ -171,13 +171,23 @@ export function outboxQueries(database: Database.Database) {
       sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, id(stream), upTo);
       return count;
     },
+    /**
+     * A restored server may have heard an old bridge before it heard us: what we took for stored by its own word
+     * then is asked about once more.
+     */
+    askAgainBelow(stream: Stream, upTo: number): void {
+      sql(
+        'UPDATE batches SET done_at = NULL WHERE stream = ? AND bridge = 1 AND regained = 1 AND to_seq <= ?',
+      ).run(id(stream), upTo);
+    },
+    /** But not the questions of {@link askAgainBelow}: few, small, and nothing else would notice. */
     deleteDoneBefore(stream: Stream, before: Millis): void {
-      sql('DELETE FROM batches WHERE stream = ? AND done_at < ?').run(id(stream), before);
+      sql('DELETE FROM batches WHERE stream = ? AND done_at < ? AND regained = 0').run(id(stream), before);
     },
     deleteOldestDone(stream: Stream, count: number): void {
       sql(
         `DELETE FROM batches WHERE stream = @stream AND from_seq IN (SELECT from_seq FROM batches
-         WHERE stream = @stream AND done_at IS NOT NULL ORDER BY from_seq LIMIT @count)`,
+         WHERE stream = @stream AND done_at IS NOT NULL AND bridge = 0 ORDER BY from_seq LIMIT @count)`,
       ).run({ stream: id(stream), count });
     },
     clear(stream: Stream): void {
@@ -196,7 +206,7 @@ export function outboxQueries(database: Database.Database) {
           .pluck()
           .all(id(stream)) as Bytes[];
       return {
-        kept: sizes('done_at IS NOT NULL'),
+        kept: sizes('done_at IS NOT NULL AND bridge = 0'),
         pending: sizes('done_at IS NULL AND bridge = 0'),
         unsealed: sql('SELECT length(body) FROM records WHERE stream = ? ORDER BY seq')
           .pluck()

@@ -14,9 +14,18 @@ export function rewind(core: OutboxCore, { stream, upTo, head }: Watermark): boo
   const cuts = inside !== undefined && inside.from <= upTo;
   if (cuts && !inside.bridge) return false;
   core.save({ ...core.state(stream), deliveredNext: upTo + 1, deliveredHead: head });
+  core.queries.askAgainBelow(stream, upTo);
   if (cuts) splitBridge(core, stream, inside, { upTo, head });
   reopen(core, stream, { upTo, head });
   return true;
+}
+
+/** The direct answer to a bridge. Records that were given up twice over are lost at the server. */
+export function settle(core: OutboxCore, stream: Stream, row: BatchRow, stored: boolean): void {
+  if (stored && !row.regained) core.save(regain(core.state(stream), row.doubt));
+  if (!stored && row.regained) loseStored(core, stream, row.doubt);
+  const doneAt = core.options.clock.now();
+  core.queries.updateBatch(stream, { ...row, regained: stored && row.doubt.length > 0, doneAt });
 }
 
 interface Mark {

@@ -29,17 +29,8 @@ import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithinCap, shrinkAll } from './sqlite-outbox-drops.ts';
 import { writeMark } from './sqlite-outbox-file.ts';
 import type { BatchRow, RecordRow } from './sqlite-outbox-queries.ts';
-import { abandonEpoch, rewind } from './sqlite-outbox-recovery.ts';
-import {
-  accept,
-  afterSeal,
-  bridgeHeader,
-  type Identity,
-  lose,
-  nextHeader,
-  regain,
-  reserve,
-} from './stream-state.ts';
+import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
+import { accept, afterSeal, bridgeHeader, type Identity, lose, nextHeader, reserve } from './stream-state.ts';
 
 export interface OutboxOptions extends Identity {
   path: string;
@@ -281,10 +272,7 @@ class SqliteOutbox implements Outbox {
   settle(stream: Stream, hash: Sha256Hex, stored: boolean): void {
     this.#core.write(() => {
       const row = this.#core.queries.openBridge(stream, hash);
-      if (row === undefined) return;
-      const regained = stored && row.doubt.length > 0;
-      if (regained) this.#core.save(regain(this.#core.state(stream), row.doubt));
-      this.#core.queries.updateBatch(stream, { ...row, regained, doneAt: this.#options.clock.now() });
+      if (row) settle(this.#core, stream, row, stored);
     });
   }
 
