@@ -24,7 +24,7 @@ describe('live readings', () => {
     const history: History = { ts: [1, 2], values: { score: [1, 2], cpu: [0, 0] } };
     const next = extended(history, [reading(2), reading(3), reading(4)], 3);
     expect(next).toEqual({ ts: [2, 3, 4], values: { score: [2, 3, 4], cpu: [0, null, null] } });
-    expect(extended(next, [reading(4)], 3)).toBe(next);
+    expect(extended(next, [reading(4), { ts: 5, values: { other: 1 } }], 3)).toBe(next);
   });
 
   it('show a silence as a gap', () => {

@@ -16,10 +16,14 @@ const USUAL_STEPS = 5;
 
 export const historyOf = (series: Series): History => ({ ts: [...series.ts], values: { ...series.values } });
 
-/** Live readings that are newer than what is there; columns that a reading lacks get null. */
+/**
+ * Live readings that are newer than what is there; columns that a reading lacks get null. One that has none of the
+ * columns is about something else and is left out.
+ */
 export function extended(history: History, readings: readonly Reading[], max = MAX_POINTS): History {
   const last = history.ts.at(-1) ?? Number.NEGATIVE_INFINITY;
-  const fresh = readings.filter((reading) => reading.ts > last);
+  const names = Object.keys(history.values);
+  const fresh = readings.filter(({ ts, values }) => ts > last && names.some((name) => name in values));
   if (fresh.length === 0) return history;
   const cut = Math.max(0, history.ts.length + fresh.length - max);
   const values = Object.fromEntries(
