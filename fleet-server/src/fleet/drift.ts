@@ -4,7 +4,7 @@
  * {@link MAX_WINDOWS} a model version, newest first; of each device only those of its newest boot.
  */
 import type { DriftView } from '@skein/protocol/api.ts';
-import { summariseDrift } from '@skein/protocol/drift/summary.ts';
+import { type ReportedWindow, summariseDrift } from '@skein/protocol/drift/summary.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { DriftRecord } from '@skein/protocol/records.ts';
@@ -54,5 +54,10 @@ async function recentWindows(store: Store, clock: Clock, model: string, version:
   for (const row of rows) if (!newestBoot.has(row.device)) newestBoot.set(row.device, row.boot);
   return rows
     .filter((row) => newestBoot.get(row.device) === row.boot)
-    .map((row) => JSON.parse(row.record_json) as DriftRecord);
+    .map(
+      (row): ReportedWindow => ({
+        ...(JSON.parse(row.record_json) as DriftRecord),
+        device: row.device,
+      }),
+    );
 }
