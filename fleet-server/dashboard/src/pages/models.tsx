@@ -36,13 +36,14 @@ function NoModels() {
       steps={[
         {
           say: 'Try an ONNX file as a device would run it.',
-          command: 'npx skein-model try MODEL.onnx INPUT.json',
+          command: 'npx skein-model try MODEL.onnx 1,2,3,4',
         },
         {
           say: 'Make a bundle: variants, golden vectors, drift profile.',
-          command: 'npx skein-model pack --help',
+          command:
+            'npx skein-model pack MODEL.onnx --name NAME --version 1.0.0 --calibrate DATA.csv -o bundle',
         },
-        { say: 'Sign it with your key and upload it.', command: 'npx skein models publish model.skein' },
+        { say: 'Sign it with your key and upload it.', command: 'npx skein models publish bundle' },
       ]}
     >
       <p>

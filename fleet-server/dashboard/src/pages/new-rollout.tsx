@@ -25,7 +25,7 @@ export function NewRolloutPage({
           steps={[
             {
               say: 'Sign a bundle with your key and upload it.',
-              command: 'npx skein models publish model.skein',
+              command: 'npx skein models publish bundle',
             },
           ]}
         />
