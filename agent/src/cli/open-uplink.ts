@@ -5,7 +5,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import { MINUTE, SECOND } from '@skein/protocol/units.ts';
 import type { Uplink, UplinkDeps } from '../agent.ts';
 import type { Config } from '../config.ts';
-import type { TlsTrust } from '../identity/http-tls.ts';
+import { connectAt, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';
 import { nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
@@ -44,8 +44,11 @@ export function openUplink(options: UplinkOptions): Uplink {
     fleet,
     device,
     tls() {
-      const { ca, certificate: cert, key } = options.tls();
-      return { ca, cert, key };
+      const { ca, certificate: cert, key, verifyAt } = options.tls();
+      if (verifyAt === undefined) return { ca, cert, key };
+      const { hostname: host, port } = new URL(mqttUrl);
+      const where = { host, port: Number(port || 8883), ca, cert, key };
+      return { ca, socket: () => connectAt(where, ca, verifyAt) };
     },
     keepaliveMs: config.uplink.keepAlive,
     reconnect: RECONNECT[config.profile],

@@ -15,7 +15,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, downChannels, parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { type Bytes, type Millis, SECOND } from '@skein/protocol/units.ts';
-import mqtt, { type MqttClient } from 'mqtt';
+import mqtt, { type IClientOptions, MqttClient } from 'mqtt';
 import { type BackoffPolicy, backoffMs, RECONNECT } from './backoff.ts';
 import type { Link } from './link.ts';
 
@@ -25,6 +25,11 @@ export interface MqttTls extends Pick<ConnectionOptions, 'checkServerIdentity' |
   /** Absent only where the broker asks for no certificate. */
   cert?: string | undefined;
   key?: string | undefined;
+  /**
+   * A connection already open and verified, in place of node:tls's own verdict: for a clock that is still behind
+   * what this device has seen, when every certificate looks not yet valid.
+   */
+  socket?: (() => Promise<Socket>) | undefined;
 }
 
 export interface MqttLinkOptions {
@@ -102,14 +107,30 @@ class MqttLink implements Link {
   }
 
   #connect(): void {
-    const { url, device, fleet, keepaliveMs, entropy, will, tls } = this.#options;
-    this.session = Buffer.from(entropy.bytes(8)).toString('hex');
-    const client = mqtt.connect(url, {
+    this.session = Buffer.from(this.#options.entropy.bytes(8)).toString('hex');
+    const { socket, ...tls } = this.#options.tls?.() ?? {};
+    const options = { ...this.#packet(), ...tls };
+    if (socket === undefined) {
+      this.#follow(mqtt.connect(this.#options.url, options));
+      return;
+    }
+    socket().then(
+      (stream) => {
+        if (this.#running) this.#follow(new MqttClient(() => stream as never, options));
+        else stream.destroy();
+      },
+      (error) => this.#again(reasonOf(error)),
+    );
+  }
+
+  #packet(): IClientOptions {
+    const { device, fleet, keepaliveMs, will, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options;
+    return {
       clientId: device,
       protocolVersion: 4,
       clean: true,
       keepalive: Math.ceil(keepaliveMs / SECOND),
-      connectTimeout: this.#options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      connectTimeout: connectTimeoutMs,
       reconnectPeriod: 0,
       queueQoSZero: false,
       resubscribe: false,
@@ -119,8 +140,10 @@ class MqttLink implements Link {
         qos: CHANNELS.status.qos,
         retain: CHANNELS.status.retain,
       },
-      ...tls?.(),
-    });
+    };
+  }
+
+  #follow(client: MqttClient): void {
     this.#client = client;
     let reason = 'closed';
     client.on('error', (error) => {
@@ -166,7 +189,6 @@ class MqttLink implements Link {
   /** Once per client, however it ends. */
   #over(client: MqttClient, reason: string): void {
     if (this.#client !== client) return;
-    const { clock, entropy, log, reconnect = RECONNECT } = this.#options;
     this.#client = undefined;
     client.end(true);
     const was = this.connected;
@@ -174,8 +196,13 @@ class MqttLink implements Link {
     const gone = new SkeinError('UNREACHABLE', `connection to the broker: ${reason}`);
     for (const reject of [...this.#unconfirmed]) reject(gone);
     if (was) for (const handler of this.#onDisconnect) handler(reason);
+    if (was && this.#options.clock.mono() - this.#connectedAt >= STABLE_MS) this.#attempt = 0;
+    this.#again(reason);
+  }
+
+  #again(reason: string): void {
     if (!this.#running) return;
-    if (was && clock.mono() - this.#connectedAt >= STABLE_MS) this.#attempt = 0;
+    const { clock, entropy, log, reconnect = RECONNECT } = this.#options;
     const waitMs = backoffMs(this.#attempt++, entropy, reconnect);
     log.info('broker not connected', { reason, retryMs: Math.round(waitMs) });
     this.#retry = clock.after(waitMs, () => {

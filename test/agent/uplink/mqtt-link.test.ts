@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { type AedesBroker, startAedesBroker } from '@skein/fleet-server/broker/aedes-broker.ts';
 import { topicFor } from '@skein/protocol/topics.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connectAt } from '../../../agent/src/identity/http-tls.ts';
 import { systemClock, systemEntropy } from '../../../agent/src/system-clock.ts';
 import type { Link } from '../../../agent/src/uplink/link.ts';
 import { openMqttLink } from '../../../agent/src/uplink/mqtt-link.ts';
@@ -159,6 +160,25 @@ describe('the MQTT link', () => {
     while (reasons.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(link.connected).toBe(false);
     expect(reasons[0]).toMatch(/verify|self-signed|certificate/i);
+    others.dispose();
+  });
+
+  it('believes a server by the chain alone where the clock is behind, and no other authority then either', async () => {
+    const others = await createParties();
+    const at = Date.now();
+    const socketFor = (ca: string) => () =>
+      connectAt({ host: 'localhost', port, key: tls.key, cert: tls.cert, ca }, ca, at);
+    const link = open({ tls: () => ({ ca: tls.ca, socket: socketFor(tls.ca) }) });
+    const ready = connected(link);
+    link.start();
+    await ready;
+    await link.publish('batch/health', 'x');
+    const refused = new Promise<string>((resolve) => {
+      const log = { ...silent, info: (_: string, data?: object) => resolve(JSON.stringify(data)) };
+      const evil = open({ log, tls: () => ({ ca: others.server.ca, socket: socketFor(others.server.ca) }) });
+      evil.start();
+    });
+    expect(await refused).toMatch(/not from the fleet’s CA/);
     others.dispose();
   });
 
