@@ -152,7 +152,7 @@ export class Agent {
     );
     this.#selfCheck = selfCheck({
       models: () => engine.models(),
-      infer: (model, inputs) => engine.predict(model, inputs),
+      infer: (model, inputs) => engine.probe(model, inputs),
       read: (sha256) => parts.update.slots.read(sha256),
       clock,
     });

@@ -7,12 +7,20 @@ import type { Config } from '../config.ts';
 
 export const addressFile = (stateDir: string): string => join(stateDir, 'api.json');
 
-/** Where the API listens: what the running agent wrote (its port may be a free one), else what is configured. */
+/**
+ * Where the API listens: what the running agent wrote (its port may be a free one), else what is configured. A checkout's
+ * `SKEIN_STATE_DIR` may name the folder of server and agent together.
+ */
 export function apiUrl({ stateDir, api }: Config): string {
+  const known = [stateDir, join(stateDir, 'agent')].map((folder) => urlIn(addressFile(folder)));
+  return known.find((url) => url !== undefined) ?? `http://${api.host}:${api.port}`;
+}
+
+function urlIn(file: string): string | undefined {
   try {
-    return (JSON.parse(readFileSync(addressFile(stateDir), 'utf8')) as { url: string }).url;
+    return (JSON.parse(readFileSync(file, 'utf8')) as { url: string }).url;
   } catch {
-    return `http://${api.host}:${api.port}`;
+    return undefined;
   }
 }
 

@@ -137,8 +137,27 @@ export class Engine implements ModelRuntime {
 
   /** The model is chosen when this is called. @throws SkeinError NOT_FOUND and those of {@link LoadedModel.infer} */
   async predict(model: string, inputs: Tensors, timeoutMs?: Millis): Promise<Prediction> {
+    const running = this.#running(model);
+    return this.#run(running, inputs, running.stats, timeoutMs);
+  }
+
+  /** As {@link predict}, but no proof of anything: a self-inference must not help a model through its probation. */
+  async probe(model: string, inputs: Tensors): Promise<Prediction> {
+    return this.#run(this.#running(model), inputs, undefined);
+  }
+
+  #running(model: string): Running {
     const running = this.#models.get(model);
-    if (!running) throw new SkeinError('NOT_FOUND', `no model \`${model}\` is active`);
+    if (running) return running;
+    throw new SkeinError('NOT_FOUND', `no model \`${model}\` is active`);
+  }
+
+  async #run(
+    running: Running,
+    inputs: Tensors,
+    stats: RunStats | undefined,
+    timeoutMs?: Millis,
+  ): Promise<Prediction> {
     const { clock } = this.#options;
     const started = clock.mono();
     running.inFlight++;
@@ -146,7 +165,7 @@ export class Engine implements ModelRuntime {
       const outputs = await running.loaded.infer(inputs, timeoutMs);
       const latencyUs = Math.round((clock.mono() - started) * 1000);
       const finite = allFinite(outputs);
-      running.stats.succeeded(latencyUs, finite);
+      stats?.succeeded(latencyUs, finite);
       return {
         outputs,
         version: running.manifest.version,
@@ -158,7 +177,7 @@ export class Engine implements ModelRuntime {
       // A caller's bad tensor or an overfull queue says nothing about the model.
       const callers =
         error instanceof SkeinError && (error.code === 'TENSOR_INVALID' || error.code === 'OVERLOADED');
-      if (!callers) running.stats.failed();
+      if (!callers) stats?.failed();
       throw error;
     } finally {
       running.inFlight--;

@@ -131,6 +131,16 @@ describe('the engine', () => {
     });
   });
 
+  it('answers a self-inference without counting it as proof', async () => {
+    const engine = engineWith('inline');
+    await engine.activate(staged(2));
+    expect(Array.from((await engine.probe('scale', input)).outputs.y!.data as Float32Array)).toEqual([
+      2, 4, 6,
+    ]);
+    await expect(engine.probe('other', input)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect(engine.stats('scale')).toMatchObject({ inferences: 0, errors: 0 });
+  });
+
   it('counts what probation judges by, from each activation anew', async () => {
     const engine = engineWith('inline');
     await engine.activate(staged(Number.NaN));
