@@ -60,8 +60,8 @@ const child = spawn(
     },
   },
 );
-// A terminal sends Ctrl-C to the whole group: the child stops by itself and we wait for its exit code.
-process.on('SIGINT', () => {});
+// A terminal sends Ctrl-C to the whole group, npm and others only to us: the child may hear it twice. We wait for its exit code.
+process.on('SIGINT', () => child.kill('SIGINT'));
 process.on('SIGTERM', () => child.kill('SIGTERM'));
 process.on('SIGHUP', () => child.kill('SIGTERM'));
 child.on('exit', (code, signal) => process.exit(signal ? 130 : (code ?? 1)));
