@@ -12,8 +12,8 @@ import { EXIT, type Output, print, reportFailure } from './cli/output.ts';
 import { readSettings, type Settings } from './cli/settings.ts';
 import { configText, findingsText, ledgerText, selftestText, statusText } from './cli/tables.ts';
 import { AGENT_VERSION } from './cli/version.ts';
+import { configKeys } from './config-keys.ts';
 import { jsonLog } from './json-log.ts';
-import { configKeys } from './parse-config.ts';
 import { systemClock } from './system-clock.ts';
 
 const HELP = `

@@ -1,7 +1,7 @@
 /** What `status` and `buffer` show people: aligned columns, figures to the right. */
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
-import type { ConfigKey } from '../parse-config.ts';
+import type { ConfigKey } from '../config-keys.ts';
 import type { Finding } from './doctor.ts';
 import type { SelftestOutcome } from './selftest.ts';
 

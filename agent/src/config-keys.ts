@@ -1,0 +1,51 @@
+/** The configuration's schema as a tree to walk and as a list of keys for people. */
+import { ConfigSchema } from './config.ts';
+import type { Unit } from './config-units.ts';
+
+export type Path = (string | number)[];
+
+/** What is read of a schema node. */
+export interface Node {
+  type?: string;
+  properties?: Record<string, Node>;
+  items?: Node;
+  enum?: string[];
+  default?: unknown;
+  unit?: Unit;
+  minimum?: number;
+  maximum?: number;
+  description?: string;
+  expected?: string;
+}
+export const ROOT = ConfigSchema as unknown as Node;
+
+export const nodeAt = (path: Path): Node | undefined =>
+  path.reduce<Node | undefined>(
+    (node, step) => (typeof step === 'number' ? node?.items : node?.properties?.[step]),
+    ROOT,
+  );
+
+export interface ConfigKey {
+  key: string;
+  /** null: it can only be set in the file. */
+  variable: string | null;
+  default: unknown;
+  values: string;
+  description: string;
+}
+
+/** Every key, for documentation and for environment variables; those inside lists have no variable. */
+export function configKeys(schema: Node = ROOT, path: string[] = [], inList = false): ConfigKey[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([key, node]) => {
+    const whole = [...path, key];
+    if (node.properties) return configKeys(node, whole, inList);
+    const variable = inList || node.items?.properties ? null : variableOf(whole);
+    const values = node.enum?.join(' | ') ?? node.unit ?? node.type ?? '';
+    const described = { default: node.default, values, description: node.description ?? '' };
+    const below = node.items?.properties ? configKeys(node.items, [...path, `${key}[]`], true) : [];
+    return [{ key: whole.join('.'), variable, ...described }, ...below];
+  });
+}
+
+const variableOf = (path: string[]): string =>
+  `SKEIN_AGENT_${path.map((part) => part.replace(/([A-Z])/g, '_$1').toUpperCase()).join('_')}`;
