@@ -5,109 +5,50 @@
  * Stopping goes the other way round and ends with a commit, so what was predicted is accepted. Everything is handed in
  * by {@link AgentParts}; nothing here knows an adapter.
  */
-import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
-import type { EventMessage, HelloMessage, StateMessage, UpdateMessage } from '@skein/protocol/messages.ts';
-import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
-import type { DriftRecord, HealthRecord, PredictionRecord, UpdateReport } from '@skein/protocol/records.ts';
-import { MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { asSkeinError } from '@skein/protocol/errors.ts';
+import type { HelloMessage } from '@skein/protocol/messages.ts';
+import type { Timer } from '@skein/protocol/ports.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { AgentParts, Uplink } from './agent-parts.ts';
 import { modelInUse, modelStatus, trustStatus, updateStatus } from './api/collect-status.ts';
-import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
-import { selfCheck } from './api/self-check.ts';
+import type { LocalApi } from './api/http-local-api.ts';
+import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
-import type { Config } from './config.ts';
-import { type IncidentStore, type Incidents, openIncidents } from './health/incidents.ts';
-import type { Probe } from './health/probe.ts';
-import { reportHealth } from './health/report-health.ts';
-import { judgeStanding } from './health/standing.ts';
-import type { Identity } from './identity/identity.ts';
-import type { Engine } from './inference/engine.ts';
+import { type Incidents, openIncidents } from './health/incidents.ts';
+import { type HealthReport, reportHealth } from './health/report-health.ts';
+import { reportStanding } from './health/report-standing.ts';
 import type { Outbox } from './outbox/port.ts';
+import { incidentTeller, reportWork, type WorkReports } from './report-work.ts';
 import { createRecorder, type Recorder } from './run-records.ts';
-import { type ConfiguredSource, type RunningSources, runSources } from './sources/run-sources.ts';
-import type { Trust } from './update/ports.ts';
-import { type UpdateParts, UpdateRunner } from './update/run-update.ts';
+import { type RunningSources, runSources } from './sources/run-sources.ts';
+import { UpdateRunner } from './update/run-update.ts';
 
-/** The connection, as the agent uses it: batches up and acknowledgements down run by themselves. */
-export interface Uplink {
-  readonly connected: boolean;
-  start(): void;
-  stop(): Promise<void>;
-  /** Seals and sends what is committed, now. */
-  send(): void;
-  /** Says `hello` again: something it says changed. */
-  hello(): void;
-  state(message: StateMessage): void;
-  event(message: EventMessage): void;
-  update(message: UpdateMessage): void;
-}
-
-export interface UplinkDeps {
-  hello(): HelloMessage;
-  /** Signed keys that may acknowledge. */
-  ackKeys(): readonly string[];
-  /** Connected, or the server hints at new orders. */
-  ordersMayHaveChanged(): void;
-  /** A record could not be kept, a batch was refused: for people. */
-  trouble(error: SkeinError): void;
-}
-
-export interface AgentParts {
-  config: Config;
-  identity: Identity;
-  agentVersion: string;
-  runtime: string;
-  hardware: HelloMessage['hardware'];
-  clock: Clock;
-  entropy: Entropy;
-  log: Log;
-  boot: string;
-  sources: readonly ConfiguredSource[];
-  probe: Probe;
-  incidentStore: IncidentStore;
-  engine: Engine;
-  trust: Trust;
-  /** Highest time this device has reason to believe. */
-  timeFloor(): Millis;
-  update: Pick<UpdateParts, 'fetcher' | 'slots' | 'preflight' | 'store'>;
-  openOutbox(trouble: (error: SkeinError) => void): Outbox;
-  openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
-  openApi(deps: LocalApiDeps): Promise<LocalApi>;
-  /** Keeps the certificate alive. */
-  startRenewal(): { stop(): void };
-}
-
-const STOP_WITHIN_MS: Millis = 2_500;
-const QUIET_MS: Millis = 10_000;
+/** Each of the steps of stopping; three of them may wait for something outside. */
+const STEP_WITHIN_MS: Millis = 900;
 
 export class Agent {
   readonly #parts: AgentParts;
   readonly #outbox: Outbox;
   readonly #uplink: Uplink;
-  readonly #incidents: Incidents;
   readonly #recorder: Recorder;
+  readonly #incidents: Incidents;
+  readonly #reports: WorkReports;
   readonly #sources: RunningSources;
   readonly #updates: UpdateRunner;
-  readonly #health;
-  readonly #selfCheck;
-  readonly #timers = new Set<Timer>();
+  readonly #health: HealthReport;
+  readonly #standing;
+  readonly #selfCheck: SelfCheck;
+  #poll: Timer | undefined;
   #renewal: { stop(): void } | undefined;
   #api: LocalApi | undefined;
-  #dropped: number | undefined;
-  #predictedMono = Number.NEGATIVE_INFINITY;
   #stopping: Promise<void> | undefined;
 
   /** Opens the outbox. @throws SkeinError DISK_FULL, DISK_FAILED */
   constructor(parts: AgentParts) {
-    const { config, clock, entropy, log, boot, engine } = parts;
+    const { boot, clock, config, engine, entropy, log, trust } = parts;
     this.#parts = parts;
-    this.#incidents = openIncidents(clock, entropy, parts.incidentStore, (event) => this.#incident(event));
-    this.#outbox = parts.openOutbox((error) => this.#trouble(error));
-    this.#uplink = parts.openUplink(this.#outbox, {
-      hello: () => this.#hello(),
-      ackKeys: () => parts.trust.view()?.ackKeys ?? [],
-      ordersMayHaveChanged: () => void this.#updates.refresh(),
-      trouble: (error) => this.#trouble(error),
-    });
+    this.#outbox = parts.openOutbox(({ code, fix, message }) => log.error(message, { code, fix }));
+    this.#uplink = this.#openUplink();
     this.#recorder = createRecorder({
       outbox: this.#outbox,
       clock,
@@ -115,46 +56,58 @@ export class Agent {
       boot,
       commitIntervalMs: config.outbox.commitInterval,
       send: () => this.#uplink.send(),
-      trouble: (message) => this.#diskTrouble(message),
+      trouble: (reason) => this.#reports.disk(reason),
     });
-    this.#sources = runSources(parts.sources, {
-      engine,
-      boot,
+    const told = { log, recorder: this.#recorder, uplink: this.#uplink };
+    this.#incidents = openIncidents(clock, entropy, parts.incidentStore, incidentTeller(told));
+    const incidents = this.#incidents;
+    const latestHealth = () => this.#health.latest();
+    this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
+    this.#health = reportHealth(healthOptions(parts), clock, parts.probe, incidents, this.#reports.health);
+    const { prediction: onPrediction, drift: onDrift } = this.#reports;
+    this.#sources = runSources(parts.sources, { engine, boot, clock, log, incidents, onPrediction, onDrift });
+    this.#updates = this.#updateRunner();
+    this.#standing = reportStanding({
       clock,
-      log,
-      incidents: this.#incidents,
-      onPrediction: (record) => this.#predicted(record),
-      onDrift: (record) => this.#drift(record),
+      trust,
+      incidents,
+      outbox: this.#outbox,
+      timeFloor: parts.timeFloor,
     });
-    this.#updates = new UpdateRunner({
-      ...parts.update,
-      trust: parts.trust,
-      clock,
-      entropy,
-      log,
-      runtime: {
-        activate: (model) => engine.activate(model).finally(() => this.#modelsChanged()),
-        deactivate: (model) => engine.deactivate(model).finally(() => this.#modelsChanged()),
-        stats: (model) => engine.stats(model),
-      },
-      reports: { report: (report) => this.#report(report) },
-      progress: (message) => this.#uplink.update(message),
-    });
-    this.#health = reportHealth(
-      healthOptions(config, boot),
-      clock,
-      parts.probe,
-      this.#incidents,
-      (record) => {
-        this.#recorder.health(record);
-        this.#healthState(record);
-      },
-    );
     this.#selfCheck = selfCheck({
       models: () => engine.models(),
       infer: (model, inputs) => engine.probe(model, inputs),
       read: (sha256) => parts.update.slots.read(sha256),
       clock,
+    });
+  }
+
+  #openUplink(): Uplink {
+    const { log, openUplink, trust } = this.#parts;
+    return openUplink(this.#outbox, {
+      hello: () => this.#hello(),
+      ackKeys: () => trust.view()?.ackKeys ?? [],
+      ordersMayHaveChanged: () => void this.#updates.refresh(),
+      trouble: ({ code, fix, message }) => log.error(message, { code, fix }),
+    });
+  }
+
+  #updateRunner(): UpdateRunner {
+    const { clock, engine, entropy, log, trust, update } = this.#parts;
+    const introduce = () => this.#uplink.hello();
+    return new UpdateRunner({
+      ...update,
+      trust,
+      clock,
+      entropy,
+      log,
+      runtime: {
+        activate: (model) => engine.activate(model).finally(introduce),
+        deactivate: (model) => engine.deactivate(model).finally(introduce),
+        stats: (model) => engine.stats(model),
+      },
+      reports: { report: (report) => this.#reports.update(report) },
+      progress: (message) => this.#uplink.update(message),
     });
   }
 
@@ -164,11 +117,11 @@ export class Agent {
 
   /** @throws SkeinError PORT_IN_USE; nothing runs then. */
   async start(): Promise<void> {
-    const { config, engine } = this.#parts;
-    this.#api = await this.#parts.openApi({
+    const { agentVersion: version, engine, openApi, startRenewal } = this.#parts;
+    this.#api = await openApi({
       status: () => this.status(),
       models: {
-        version: this.#parts.agentVersion,
+        version,
         ready: () => readiness(this.status()).ready,
         current: (model) => engine.current(model),
         modelReady: (model) => this.#modelReady(model),
@@ -181,10 +134,9 @@ export class Agent {
     this.#health.start();
     this.#selfCheck.start();
     this.#uplink.start();
-    this.#renewal = this.#parts.startRenewal();
-    this.#every(config.update.pollInterval, () => void this.#updates.refresh());
-    this.#every(MINUTE, () => this.#watch());
-    this.#watch();
+    this.#standing.start();
+    this.#renewal = startRenewal();
+    this.#pollOrders();
   }
 
   /** Within three seconds: sources first, so nothing new comes; the last commit after the last reading. */
@@ -194,10 +146,9 @@ export class Agent {
   }
 
   async #stop(): Promise<void> {
-    for (const timer of this.#timers) timer.cancel();
+    this.#poll?.cancel();
     this.#renewal?.stop();
-    this.#selfCheck.stop();
-    this.#health.stop();
+    for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
     await this.#within(Promise.all([this.#sources.stop(), this.#api?.close(), this.#updates.stop()]));
     this.#recorder.stop();
     await this.#within(this.#uplink.stop());
@@ -206,111 +157,27 @@ export class Agent {
   }
 
   #within(work: Promise<unknown>): Promise<void> {
+    const { clock, log } = this.#parts;
     let timer: Timer | undefined;
     const late = new Promise<void>((resolve) => {
-      timer = this.#parts.clock.after(STOP_WITHIN_MS / 2, resolve);
+      timer = clock.after(STEP_WITHIN_MS, resolve);
     });
-    const done = work.then(
-      () => undefined,
-      (error: unknown) => this.#parts.log.error('while stopping', { error: asSkeinError(error).message }),
-    );
+    const failed = (error: unknown) => log.error('while stopping', { error: asSkeinError(error).message });
+    const done = work.then(() => undefined, failed);
     return Promise.race([done, late]).finally(() => timer?.cancel());
   }
 
-  #every(intervalMs: Millis, task: () => void): void {
-    const next = (): void => {
-      const timer = this.#parts.clock.after(intervalMs, () => {
-        this.#timers.delete(timer);
-        next();
-        task();
-      });
-      this.#timers.add(timer);
-    };
-    next();
-  }
-
-  #predicted(record: PredictionRecord): void {
-    this.#recorder.prediction(record);
-    this.#predictedMono = this.#parts.clock.mono();
-    if (!this.#parts.config.uplink.state) return;
-    this.#uplink.state({
-      ts: record.ts,
-      model: record.model,
-      version: record.version,
-      label: record.label,
-      score: record.score,
-      alarm: record.alarm,
-      latency_ms: record.latency_us / 1000,
-      ...this.#health.latest(),
-    });
-  }
-
-  /** While nothing is predicted, `state` still shows how the device is. */
-  #healthState({ ts, metrics }: HealthRecord): void {
+  #pollOrders(): void {
     const { clock, config } = this.#parts;
-    if (config.uplink.state && clock.mono() - this.#predictedMono > QUIET_MS)
-      this.#uplink.state({ ts, ...metrics });
-  }
-
-  #drift(record: DriftRecord): void {
-    this.#recorder.drift(record);
-    const source = record.model;
-    if (record.verdict === 'drift')
-      this.#incidents.raise('DRIFT', { source, detail: `window ${record.window}` });
-    if (record.verdict === 'calm') this.#incidents.clear('DRIFT', source);
-  }
-
-  #report(report: UpdateReport): void {
-    this.#recorder.report(report);
-    const { model: source, outcome, version, reason, detail } = report;
-    if (outcome === 'refused' || outcome === 'reverted')
-      this.#incidents.raise('UPDATE_FAILED', {
-        source,
-        detail: `${version} ${outcome}: ${reason} ${detail ?? ''}`,
-      });
-    if (outcome === 'committed') this.#incidents.clear('UPDATE_FAILED', source);
-  }
-
-  #incident(event: EventMessage): void {
-    this.#parts.log[event.after.severity === 'notice' ? 'info' : 'warn'](`incident ${event.type}`, {
-      ...event.after,
+    this.#poll = clock.after(config.update.pollInterval, () => {
+      this.#pollOrders();
+      void this.#updates.refresh();
     });
-    this.#recorder.incident(event);
-    this.#uplink.event(event);
-  }
-
-  #trouble(error: SkeinError): void {
-    this.#parts.log.error(error.message, { code: error.code, fix: error.fix });
-  }
-
-  #diskTrouble(message: string | null): void {
-    if (message === null) this.#incidents.clear('DISK_LOW', 'outbox');
-    else this.#incidents.raise('DISK_LOW', { source: 'outbox', detail: message });
-  }
-
-  #modelsChanged(): void {
-    this.#uplink.hello();
   }
 
   #modelReady(name: string): boolean {
     const model = this.#parts.engine.current(name);
     return model !== undefined && this.#selfCheck.result(model)?.ok === true;
-  }
-
-  /** Warnings of a slower kind, once a minute. */
-  #watch(): void {
-    const dropped = this.#outbox.ledger().reduce((sum, entry) => sum + entry.dropped, 0);
-    const verdicts = judgeStanding({
-      now: this.#parts.clock.now(),
-      timeFloor: this.#parts.timeFloor(),
-      refreshedAt: this.#parts.trust.view()?.refreshedAt ?? 0,
-      dropped,
-      droppedBefore: this.#dropped ?? dropped,
-    });
-    this.#dropped = dropped;
-    for (const { code, raised, detail } of verdicts)
-      if (raised) this.#incidents.raise(code, { detail });
-      else this.#incidents.clear(code);
   }
 
   #hello(): HelloMessage {
@@ -351,7 +218,7 @@ export class Agent {
   }
 }
 
-const healthOptions = ({ health }: Config, boot: string) => ({
+const healthOptions = ({ boot, config: { health } }: AgentParts) => ({
   boot,
   sampleMs: health.sampleInterval,
   recordMs: health.interval,

@@ -153,7 +153,7 @@ function trustOf({ stateDir }: Config, now: number) {
 
 async function serverOf(identity: Identity): Promise<string> {
   const { ca, certificate, tlsKey: key, deviceUrl } = identity;
-  const fetcher = httpFetcher(deviceUrl, { ca, certificate, key }, systemClock);
+  const fetcher = httpFetcher(deviceUrl, () => ({ ca, certificate, key }), systemClock);
   try {
     await fetcher.document('/v1/director/targets.json', 8 * MIB);
     return `${deviceUrl} answers over mTLS`;

@@ -3,7 +3,7 @@
 import { parseDesired } from '@skein/protocol/messages.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import { MINUTE, SECOND } from '@skein/protocol/units.ts';
-import type { Uplink, UplinkDeps } from '../agent.ts';
+import type { Uplink, UplinkDeps } from '../agent-parts.ts';
 import type { Config } from '../config.ts';
 import { connectAt, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
 import { openLocalApi } from '../api/http-local-api.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
@@ -98,13 +98,17 @@ async function compose(
   const clock = systemClock;
   const inventory = readInventory(config.tags);
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
-  let timeFloor = () => identity.enrolledAt;
+  let current = identity;
+  const timeFloor = (): Millis => Math.max(identity.enrolledAt, trust.now());
   /** Below the floor the server is checked at the floor; see identity/http-tls.ts. */
   const tls = ({ ca, certificate, tlsKey: key }: Identity): TlsTrust => {
     const floor = timeFloor();
     return { ca, certificate, key, ...(clock.now() < floor ? { verifyAt: floor } : {}) };
   };
-  const fetcher = opened.add(httpFetcher(identity.deviceUrl, tls(identity), clock), (f) => f.close());
+  const fetcher = opened.add(
+    httpFetcher(identity.deviceUrl, () => tls(current), clock),
+    (f) => f.close(),
+  );
   const hardware = await inventory;
   const trust = new TrustClient({
     fetcher,
@@ -114,15 +118,11 @@ async function compose(
     device: identity.device,
     hardwareTags: hardware.tags,
   });
-  timeFloor = () => Math.max(identity.enrolledAt, trustStore.load()?.highestTimeAt ?? 0);
-  fetcher.trust(tls(identity));
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
   const { threads, placement } = config.inference;
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
   const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
-  let current = identity;
-
   return new Agent({
     config,
     identity,
@@ -179,7 +179,6 @@ async function compose(
           renewed(next) {
             log.info('certificate renewed', { notAfter: x509Identity.datesOf(next.certificate).notAfter });
             current = next;
-            fetcher.trust(tls(next));
           },
           failed: (error) => log.warn('certificate not renewed', { error: error.message, fix: error.fix }),
         },

@@ -26,19 +26,25 @@ const LOW_SPEED_BYTES: Bytes = KIB;
 const MAX_PROBLEM: Bytes = 64 * KIB;
 
 export interface HttpFetcher extends Fetcher {
-  /** New certificate: connections from now on use it. */
-  trust(trust: TlsTrust): void;
   close(): void;
 }
 
-export function httpFetcher(baseUrl: string, trust: TlsTrust, clock: Clock): HttpFetcher {
+/** @param trust asked at each request: a renewed certificate or a clock that was set makes new connections. */
+export function httpFetcher(baseUrl: string, trust: () => TlsTrust, clock: Clock): HttpFetcher {
   const base = new URL(baseUrl);
-  let agent: Agent = tlsAgent(trust);
+  let made: { trust: TlsTrust; agent: Agent } | undefined;
+  const agentNow = (): Agent => {
+    const now = trust();
+    if (made && sameTrust(made.trust, now)) return made.agent;
+    made?.agent.destroy();
+    made = { trust: now, agent: tlsAgent(now) };
+    return made.agent;
+  };
 
   return {
     async document(path, maxBytes) {
       const url = new URL(path, base);
-      const answer = await exchange({ url, agent, silentMs: SILENT_MS }, maxBytes);
+      const answer = await exchange({ url, agent: agentNow(), silentMs: SILENT_MS }, maxBytes);
       if (answer.status === 404) return undefined;
       if (answer.status !== 200) throw answerError(url, answer);
       return answer.body;
@@ -48,7 +54,7 @@ export function httpFetcher(baseUrl: string, trust: TlsTrust, clock: Clock): Htt
       const headers = { range: `bytes=${offset}-`, 'if-range': `"${sha256}"` };
       const message = await openHttps({
         url,
-        agent,
+        agent: agentNow(),
         silentMs: SILENT_MS,
         ...(offset > 0 ? { headers } : {}),
       });
@@ -59,13 +65,14 @@ export function httpFetcher(baseUrl: string, trust: TlsTrust, clock: Clock): Htt
         message.destroy();
       }
     },
-    trust(next) {
-      agent.destroy();
-      agent = tlsAgent(next);
-    },
-    close: () => agent.destroy(),
+    close: () => made?.agent.destroy(),
   };
 }
+
+const sameTrust = (a: TlsTrust, b: TlsTrust): boolean =>
+  a.ca === b.ca &&
+  a.certificate === b.certificate &&
+  (a.verifyAt === undefined) === (b.verifyAt === undefined);
 
 /** @throws SkeinError DOWNLOAD_FAILED unless it is exactly the rest of this blob */
 async function checkBlobAnswer(

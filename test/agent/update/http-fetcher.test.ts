@@ -64,7 +64,7 @@ const use = async <T>(
   run: (fetcher: ReturnType<typeof httpFetcher>) => Promise<T>,
   with_ = trust,
 ): Promise<T> => {
-  const fetcher = httpFetcher(url, with_, systemClock);
+  const fetcher = httpFetcher(url, () => with_, systemClock);
   try {
     return await run(fetcher);
   } finally {
@@ -129,7 +129,7 @@ describe('documents', () => {
   });
 
   it('from nobody are UNREACHABLE with what to do', async () => {
-    const fetcher = httpFetcher('https://127.0.0.1:1', trust, systemClock);
+    const fetcher = httpFetcher('https://127.0.0.1:1', () => trust, systemClock);
     await expect(fetcher.document('/v1/image/1.root.json', 1000)).rejects.toMatchObject({
       code: 'UNREACHABLE',
       fix: expect.stringMatching(/network/),
@@ -176,7 +176,7 @@ describe('blobs', () => {
       response.writeHead(200, { 'content-length': blob.length });
       response.write('x');
     };
-    const fetcher = httpFetcher(url, trust, clock);
+    const fetcher = httpFetcher(url, () => trust, clock);
     const read = all(fetcher.blob(sha256, 0, blob.length));
     read.catch(() => {});
     await expect.poll(() => clock.pendingTimers()).toBe(1);

@@ -1,0 +1,64 @@
+/** What an agent is made of. `cli/run.ts` hands in the real parts. */
+import type { SkeinError } from '@skein/protocol/errors.ts';
+import type { EventMessage, HelloMessage, StateMessage, UpdateMessage } from '@skein/protocol/messages.ts';
+import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
+import type { Config } from './config.ts';
+import type { IncidentStore } from './health/incidents.ts';
+import type { Probe } from './health/probe.ts';
+import type { Identity } from './identity/identity.ts';
+import type { Engine } from './inference/engine.ts';
+import type { Outbox } from './outbox/port.ts';
+import type { ConfiguredSource } from './sources/run-sources.ts';
+import type { Trust } from './update/ports.ts';
+import type { UpdateParts } from './update/run-update.ts';
+
+/** The connection, as the agent uses it: batches up and acknowledgements down run by themselves. */
+export interface Uplink {
+  readonly connected: boolean;
+  start(): void;
+  stop(): Promise<void>;
+  /** Seals and sends what is committed, now. */
+  send(): void;
+  /** Says `hello` again: something it says changed. */
+  hello(): void;
+  state(message: StateMessage): void;
+  event(message: EventMessage): void;
+  update(message: UpdateMessage): void;
+}
+
+export interface UplinkDeps {
+  hello(): HelloMessage;
+  /** Signed keys that may acknowledge. */
+  ackKeys(): readonly string[];
+  /** Connected, or the server hints at new orders. */
+  ordersMayHaveChanged(): void;
+  /** A record could not be kept, a batch was refused: for people. */
+  trouble(error: SkeinError): void;
+}
+
+export interface AgentParts {
+  config: Config;
+  identity: Identity;
+  agentVersion: string;
+  runtime: string;
+  hardware: HelloMessage['hardware'];
+  clock: Clock;
+  entropy: Entropy;
+  log: Log;
+  boot: string;
+  sources: readonly ConfiguredSource[];
+  probe: Probe;
+  incidentStore: IncidentStore;
+  engine: Engine;
+  trust: Trust;
+  /** Highest time this device has reason to believe. */
+  timeFloor(): Millis;
+  update: Pick<UpdateParts, 'fetcher' | 'slots' | 'preflight' | 'store'>;
+  openOutbox(trouble: (error: SkeinError) => void): Outbox;
+  openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
+  openApi(deps: LocalApiDeps): Promise<LocalApi>;
+  /** Keeps the certificate alive. */
+  startRenewal(): { stop(): void };
+}

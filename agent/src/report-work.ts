@@ -1,0 +1,85 @@
+/** What the work yields, told to everyone it concerns: the outbox, who watches live, and the incidents. */
+import type { EventMessage } from '@skein/protocol/messages.ts';
+import type { Clock, Log } from '@skein/protocol/ports.ts';
+import type { DriftRecord, HealthRecord, PredictionRecord, UpdateReport } from '@skein/protocol/records.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { Uplink } from './agent-parts.ts';
+import type { Incidents } from './health/incidents.ts';
+import type { Metrics } from './health/probe.ts';
+import type { Recorder } from './run-records.ts';
+
+export interface WorkReportDeps {
+  clock: Clock;
+  log: Log;
+  recorder: Recorder;
+  uplink: Uplink;
+  incidents: Incidents;
+  /** Publish live state? */
+  live: boolean;
+  latestHealth(): Metrics;
+}
+
+export interface WorkReports {
+  prediction(record: PredictionRecord): void;
+  health(record: HealthRecord): void;
+  drift(record: DriftRecord): void;
+  /** @throws SkeinError DISK_FULL, DISK_FAILED: the report is not durable yet */
+  update(report: UpdateReport): void;
+  /** Committing to the outbox fails for this reason, or works again. */
+  disk(reason: string | null): void;
+}
+
+/** Without a prediction for this long, `state` shows health alone. */
+const QUIET_MS: Millis = 10_000;
+
+export function reportWork({
+  clock,
+  recorder,
+  uplink,
+  incidents,
+  live,
+  latestHealth,
+}: WorkReportDeps): WorkReports {
+  let predictedMono = Number.NEGATIVE_INFINITY;
+  return {
+    prediction(record) {
+      recorder.prediction(record);
+      predictedMono = clock.mono();
+      const { ts, model, version, label, score, alarm, latency_us } = record;
+      const state = { ts, model, version, label, score, alarm, latency_ms: latency_us / 1000 };
+      if (live) uplink.state({ ...state, ...latestHealth() });
+    },
+    health(record) {
+      recorder.health(record);
+      const quiet = clock.mono() - predictedMono > QUIET_MS;
+      if (live && quiet) uplink.state({ ts: record.ts, ...record.metrics });
+    },
+    drift(record) {
+      recorder.drift(record);
+      const source = record.model;
+      if (record.verdict === 'drift') incidents.raise('DRIFT', { source, detail: `window ${record.window}` });
+      if (record.verdict === 'calm') incidents.clear('DRIFT', source);
+    },
+    update(report) {
+      recorder.report(report);
+      const { model: source, outcome, version, reason, detail } = report;
+      const said = `${version} ${outcome}: ${reason} ${detail ?? ''}`.trim();
+      if (outcome === 'refused' || outcome === 'reverted')
+        incidents.raise('UPDATE_FAILED', { source, detail: said });
+      if (outcome === 'committed') incidents.clear('UPDATE_FAILED', source);
+    },
+    disk(reason) {
+      if (reason === null) incidents.clear('DISK_LOW', 'outbox');
+      else incidents.raise('DISK_LOW', { source: 'outbox', detail: reason });
+    },
+  };
+}
+
+/** An incident's message goes into the log, the outbox and to whoever watches. */
+export const incidentTeller =
+  ({ log, recorder, uplink }: Pick<WorkReportDeps, 'log' | 'recorder' | 'uplink'>) =>
+  (event: EventMessage): void => {
+    log[event.after.severity === 'notice' ? 'info' : 'warn'](`incident ${event.type}`, { ...event.after });
+    recorder.incident(event);
+    uplink.event(event);
+  };
