@@ -2,7 +2,7 @@
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
 import type { ConfigKey } from '../config-keys.ts';
-import type { Finding } from './doctor.ts';
+import type { Finding } from './doctor-check.ts';
 import type { SelftestOutcome } from './selftest.ts';
 
 export function table(header: string[], rows: (string | number)[][]): string {

@@ -5,7 +5,8 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type { EnrolServer } from './enroll.ts';
-import { answerError, blindAgent, exchange, type TlsTrust, tlsAgent } from './http-tls.ts';
+import { answerError, exchange } from './http-exchange.ts';
+import { blindAgent, type TlsTrust, tlsAgent } from './http-tls.ts';
 import type { RenewRequestSender } from './renew.ts';
 
 const MAX_ANSWER: Bytes = 4 << 20;

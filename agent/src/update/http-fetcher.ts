@@ -9,15 +9,8 @@ import type { Agent } from 'node:https';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { type Bytes, KIB, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
-import {
-  answerError,
-  exchange,
-  networkError,
-  openHttps,
-  readBody,
-  type TlsTrust,
-  tlsAgent,
-} from '../identity/http-tls.ts';
+import { answerError, exchange, networkError, openHttps, readBody } from '../identity/http-exchange.ts';
+import { type TlsTrust, tlsAgent } from '../identity/http-tls.ts';
 import type { Fetcher } from './ports.ts';
 
 const SILENT_MS: Millis = 30_000;
