@@ -4,6 +4,9 @@ import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { strict } from './schema.ts';
 import { ID_PATTERN } from './topics.ts';
 
+/** A p95 up to this is never called slow: below it a busy scheduler says more than the model does. */
+export const LATENCY_NOISE_US = 5_000;
+
 /** When a new model has proven itself, and when it has failed. */
 export const ProbationPolicy = strict({
   minInferences: Type.Integer({ minimum: 1 }),
@@ -11,7 +14,7 @@ export const ProbationPolicy = strict({
   /** With fewer than minInferences by then it stays, `unproven`. */
   deadlineMs: Type.Integer({ minimum: 1 }),
   maxErrorRate: Type.Number({ minimum: 0, maximum: 1 }),
-  /** Times the previous model's own p95. */
+  /** Times the previous model's own p95; {@link LATENCY_NOISE_US} is always allowed. */
   maxLatencyRatio: Type.Number({ exclusiveMinimum: 0 }),
 });
 

@@ -3,9 +3,9 @@
  * 1. any output that is not finite reverts;
  * 2. errors revert once the rate is above the limit even if all inferences still owed succeed;
  * 3. before `minMs` or with fewer than `minInferences` successes it continues, at `deadlineMs` it stays `unproven`;
- * 4. p95 above `maxLatencyRatio` × the previous model's own p95 reverts; else it commits.
+ * 4. p95 above both `maxLatencyRatio` × the previous model's own p95 and the scheduler's noise reverts; else it commits.
  */
-import type { ProbationPolicy } from '@skein/protocol/orders.ts';
+import { LATENCY_NOISE_US, type ProbationPolicy } from '@skein/protocol/orders.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { ProbationStats } from './ports.ts';
 
@@ -38,7 +38,7 @@ export function judgeProbation(
 
 function judgeLatency(policy: ProbationPolicy, p95Us: number, previousP95Us: number | null): Judgement {
   const limitUs = previousP95Us === null ? Number.POSITIVE_INFINITY : previousP95Us * policy.maxLatencyRatio;
-  if (p95Us <= limitUs) return { verdict: 'commit' };
+  if (p95Us <= Math.max(limitUs, LATENCY_NOISE_US)) return { verdict: 'commit' };
   return revert('PROBATION_SLOW', `p95 ${Math.round(p95Us)} µs, the previous model took ${previousP95Us} µs`);
 }
 

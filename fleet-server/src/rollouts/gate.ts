@@ -5,9 +5,12 @@
  *
  * Errors: inferences of updated devices against those of the control cohort; with no control, against the error rate
  * that the rollout allows. Latency: a device is slow when its p95 grew by more than √maxLatencyRatio over its own
- * previous model (paired, so slow boards do not look like harm); harm is when more than half are.
+ * previous model (paired, so slow boards do not look like harm) and is above the scheduler's noise; harm is when
+ * more than half are.
  * What it can not do: with few devices or inferences a small harm is not seen. `advance` means none was found.
  */
+import { LATENCY_NOISE_US } from '@skein/protocol/orders.ts';
+
 export interface GateSample {
   /** All attempts, errors included. */
   inferences: number;
@@ -68,7 +71,8 @@ function errorHarm({ treated, control, maxErrorRate }: GateQuestion): Finding {
 function latencyHarm({ treated, maxLatencyRatio }: GateQuestion): Finding {
   const limit = Math.sqrt(maxLatencyRatio);
   const paired = treated.filter((s) => s.previousP95Us !== null && s.previousP95Us > 0);
-  const slow = paired.filter((s) => s.p95LatencyUs > limit * s.previousP95Us!).length;
+  const allowed = (s: GateSample) => Math.max(limit * s.previousP95Us!, LATENCY_NOISE_US);
+  const slow = paired.filter((s) => s.p95LatencyUs > allowed(s)).length;
   return {
     evidence: evidenceAbove(slow, paired.length, 0.5),
     detail: `${slow} of ${paired.length} devices infer more than ${limit.toFixed(2)} times slower than before`,

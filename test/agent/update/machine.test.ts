@@ -253,7 +253,7 @@ describe('latency', () => {
   it('is compared with what the model before did on this device', () => {
     const probation = stepUpdate(stateIn('activating'), trial(), 0).state;
     expect(probation.phase).toMatchObject({ previousP95Us: 900 });
-    const slow = stepUpdate(probation, judged({ ...GOOD_STATS, p95LatencyUs: 3_601 }), 5_000).state;
+    const slow = stepUpdate(probation, judged({ ...GOOD_STATS, p95LatencyUs: 36_001 }), 5_000).state;
     expect(slow.phase).toMatchObject({ name: 'reverting', ending: { reason: 'PROBATION_SLOW' } });
   });
 });

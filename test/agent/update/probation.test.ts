@@ -29,9 +29,11 @@ describe('probation', () => {
     ['a first error may be bad luck',      stats(1, 1),         0,      null, 'continue'],
     ['errors that can not be made good',   stats(3, 3),         0,      null, 'PROBATION_ERRORS'],
     ['too many errors among many',         stats(200, 30),      20_000, null, 'PROBATION_ERRORS'],
-    ['as slow as allowed commits',         stats(20, 0, 0, 200), 10_000, 100, 'commit'],
-    ['slower reverts',                     stats(20, 0, 0, 201), 10_000, 100, 'PROBATION_SLOW'],
-    ['slow is not judged on few',          stats(5, 0, 0, 900), 10_000, 100,  'continue'],
+    ['as slow as allowed commits',         stats(20, 0, 0, 20_000), 10_000, 10_000, 'commit'],
+    ['slower reverts',                     stats(20, 0, 0, 20_001), 10_000, 10_000, 'PROBATION_SLOW'],
+    ['slow is not judged on few',          stats(5, 0, 0, 90_000), 10_000, 10_000,  'continue'],
+    ['what a busy scheduler does commits', stats(20, 0, 0, 5_000), 10_000, 100, 'commit'],
+    ['more than that reverts',             stats(20, 0, 0, 5_001), 10_000, 100, 'PROBATION_SLOW'],
   ] as const)('%s', (_, given, elapsedMs, previousUs, expected) => {
     const judgement = judgeProbation(policy, given, elapsedMs, previousUs);
     expect(judgement.verdict === 'revert' ? judgement.code : judgement.verdict).toBe(expected);

@@ -38,6 +38,7 @@ describe('the gate', () => {
     ['one slow device of one is not enough to tell', { treated: [sample({ p95LatencyUs: 9000 })] },                                  'advance'],
     ['a few slow ones ask a person',                 { treated: times(4, sample({ p95LatencyUs: 9000 })) },                          'hold'],
     ['many slow ones halt',                          { treated: times(12, sample({ p95LatencyUs: 9000 })) },                         'halt'],
+    ['what a busy scheduler does is no harm',        { treated: times(12, sample({ p95LatencyUs: 5000, previousP95Us: 100 })) },     'advance'],
     ['slow boards that always were are no harm',     { treated: times(12, sample({ p95LatencyUs: 9000, previousP95Us: 8500 })) },    'advance'],
     ['nobody proved anything',                       { treated: [], unproven: 3 },                                                   'inconclusive'],
     ['most stayed unproven',                         { treated: [sample()], unproven: 2 },                                           'inconclusive'],
