@@ -25,10 +25,10 @@ export interface BuiltPackage {
   runtime: Runtime;
 }
 
-const ROOT = join(import.meta.dirname, '..', '..');
+export const ROOT = join(import.meta.dirname, '..', '..');
 
 /** Downloads, kept between releases. */
-const CACHE = join(ROOT, '.skein', 'release');
+export const CACHE = join(ROOT, '.skein', 'release');
 
 const agentVersion = (): string =>
   (JSON.parse(readFileSync(join(ROOT, 'agent', 'package.json'), 'utf8')) as { version: string }).version;

@@ -5,10 +5,10 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SelftestOutcome } from '../../agent/src/cli/selftest.ts';
 import { runOnArm64, whyNot } from './arm64.ts';
-import { buildAndUnpack, type Unpacked } from './unpacked.ts';
+import { buildAndUnpack, type Unpacked, whyNoPackage } from './unpacked.ts';
 
 const BUNDLE = join(import.meta.dirname, '..', '..', 'models', 'host', 'bundle');
-const missing = whyNot();
+const missing = whyNot() ?? (await whyNoPackage());
 if (missing) process.stdout.write(`Skipping the arm64 package on an arm64 processor: ${missing}\n`);
 
 describe.skipIf(missing)(`the arm64 package on an arm64 processor${missing ? ` (${missing})` : ''}`, () => {

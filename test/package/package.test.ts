@@ -4,11 +4,18 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isOnPath } from '../../scripts/apt-tools.ts';
 import { architectureOf } from '../../scripts/release/architectures.ts';
 import { sizesOf } from '../../scripts/release/budgets.ts';
 import { buildPackage } from '../../scripts/release/build-package.ts';
-import { buildAndUnpack, field, list, machineCode, runProgram, type Unpacked } from './unpacked.ts';
+import {
+  buildAndUnpack,
+  field,
+  list,
+  machineCode,
+  runProgram,
+  type Unpacked,
+  whyNoPackage,
+} from './unpacked.ts';
 
 const BUNDLE = join(import.meta.dirname, '..', '..', 'models', 'host', 'bundle');
 const NATIVE = process.arch === 'arm64' ? 'arm64' : 'amd64';
@@ -19,7 +26,10 @@ const GLIBC_MINOR = 34;
 
 const sha256 = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
-describe.skipIf(!isOnPath('dpkg-deb'))('the agent’s packages', () => {
+const missing = await whyNoPackage();
+if (missing) process.stdout.write(`Skipping the packages: ${missing}\n`);
+
+describe.skipIf(missing)('the agent’s packages', () => {
   const packages = new Map<string, Unpacked>();
 
   const epoch = process.env.SOURCE_DATE_EPOCH;

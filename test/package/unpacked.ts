@@ -3,9 +3,25 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { architectureOf } from '../../scripts/release/architectures.ts';
-import { type BuiltPackage, buildPackage } from '../../scripts/release/build-package.ts';
+import { describeError, SkeinError } from '@skein/protocol/errors.ts';
+import { isOnPath } from '../../scripts/apt-tools.ts';
+import { ARCHITECTURES, architectureOf } from '../../scripts/release/architectures.ts';
+import { type BuiltPackage, buildPackage, CACHE, ROOT } from '../../scripts/release/build-package.ts';
 import type { Compression } from '../../scripts/release/deb.ts';
+import { fetchTarball } from '../../scripts/release/npm-package.ts';
+
+/** Why no package can be built here, with the way to change it; undefined when it can. */
+export async function whyNoPackage(): Promise<string | undefined> {
+  if (!isOnPath('dpkg-deb')) return 'dpkg-deb is missing: packages are built on Debian or Ubuntu';
+  try {
+    for (const { node, runtime } of ARCHITECTURES)
+      if (node !== process.arch) await fetchTarball(ROOT, runtime, CACHE);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SkeinError && error.code === 'UNREACHABLE') return describeError(error);
+    throw error;
+  }
+}
 
 export interface Unpacked {
   built: BuiltPackage;
