@@ -85,6 +85,11 @@ export interface Outbox {
   /** The direct answer to a bridge: were its records stored before it came? */
   settle(stream: Stream, hash: Sha256Hex, stored: boolean): void;
   /**
+   * Offers again the bridges whose records the server may have, or have no more, although it answered once: a server
+   * restored since may have heard old bytes from elsewhere first, and nothing else would tell.
+   */
+  askAgain(stream: Stream): void;
+  /**
    * The server's chain is another one than ours (a copied or restored disk): a new epoch starts. What the server
    * claims to have up to `upTo` becomes unknown, everything after it is carried over.
    */

@@ -35,6 +35,9 @@ export interface BatchRow extends Run {
 /** A bridge whose words may still change: it is signed when it is first offered. */
 export const UNSIGNED = { bytes: null, hash: null, offered: false } as const;
 
+/** Bridges whose records may be at the server after all, or no more, although it answered once. */
+const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
+
 type Raw = Record<string, unknown>;
 
 const asRow = (raw: unknown): BatchRow => {
@@ -171,18 +174,13 @@ export function outboxQueries(database: Database.Database) {
       sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, id(stream), upTo);
       return count;
     },
-    /**
-     * A restored server may have heard an old bridge before it heard us: what we took for stored by its own word
-     * then is asked about once more.
-     */
-    askAgainBelow(stream: Stream, upTo: number): void {
-      sql(
-        'UPDATE batches SET done_at = NULL WHERE stream = ? AND bridge = 1 AND regained = 1 AND to_seq <= ?',
-      ).run(id(stream), upTo);
+    countDoubts: (stream: Stream): number =>
+      one(`SELECT count(*) FROM batches WHERE ${ANSWERED_DOUBT}`, id(stream)) as number,
+    reopenDoubts(stream: Stream): void {
+      sql(`UPDATE batches SET done_at = NULL WHERE ${ANSWERED_DOUBT}`).run(id(stream));
     },
-    /** But not the questions of {@link askAgainBelow}: few, small, and nothing else would notice. */
     deleteDoneBefore(stream: Stream, before: Millis): void {
-      sql('DELETE FROM batches WHERE stream = ? AND done_at < ? AND regained = 0').run(id(stream), before);
+      sql('DELETE FROM batches WHERE stream = ? AND done_at < ?').run(id(stream), before);
     },
     deleteOldestDone(stream: Stream, count: number): void {
       sql(

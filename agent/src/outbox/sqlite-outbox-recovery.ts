@@ -14,7 +14,7 @@ export function rewind(core: OutboxCore, { stream, upTo, head }: Watermark): boo
   const cuts = inside !== undefined && inside.from <= upTo;
   if (cuts && !inside.bridge) return false;
   core.save({ ...core.state(stream), deliveredNext: upTo + 1, deliveredHead: head });
-  core.queries.askAgainBelow(stream, upTo);
+  core.queries.reopenDoubts(stream);
   if (cuts) splitBridge(core, stream, inside, { upTo, head });
   reopen(core, stream, { upTo, head });
   return true;

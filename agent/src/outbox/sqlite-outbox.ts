@@ -276,6 +276,11 @@ class SqliteOutbox implements Outbox {
     });
   }
 
+  askAgain(stream: Stream): void {
+    if (this.#core.queries.countDoubts(stream) === 0) return;
+    this.#core.write(() => this.#core.queries.reopenDoubts(stream));
+  }
+
   rewind(watermark: Watermark): boolean {
     const { stream, epoch, upTo, head } = watermark;
     const state = this.#core.state(stream);

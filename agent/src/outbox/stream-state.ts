@@ -82,11 +82,11 @@ export const accept = (state: StreamState, count: number): StreamState => ({
 
 export const lose = (
   state: StreamState,
-  run: Run,
+  { from, to }: Run,
   kind: Loss['kind'],
   reason: string,
   epoch: string = state.epoch,
-): StreamState => ({ ...state, losses: addLoss(state.losses, { ...run, epoch, kind, reason }) });
+): StreamState => ({ ...state, losses: addLoss(state.losses, { epoch, from, to, kind, reason }) });
 
 export interface Identity {
   fleet: string;

@@ -106,8 +106,17 @@ class RunningDrain implements Drain {
     for (const lane of this.#lanes) {
       lane.attempt = 0;
       for (const sent of lane.sent.values()) sent.order = 0;
+      this.#askAgain(lane.stream);
     }
     this.#pump();
+  }
+
+  #askAgain(stream: Stream): void {
+    try {
+      this.#deps.outbox.askAgain(stream);
+    } catch (error) {
+      this.#deps.trouble(asSkeinError(error));
+    }
   }
 
   #forgetTimers(): void {

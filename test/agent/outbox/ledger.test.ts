@@ -63,7 +63,6 @@ class World {
       signer,
       reserveBytes: 0,
       capBytes: { predictions: 5_000 },
-      keepMs: 30_000,
     });
   }
 
@@ -164,6 +163,7 @@ class World {
     this.outbox.commit();
     this.accepted.push(`record-${this.#next - 1}`);
     while (this.outbox.seal('predictions'));
+    this.outbox.askAgain('predictions');
     for (let round = 0; round < 200; round++) {
       const rows = this.outbox.pending('predictions', 4);
       if (rows.length === 0) return;
