@@ -71,6 +71,9 @@ async function choosePorts(stateDir: string, asked: Partial<Ports>): Promise<Por
   return Object.fromEntries(await Promise.all(names.map(async (n) => [n, await choose(n)]))) as Ports;
 }
 
+const keepPorts = (stateDir: string, ports: Ports): void =>
+  writeFileSync(join(stateDir, 'ports.json'), `${JSON.stringify(ports)}\n`);
+
 const portEnv = (ports: Ports): NodeJS.ProcessEnv =>
   Object.fromEntries(
     Object.entries(PORTS).map(([name, [variable]]) => [variable, String(ports[name as PortName])]),
@@ -206,7 +209,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const env = portEnv(ports);
   const url = `http://localhost:${ports.http}`;
   writeFileSync(layout.operator, `${JSON.stringify({ url, key })}\n`, { mode: 0o600 });
-  writeFileSync(join(options.stateDir, 'ports.json'), `${JSON.stringify(ports)}\n`);
+  keepPorts(options.stateDir, ports);
   const cli = (...args: string[]) =>
     runToEnd([SKEIN, ...args], { ...process.env, SKEIN_STATE_DIR: layout.root });
   const told: Told = { api: createApiClient({ url, key }), cli, say };
@@ -218,6 +221,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     say('starting the agent');
     agent = await bootAgent(layout, forAgent);
     ports.agent = (agent.ready.ports as { agent?: number } | undefined)?.agent ?? ports.agent;
+    keepPorts(options.stateDir, ports);
     await ensureModel(told);
   } catch (error) {
     await stopDaemon(server);
