@@ -121,7 +121,7 @@ export function revert(
   stats: ProbationStats,
 ): Step {
   return undo(
-    quarantine(state, phase.release, code),
+    quarantineTrial(state, phase.release, code),
     phase,
     { outcome: 'reverted', reason: code, detail },
     stats,
@@ -148,7 +148,7 @@ export function giveUp(
   outcome: 'refused' | 'reverted' = 'refused',
 ): Step {
   const { phase } = state;
-  const barred = 'release' in phase ? quarantine(state, phase.release, code) : state;
+  const barred = 'release' in phase ? quarantineTrial(state, phase.release, code) : state;
   return conclude(barred, { outcome, reason: code, detail });
 }
 
@@ -186,13 +186,26 @@ const remember = (state: UpdateState, order: string, outcome: Ending['outcome'])
   ended: [...state.ended.filter((e) => e.order !== order), { order, outcome }].slice(-REMEMBERED_MAX),
 });
 
-/** Only what the model did bars its bytes: not a wrong byte on this disk or on the way here. */
+/** What may be the fault of the manifest or of the golden vectors: the same bytes packed rightly may be good. */
+const PACKERS_FAULT: readonly string[] = [
+  'GOLDEN_MISMATCH',
+  'BUNDLE_INVALID',
+  'MANIFEST_INVALID',
+  'MODEL_INVALID',
+  'TENSOR_INVALID',
+] satisfies ErrorCode[];
+
+/** Only what the model did bars its bytes: not how it was packed, nor a wrong byte on this disk or on the way here. */
 function quarantine(state: UpdateState, release: Release, code: string): UpdateState {
-  if (ERROR_CODES[code as ErrorCode] !== 'operator') return state;
+  if (ERROR_CODES[code as ErrorCode] !== 'operator' || PACKERS_FAULT.includes(code)) return state;
   const { sha256 } = release.model;
   const others = state.quarantined.filter((q) => q.sha256 !== sha256);
   return { ...state, quarantined: [...others, { sha256, code }].slice(-REMEMBERED_MAX) };
 }
+
+/** Bars the bytes of a trial. Those of the last good release stay: they are proven here, under another manifest. */
+const quarantineTrial = (state: UpdateState, release: Release, code: string): UpdateState =>
+  release.model.sha256 === state.committed?.model.sha256 ? state : quarantine(state, release, code);
 
 function promote(state: UpdateState, release: Release): UpdateState {
   const same = state.committed?.model.sha256 === release.model.sha256;

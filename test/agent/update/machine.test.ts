@@ -204,6 +204,20 @@ describe('faults', () => {
     expect(state).toMatchObject({ phase: { name: 'preflight', attempt: 50 }, quarantined: [], reports: [] });
   });
 
+  it('of the packing refuse, but do not bar bytes that may be good in another bundle', () => {
+    const verdict = { ...GOOD_VERDICT, ok: false, code: 'GOLDEN_MISMATCH', detail: 'differs by 1' };
+    const refused = stepUpdate(stateIn('preflight'), { type: 'preflighted', order, verdict }, 0).state;
+    expect(refused.reports.at(-1)).toMatchObject({ outcome: 'refused', reason: 'GOLDEN_MISMATCH' });
+    expect(refused.quarantined).toEqual([]);
+  });
+
+  it('never bar the bytes of the last good release, which came again under another manifest', () => {
+    const same = { ...NEW, model: OLD.model };
+    const at = stateIn('probation', { phase: { ...PHASES.probation, release: same } });
+    const harmed = stepUpdate(at, judged({ ...GOOD_STATS, notFinite: 1 }), 0).state;
+    expect(harmed).toMatchObject({ phase: { name: 'reverting' }, quarantined: [] });
+  });
+
   it('of the model quarantine its bytes, which no later order brings back', () => {
     const verdict = { ...GOOD_VERDICT, ok: false, code: 'MODEL_CRASHED', detail: 'SIGSEGV' };
     const refused = stepUpdate(stateIn('preflight'), { type: 'preflighted', order, verdict }, 0).state;
