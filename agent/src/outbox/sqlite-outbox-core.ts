@@ -11,6 +11,7 @@ import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import { sizeOf } from './ranges.ts';
+import { type ChunkQueries, chunkQueries } from './sqlite-outbox-chunks.ts';
 import { diskError, fillReserve, openFile, releaseReserve } from './sqlite-outbox-file.ts';
 import { type OutboxQueries, outboxQueries } from './sqlite-outbox-queries.ts';
 import { afterDestruction, newStream, type StreamState } from './stream-state.ts';
@@ -34,6 +35,7 @@ export class OutboxCore {
   readonly options: CoreOptions;
   readonly database: Database.Database;
   readonly queries: OutboxQueries;
+  readonly chunks: ChunkQueries;
   /** Gives up what is dispensable in every stream; true when anything went. Set by the outbox. */
   shrink: () => boolean = () => false;
   #states = new Map<Stream, StreamState>();
@@ -44,6 +46,7 @@ export class OutboxCore {
     const { database, destroyed } = openFile(options.path, options.clock.now());
     this.database = database;
     this.queries = outboxQueries(database);
+    this.chunks = chunkQueries(database);
     const before = new Map(destroyed?.reservations.map((r) => [r.stream, r]));
     this.write(() => {
       for (const stream of STREAMS) {
@@ -89,6 +92,11 @@ export class OutboxCore {
     this.#states.set(state.stream, state);
   }
 
+  /** Everything the stream stores. */
+  totalBytes(stream: Stream): Bytes {
+    return this.queries.totalBytes(stream) + this.chunks.totals(stream).bytes;
+  }
+
   /** One transaction; on a full disk room is made, twice, and the task runs again. @throws SkeinError */
   write<T>(task: () => T): T {
     for (const makeRoom of [() => this.#freeze(), () => this.#giveUp()]) {
@@ -112,6 +120,7 @@ export class OutboxCore {
       return this.database.transaction(task).immediate();
     } catch (error) {
       this.#states = before;
+      this.queries.forget();
       throw error;
     }
   }

@@ -2,7 +2,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
-import { type Drops, planDrops } from './retention.ts';
+import { type Drops, type Holding, planDrops } from './retention.ts';
 import type { OutboxCore } from './sqlite-outbox-core.ts';
 import { type BatchRow, UNSIGNED } from './sqlite-outbox-queries.ts';
 import { lose } from './stream-state.ts';
@@ -12,17 +12,17 @@ const LEAVE_ON_FULL_DISK = 0.9;
 
 /** Drops what exceeds the cap. @throws SkeinError DISK_FULL, DISK_FAILED: nothing was dropped then. */
 export function keepWithinCap(core: OutboxCore, stream: Stream, capBytes: Bytes): void {
-  if (core.queries.totalBytes(stream) <= capBytes) return;
-  const lost = core.write(() => drop(core, stream, planDrops(core.queries.holding(stream), capBytes), 'cap'));
+  if (core.totalBytes(stream) <= capBytes) return;
+  const lost = core.write(() => drop(core, stream, planDrops(holding(core, stream), capBytes), 'cap'));
   report(core, stream, lost, 'cap');
 }
 
 /** Gives up the oldest tenth of everything; true when anything went. */
 export function shrinkAll(core: OutboxCore): boolean {
-  const sizes = STREAMS.map((stream) => core.queries.totalBytes(stream));
+  const sizes = STREAMS.map((stream) => core.totalBytes(stream));
   STREAMS.forEach((stream, i) => {
     const leave = Math.floor(sizes[i]! * LEAVE_ON_FULL_DISK);
-    const drops = planDrops(core.queries.holding(stream), leave);
+    const drops = planDrops(holding(core, stream), leave);
     const lost = core.transaction(() => drop(core, stream, drops, 'disk-full'));
     report(core, stream, lost, 'disk-full');
   });
@@ -44,14 +44,18 @@ function drop(core: OutboxCore, stream: Stream, drops: Drops, reason: string): n
   core.queries.deleteOldestDone(stream, drops.kept);
   const batches = core.queries.oldestOpenData(stream, drops.pending);
   for (const row of batches) bridgeOver(core, stream, row, reason);
-  const loose = drops.unsealed > 0 ? core.queries.oldestRecords(stream, drops.unsealed) : [];
-  if (loose.length > 0) {
-    const run = { from: loose[0]!.seq, to: loose.at(-1)!.seq };
-    core.queries.deleteRecords(stream, run);
-    core.save(lose(core.state(stream), run, 'dropped', reason));
+  const loose = core.chunks.spanOf(stream, drops.unsealed);
+  if (loose) {
+    core.chunks.delete(stream, loose);
+    core.save(lose(core.state(stream), loose, 'dropped', reason));
   }
-  return loose.length + batches.reduce((sum, row) => sum + row.n, 0);
+  return (loose?.records ?? 0) + batches.reduce((sum, row) => sum + row.n, 0);
 }
+
+const holding = (core: OutboxCore, stream: Stream): Holding => ({
+  ...core.queries.sizes(stream),
+  unsealed: core.chunks.sizes(stream),
+});
 
 /** Replaces a sealed batch by a bridge, or widens the one before when neither has ever been offered. */
 function bridgeOver(core: OutboxCore, stream: Stream, row: BatchRow, reason: string): void {

@@ -21,21 +21,19 @@ import { dirname } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
+import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
+import { BATCHES_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
 
-/** The log is emptied at this length: about 1 MiB that a small disk can spare. */
-const LOG_PAGES = 256;
+/** Small pages: a step changes a few rows, and every page it touches is written twice. */
+const PAGE_BYTES: Bytes = 1024;
+/** The log is emptied at this length, half a MiB: all of it must fit the reserve when the disk is full. */
+const LOG_PAGES = 512;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS records (stream INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (stream, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batches (stream INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
-  seq INTEGER NOT NULL, n INTEGER NOT NULL, prev TEXT NOT NULL, head TEXT NOT NULL, first_at INTEGER NOT NULL,
-  size INTEGER NOT NULL, offered INTEGER NOT NULL, done_at INTEGER, bridge INTEGER NOT NULL, doubt_json TEXT,
-  regained INTEGER NOT NULL DEFAULT 0, hash TEXT, bytes BLOB, PRIMARY KEY (stream, from_seq));
-CREATE INDEX IF NOT EXISTS batches_open ON batches (stream, from_seq) WHERE done_at IS NULL;
-CREATE INDEX IF NOT EXISTS batches_sizes ON batches (stream, from_seq, done_at, bridge, n, size);
+${CHUNKS_SCHEMA};
+${BATCHES_SCHEMA};
 `;
 
 export function diskError(cause: unknown): SkeinError {
@@ -89,6 +87,7 @@ function replace(path: string, reservations: Reservation[], error: SkeinError): 
 function open(path: string): Database.Database {
   const database = new Database(path);
   try {
+    database.pragma(`page_size = ${PAGE_BYTES}`);
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     database.pragma(`wal_autocheckpoint = ${LOG_PAGES}`);

@@ -1,16 +1,15 @@
-/** Every statement of the outbox, prepared once; rows in and out have names, not column order. */
+/**
+ * Every statement of the outbox, prepared once; rows in and out have names, not column order.
+ *
+ * `batches` has no index but its key, to spare the card: what is open is looked for from a remembered place on
+ * (`openFrom`, never above the first open row), and the total size is remembered as well. Both are thrown away when a
+ * transaction fails.
+ */
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import type { Run } from './ranges.ts';
-import type { Holding } from './retention.ts';
 import type { StreamState } from './stream-state.ts';
-
-export interface RecordRow {
-  seq: number;
-  at: Millis;
-  body: string;
-}
 
 /** A sealed batch, or the bridge over batches that are gone. It covers `from`…`to`; records start at `seq`. */
 export interface BatchRow extends Run {
@@ -35,10 +34,14 @@ export interface BatchRow extends Run {
 /** A bridge whose words may still change: it is signed when it is first offered. */
 export const UNSIGNED = { bytes: null, hash: null, offered: false } as const;
 
-/** Bridges whose records may be at the server after all, or no more, although it answered once. */
-const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
+export const BATCHES_SCHEMA = `CREATE TABLE IF NOT EXISTS batches (stream INTEGER NOT NULL, from_seq INTEGER NOT NULL,
+  to_seq INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, size INTEGER NOT NULL, offered INTEGER NOT NULL,
+  done_at INTEGER, bridge INTEGER NOT NULL, regained INTEGER NOT NULL, first_at INTEGER NOT NULL, prev BLOB NOT NULL,
+  head BLOB NOT NULL, hash BLOB, doubt_json TEXT, bytes BLOB, PRIMARY KEY (stream, from_seq)) WITHOUT ROWID`;
 
 type Raw = Record<string, unknown>;
+const hex = (blob: unknown): string => (blob as Buffer).toString('hex');
+const blob = (text: string): Buffer => Buffer.from(text, 'hex');
 
 const asRow = (raw: unknown): BatchRow => {
   const r = raw as Raw;
@@ -47,8 +50,8 @@ const asRow = (raw: unknown): BatchRow => {
     to: r.to_seq as number,
     seq: r.seq as number,
     n: r.n as number,
-    prev: r.prev as string,
-    head: r.head as string,
+    prev: hex(r.prev),
+    head: hex(r.head),
     firstAt: r.first_at as number,
     size: r.size as number,
     offered: r.offered === 1,
@@ -56,7 +59,7 @@ const asRow = (raw: unknown): BatchRow => {
     bridge: r.bridge === 1,
     doubt: r.doubt_json ? (JSON.parse(r.doubt_json as string) as Run[]) : [],
     regained: r.regained === 1,
-    hash: r.hash as string | null,
+    hash: r.hash === null ? null : hex(r.hash),
     bytes: r.bytes === null ? null : new Uint8Array(r.bytes as Buffer),
   };
 };
@@ -67,13 +70,23 @@ const asRaw = (stream: Stream, row: BatchRow): Raw => ({
   offered: Number(row.offered),
   bridge: Number(row.bridge),
   regained: Number(row.regained),
+  prev: blob(row.prev),
+  head: blob(row.head),
+  hash: row.hash === null ? null : blob(row.hash),
   doubt: row.doubt.length > 0 ? JSON.stringify(row.doubt) : null,
 });
+
+/** Bridges whose records may be at the server after all, or no more, although it answered once. */
+const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
+const OPEN = 'stream = ? AND from_seq >= ? AND done_at IS NULL';
+const OPEN_DATA = `${OPEN} AND bridge = 0`;
 
 export type OutboxQueries = ReturnType<typeof outboxQueries>;
 
 export function outboxQueries(database: Database.Database) {
   const cache = new Map<string, Database.Statement>();
+  const openFrom = new Map<Stream, number>();
+  const batchBytes = new Map<Stream, Bytes>();
   const sql = (text: string): Database.Statement => {
     let statement = cache.get(text);
     if (statement === undefined) {
@@ -91,8 +104,24 @@ export function outboxQueries(database: Database.Database) {
     sql(text)
       .pluck()
       .get(...params);
+  const open = (stream: Stream): [number, number] => [id(stream), openFrom.get(stream) ?? 0];
+  const opens = (stream: Stream, from: number): void => {
+    openFrom.set(stream, Math.min(openFrom.get(stream) ?? 0, from));
+  };
+  /** The row that covers `seq`, or the last one before it. */
+  const rowAt = (stream: Stream, seq: number): BatchRow | undefined =>
+    rows(
+      'SELECT * FROM batches WHERE stream = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1',
+      id(stream),
+      seq,
+    )[0];
 
   return {
+    /** After a transaction that failed: nothing remembered can be relied on. */
+    forget(): void {
+      openFrom.clear();
+      batchBytes.clear();
+    },
     loadState(stream: Stream): StreamState | undefined {
       const text = one('SELECT state_json FROM streams WHERE stream = ?', id(stream));
       return text === undefined ? undefined : (JSON.parse(text as string) as StreamState);
@@ -100,136 +129,112 @@ export function outboxQueries(database: Database.Database) {
     saveState(state: StreamState): void {
       sql('INSERT OR REPLACE INTO streams VALUES (?, ?)').run(id(state.stream), JSON.stringify(state));
     },
-    insertRecord(stream: Stream, { seq, at, body }: RecordRow): void {
-      sql('INSERT INTO records VALUES (?, ?, ?, ?)').run(id(stream), seq, at, body);
-    },
-    /** The oldest, until `limit` records or `maxText` characters; always at least one when there is one. */
-    oldestRecords(stream: Stream, limit: number, maxText: Bytes = Number.POSITIVE_INFINITY): RecordRow[] {
-      const found: RecordRow[] = [];
-      let text = 0;
-      const all = sql('SELECT seq, at, body FROM records WHERE stream = ? ORDER BY seq LIMIT ?');
-      for (const row of all.iterate(id(stream), limit) as IterableIterator<RecordRow>) {
-        text += row.body.length;
-        if (text > maxText && found.length > 0) break;
-        found.push(row);
-      }
-      return found;
-    },
-    deleteRecords(stream: Stream, run: Run): void {
-      sql('DELETE FROM records WHERE stream = ? AND seq BETWEEN ? AND ?').run(id(stream), run.from, run.to);
-    },
     insertBatch(stream: Stream, row: BatchRow): void {
       sql(
-        `INSERT INTO batches VALUES (@stream, @from, @to, @seq, @n, @prev, @head, @firstAt, @size, @offered, @doneAt,
-         @bridge, @doubt, @regained, @hash, @bytes)`,
+        `INSERT INTO batches VALUES (@stream, @from, @to, @seq, @n, @size, @offered, @doneAt, @bridge, @regained,
+         @firstAt, @prev, @head, @hash, @doubt, @bytes)`,
       ).run(asRaw(stream, row));
+      opens(stream, row.from);
+      const known = batchBytes.get(stream);
+      if (known !== undefined) batchBytes.set(stream, known + row.size);
     },
-    /** Everything but the place of a row may change; bytes only once. */
+    /** Everything but the place and size of a row may change; bytes only once. */
     updateBatch(stream: Stream, row: BatchRow): void {
       sql(
         `UPDATE batches SET to_seq = @to, head = @head, offered = @offered, done_at = @doneAt, doubt_json = @doubt,
          regained = @regained, hash = @hash, bytes = @bytes WHERE stream = @stream AND from_seq = @from`,
       ).run(asRaw(stream, row));
+      opens(stream, row.from);
     },
     deleteBatch(stream: Stream, from: number): void {
       sql('DELETE FROM batches WHERE stream = ? AND from_seq = ?').run(id(stream), from);
+      batchBytes.delete(stream);
     },
-    openBatches: (stream: Stream, limit: number): BatchRow[] =>
-      rows(
-        'SELECT * FROM batches WHERE stream = ? AND done_at IS NULL ORDER BY from_seq LIMIT ?',
-        id(stream),
+    openBatches(stream: Stream, limit: number): BatchRow[] {
+      const found = rows(
+        `SELECT * FROM batches WHERE ${OPEN} ORDER BY from_seq LIMIT ?`,
+        ...open(stream),
         limit,
-      ),
+      );
+      if (found[0]) openFrom.set(stream, found[0].from);
+      return found;
+    },
     oldestOpenData: (stream: Stream, limit: number): BatchRow[] =>
-      rows(
-        'SELECT * FROM batches WHERE stream = ? AND done_at IS NULL AND bridge = 0 ORDER BY from_seq LIMIT ?',
-        id(stream),
-        limit,
-      ),
+      rows(`SELECT * FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT ?`, ...open(stream), limit),
     openBridge: (stream: Stream, hash: Sha256Hex): BatchRow | undefined =>
-      rows(
-        'SELECT * FROM batches WHERE stream = ? AND done_at IS NULL AND bridge = 1 AND hash = ?',
-        id(stream),
-        hash,
-      )[0],
+      rows(`SELECT * FROM batches WHERE ${OPEN} AND bridge = 1 AND hash = ?`, ...open(stream), blob(hash))[0],
     /** A bridge that nobody has seen yet and that hides nothing doubtful. */
-    freshBridgeEndingAt: (stream: Stream, to: number): BatchRow | undefined =>
-      rows(
-        `SELECT * FROM batches WHERE stream = ? AND to_seq = ? AND bridge = 1 AND bytes IS NULL AND done_at IS NULL
-         AND doubt_json IS NULL AND regained = 0`,
-        id(stream),
-        to,
-      )[0],
+    freshBridgeEndingAt(stream: Stream, to: number): BatchRow | undefined {
+      const row = rowAt(stream, to);
+      const fresh = row?.to === to && row.bridge && row.bytes === null && row.doneAt === null;
+      return fresh && row.doubt.length === 0 ? row : undefined;
+    },
     /** In order, from the row that contains `seq` on. */
-    batchesFrom: (stream: Stream, seq: number): BatchRow[] =>
-      rows('SELECT * FROM batches WHERE stream = ? AND to_seq >= ? ORDER BY from_seq', id(stream), seq),
-    countOpen: (stream: Stream): number =>
-      one('SELECT count(*) FROM batches WHERE stream = ? AND done_at IS NULL', id(stream)) as number,
-    headAt: (stream: Stream, to: number): Sha256Hex | undefined =>
-      one('SELECT head FROM batches WHERE stream = ? AND to_seq = ?', id(stream), to) as string | undefined,
+    batchesFrom(stream: Stream, seq: number): BatchRow[] {
+      const first = rowAt(stream, seq)?.from ?? seq;
+      const text =
+        'SELECT * FROM batches WHERE stream = ? AND from_seq >= ? AND to_seq >= ? ORDER BY from_seq';
+      return rows(text, id(stream), first, seq);
+    },
+    /** How many are open, counted no further than `limit`. */
+    countOpen: (stream: Stream, limit: number): number =>
+      one(
+        `SELECT count(*) FROM (SELECT 1 FROM batches WHERE ${OPEN} LIMIT ?)`,
+        ...open(stream),
+        limit,
+      ) as number,
+    headAt(stream: Stream, to: number): Sha256Hex | undefined {
+      const row = rowAt(stream, to);
+      return row?.to === to ? row.head : undefined;
+    },
     /** Marks batches as delivered; the number of their records. */
     finishUpTo(stream: Stream, upTo: number, now: Millis): number {
-      const where = 'stream = ? AND done_at IS NULL AND bridge = 0 AND to_seq <= ?';
-      const count = one(`SELECT coalesce(sum(n), 0) FROM batches WHERE ${where}`, id(stream), upTo) as number;
-      sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, id(stream), upTo);
+      const where = `${OPEN_DATA} AND from_seq <= ? AND to_seq <= ?`;
+      const given = [...open(stream), upTo, upTo];
+      const count = one(`SELECT coalesce(sum(n), 0) FROM batches WHERE ${where}`, ...given) as number;
+      sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, ...given);
       return count;
     },
     countDoubts: (stream: Stream): number =>
       one(`SELECT count(*) FROM batches WHERE ${ANSWERED_DOUBT}`, id(stream)) as number,
     reopenDoubts(stream: Stream): void {
       sql(`UPDATE batches SET done_at = NULL WHERE ${ANSWERED_DOUBT}`).run(id(stream));
+      openFrom.delete(stream);
     },
     deleteDoneBefore(stream: Stream, before: Millis): void {
       sql('DELETE FROM batches WHERE stream = ? AND done_at < ?').run(id(stream), before);
+      batchBytes.delete(stream);
     },
     deleteOldestDone(stream: Stream, count: number): void {
       sql(
         `DELETE FROM batches WHERE stream = @stream AND from_seq IN (SELECT from_seq FROM batches
          WHERE stream = @stream AND done_at IS NOT NULL AND bridge = 0 ORDER BY from_seq LIMIT @count)`,
       ).run({ stream: id(stream), count });
+      batchBytes.delete(stream);
     },
     clear(stream: Stream): void {
       sql('DELETE FROM batches WHERE stream = ?').run(id(stream));
-      sql('DELETE FROM records WHERE stream = ?').run(id(stream));
+      openFrom.delete(stream);
+      batchBytes.delete(stream);
     },
-    totalBytes: (stream: Stream): Bytes =>
-      one(
-        `SELECT (SELECT coalesce(sum(size), 0) FROM batches WHERE stream = @stream) +
-         (SELECT coalesce(sum(length(body)), 0) FROM records WHERE stream = @stream)`,
-        { stream: id(stream) },
-      ) as number,
-    holding(stream: Stream): Holding {
-      const sizes = (where: string): Bytes[] =>
-        sql(`SELECT size FROM batches WHERE stream = ? AND ${where} ORDER BY from_seq`)
+    totalBytes(stream: Stream): Bytes {
+      const text = 'SELECT coalesce(sum(size), 0) FROM batches WHERE stream = ?';
+      const bytes = batchBytes.get(stream) ?? (one(text, id(stream)) as number);
+      batchBytes.set(stream, bytes);
+      return bytes;
+    },
+    /** Sizes of delivered and of open batches, oldest first. */
+    sizes(stream: Stream): { kept: Bytes[]; pending: Bytes[] } {
+      const where = (condition: string): Bytes[] =>
+        sql(`SELECT size FROM batches WHERE stream = ? AND bridge = 0 AND ${condition} ORDER BY from_seq`)
           .pluck()
           .all(id(stream)) as Bytes[];
-      return {
-        kept: sizes('done_at IS NOT NULL AND bridge = 0'),
-        pending: sizes('done_at IS NULL AND bridge = 0'),
-        unsealed: sql('SELECT length(body) FROM records WHERE stream = ? ORDER BY seq')
-          .pluck()
-          .all(id(stream)) as Bytes[],
-      };
+      return { kept: where('done_at IS NOT NULL'), pending: where('done_at IS NULL') };
     },
-    pendingTotals(stream: Stream): { pending: number; pendingBytes: Bytes; oldestPendingAt: Millis | null } {
-      const sealed = sql(
+    totals: (stream: Stream) =>
+      sql(
         `SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes, min(first_at) AS at FROM batches
-         WHERE stream = ? AND done_at IS NULL AND bridge = 0`,
-      ).get(id(stream)) as Totals;
-      const loose = sql(
-        'SELECT count(*) AS n, coalesce(sum(length(body)), 0) AS bytes, min(at) AS at FROM records WHERE stream = ?',
-      ).get(id(stream)) as Totals;
-      return {
-        pending: sealed.n + loose.n,
-        pendingBytes: sealed.bytes + loose.bytes,
-        oldestPendingAt: sealed.at ?? loose.at,
-      };
-    },
+         WHERE ${OPEN_DATA}`,
+      ).get(...open(stream)) as { n: number; bytes: Bytes; at: Millis | null },
   };
-}
-
-interface Totals {
-  n: number;
-  bytes: Bytes;
-  at: Millis | null;
 }

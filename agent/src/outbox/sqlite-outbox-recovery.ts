@@ -4,8 +4,9 @@ import type { Stream } from '@skein/protocol/topics.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { Watermark } from './port.ts';
 import { intersect, type Run, sizeOf } from './ranges.ts';
+import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import type { OutboxCore } from './sqlite-outbox-core.ts';
-import { type BatchRow, type RecordRow, UNSIGNED } from './sqlite-outbox-queries.ts';
+import { type BatchRow, UNSIGNED } from './sqlite-outbox-queries.ts';
 import { lose, newStream, recordsIn, regain } from './stream-state.ts';
 
 /** Inside a transaction. False, and nothing changed, when the watermark does not lie on our chain. */
@@ -85,6 +86,9 @@ function reopenRow(core: OutboxCore, stream: Stream, row: BatchRow): void {
   core.queries.updateBatch(stream, { ...again, doneAt: null });
 }
 
+/** Records in a chunk that carries them over. */
+const CARRY = 256;
+
 /** Inside a transaction: see `Outbox.abandonEpoch`. */
 export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): void {
   const left = undelivered(core, stream);
@@ -94,7 +98,16 @@ export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): vo
   }
   const carried = left.filter((record) => record.seq > upTo);
   core.queries.clear(stream);
-  for (const [seq, record] of carried.entries()) core.queries.insertRecord(stream, { ...record, seq });
+  core.chunks.clear(stream);
+  for (let from = 0; from < carried.length; from += CARRY) {
+    const some = carried.slice(from, from + CARRY);
+    core.chunks.insert(
+      stream,
+      from,
+      some[0]!.at,
+      some.map((record) => record.body),
+    );
+  }
   const { epoch, ordinal } = core.newEpoch();
   const fresh = newStream(stream, epoch, Math.max(ordinal, state.ordinal + 1));
   const { accepted, stored, losses } = state;
@@ -110,5 +123,5 @@ function undelivered(core: OutboxCore, stream: Stream): RecordRow[] {
       body: JSON.stringify(record),
     })),
   );
-  return [...opened, ...core.queries.oldestRecords(stream, Number.MAX_SAFE_INTEGER)];
+  return [...opened, ...core.chunks.oldestRecords(stream, Number.MAX_SAFE_INTEGER)];
 }

@@ -20,15 +20,16 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Signer } from '@skein/protocol/ports.ts';
 import type { RecordOf } from '@skein/protocol/records.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
-import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import { type Bytes, MINUTE, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
 import type { Outbox, SealedRow, StreamLedger, StreamMark, Watermark } from './port.ts';
 import { type LossKind, sizeOf } from './ranges.ts';
 import { textOf } from './recordable.ts';
 import { KEEP_DELIVERED_MS } from './retention.ts';
+import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithinCap, shrinkAll } from './sqlite-outbox-drops.ts';
 import { writeMark } from './sqlite-outbox-file.ts';
-import type { BatchRow, RecordRow } from './sqlite-outbox-queries.ts';
+import type { BatchRow } from './sqlite-outbox-queries.ts';
 import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
 import { accept, afterSeal, bridgeHeader, type Identity, lose, nextHeader, reserve } from './stream-state.ts';
 
@@ -61,6 +62,7 @@ const MAX_SEAL_TEXT: Bytes = 512 * 1024;
 const FEW_RECORDS = 64;
 /** Batches sealed while fewer than this wait count as offered at once: one write less per batch. */
 const OFFER_AHEAD = 8;
+const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
 /** Numbers vouched for beside the database at a time. */
 const RESERVE_BLOCK = 4096;
 
@@ -71,6 +73,7 @@ class SqliteOutbox implements Outbox {
   readonly #options: OutboxOptions;
   readonly #core: OutboxCore;
   readonly #reservedNext = new Map<Stream, number>();
+  readonly #pruneAt = new Map<Stream, Millis>();
   #held: { stream: Stream; at: Millis; body: string }[] = [];
 
   constructor(options: OutboxOptions) {
@@ -115,17 +118,19 @@ class SqliteOutbox implements Outbox {
     for (const mark of marks) this.#reservedNext.set(mark.stream, mark.nextSeq);
   }
 
+  /** One chunk per stream. */
   #insert(): void {
-    const next = new Map(STREAMS.map((stream) => [stream, this.#core.state(stream).nextSeq]));
-    for (const { stream, at, body } of this.#held) {
-      const seq = next.get(stream)!;
-      this.#core.queries.insertRecord(stream, { seq, at, body });
-      next.set(stream, seq + 1);
-    }
     for (const stream of STREAMS) {
+      const held = this.#held.filter((record) => record.stream === stream);
+      if (held.length === 0) continue;
       const state = this.#core.state(stream);
-      const count = next.get(stream)! - state.nextSeq;
-      if (count > 0) this.#core.save(accept(state, count));
+      this.#core.chunks.insert(
+        stream,
+        state.nextSeq,
+        held[0]!.at,
+        held.map((record) => record.body),
+      );
+      this.#core.save(accept(state, held.length));
     }
   }
 
@@ -153,7 +158,7 @@ class SqliteOutbox implements Outbox {
 
   #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {
     return this.#core.write(() => {
-      const records = this.#core.queries.oldestRecords(stream, limit, MAX_SEAL_TEXT);
+      const records = this.#core.chunks.oldestRecords(stream, limit, MAX_SEAL_TEXT);
       return records.length === 0 ? undefined : this.#sealSome(stream, records);
     });
   }
@@ -170,7 +175,7 @@ class SqliteOutbox implements Outbox {
     } catch (cause) {
       if (records.length > 1) return this.#sealSome(stream, records.slice(0, records.length >> 1));
       const run = { from: header.seq, to: header.seq };
-      this.#core.queries.deleteRecords(stream, run);
+      this.#core.chunks.delete(stream, run);
       this.#core.save(lose(state, run, 'dropped', 'unsealable'));
       this.#core.options.trouble(asSkeinError(cause));
       return undefined;
@@ -190,7 +195,7 @@ class SqliteOutbox implements Outbox {
       head,
       firstAt: records[0]!.at,
       size: bytes.length,
-      offered: this.#core.queries.countOpen(stream) < OFFER_AHEAD,
+      offered: this.#core.queries.countOpen(stream, OFFER_AHEAD) < OFFER_AHEAD,
       doneAt: null,
       bridge: false,
       doubt: [],
@@ -199,7 +204,7 @@ class SqliteOutbox implements Outbox {
       bytes,
     };
     this.#core.queries.insertBatch(stream, row);
-    this.#core.queries.deleteRecords(stream, { from: header.seq, to });
+    this.#core.chunks.delete(stream, { from: header.seq, to });
     const state = this.#core.state(stream);
     this.#core.save(afterSeal(state, to + 1, head));
     return { ...asSealed(stream, state.epoch, row)! };
@@ -261,12 +266,21 @@ class SqliteOutbox implements Outbox {
     const now = this.#options.clock.now();
     this.#core.write(() => {
       const records = this.#core.queries.finishUpTo(stream, upTo, now);
-      this.#core.queries.deleteDoneBefore(stream, now - (this.#options.keepMs ?? KEEP_DELIVERED_MS));
+      this.#prune(stream, now);
       const state = this.#core.state(stream);
       const stored = state.stored + records;
       this.#core.save({ ...state, deliveredNext: upTo + 1, deliveredHead: head, stored });
     });
     return true;
+  }
+
+  /** Now and then: it reads the whole table. */
+  #prune(stream: Stream, now: Millis): void {
+    const { clock, keepMs = KEEP_DELIVERED_MS } = this.#options;
+    const due = this.#pruneAt.get(stream) ?? Number.NEGATIVE_INFINITY;
+    if (clock.mono() < due) return;
+    this.#pruneAt.set(stream, clock.mono() + Math.min(keepMs, PRUNE_EVERY_MS));
+    this.#core.queries.deleteDoneBefore(stream, now - keepMs);
   }
 
   settle(stream: Stream, hash: Sha256Hex, stored: boolean): void {
@@ -305,9 +319,12 @@ class SqliteOutbox implements Outbox {
         number,
         number,
       ];
-      const totals = this.#core.queries.pendingTotals(stream);
+      const [sealed, loose] = [this.#core.queries.totals(stream), this.#core.chunks.totals(stream)];
+      const pending = sealed.n + loose.n;
+      const pendingBytes = sealed.bytes + loose.bytes;
+      const waiting = { pending, pendingBytes, oldestPendingAt: sealed.at ?? loose.at };
       const ranges = { droppedRanges, lostRanges, unknownRanges };
-      return { stream, epoch, accepted, stored, dropped, lostAtServer, unknown, ...ranges, ...totals };
+      return { stream, epoch, accepted, stored, dropped, lostAtServer, unknown, ...ranges, ...waiting };
     });
   }
 

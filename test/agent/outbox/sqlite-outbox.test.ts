@@ -148,7 +148,7 @@ describe('the SQLite outbox, when its database is destroyed', () => {
 describe('the SQLite outbox on a full disk', () => {
   function mountSmall(): boolean {
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', dir], { stdio: 'ignore' });
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', dir], { stdio: 'ignore' });
       mounted.push(dir);
       return true;
     } catch {
@@ -158,11 +158,11 @@ describe('the SQLite outbox on a full disk', () => {
 
   it('keeps what is not committed, drops the oldest by policy, and goes on', ({ skip }) => {
     if (!mountSmall()) skip('needs the right to mount');
-    const outbox = open({ reserveBytes: 256 * 1024 });
+    const outbox = open({ reserveBytes: 1 << 20 });
     let i = 0;
     while (!troubles.some((t) => t.data.reason === 'disk-full') && i < 40_000) {
       for (const end = i + 100; i < end; i++) {
-        outbox.append('predictions', { ...prediction(i), label: randomBytes(32).toString('base64') });
+        outbox.append('predictions', { ...prediction(i), label: randomBytes(400).toString('base64') });
       }
       outbox.commit();
       if (i % 1000 === 0) outbox.seal('predictions');

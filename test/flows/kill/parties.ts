@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import Database from 'better-sqlite3';
+import { unpackChunk } from '../../../agent/src/outbox/sqlite-outbox-chunks.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const NODE = join(ROOT, 'node_modules/.bin/node');
@@ -89,8 +90,10 @@ function contentsOf(database: Database.Database): Contents {
     return contents;
   const states = database.prepare('SELECT stream, state_json FROM streams').all() as Row[];
   const epochs = new Map(states.map((row) => [row.stream, JSON.parse(row.state_json).epoch as string]));
-  for (const row of database.prepare('SELECT stream, seq, body FROM records').all() as Row[]) {
-    put(contents, key(STREAMS[row.stream]!, epochs.get(row.stream)!, row.seq), row.body);
+  for (const row of database.prepare('SELECT stream, seq, body FROM chunks').all() as Row[]) {
+    for (const [i, body] of unpackChunk(row.body).entries()) {
+      put(contents, key(STREAMS[row.stream]!, epochs.get(row.stream)!, row.seq + i), body);
+    }
   }
   const sealed = database.prepare('SELECT bytes FROM batches WHERE bytes IS NOT NULL').all() as Row[];
   for (const row of sealed) addBatch(contents, row.bytes);
@@ -114,7 +117,7 @@ export function readServer(path: string): Contents {
 interface Row {
   stream: number;
   seq: number;
-  body: string;
+  body: Uint8Array;
   state_json: string;
   bytes: Uint8Array;
 }
