@@ -25,6 +25,8 @@ import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
 import { BATCHES_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
 
+/** Of the tables; a change that is not a mere addition raises it. */
+const FORMAT = 1;
 /** Small pages: a step changes a few rows, and every page it touches is written twice. */
 const PAGE_BYTES: Bytes = 1024;
 /** The log is emptied at this length, half a MiB: all of it must fit the reserve when the disk is full. */
@@ -91,6 +93,7 @@ function open(path: string): Database.Database {
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     database.pragma(`wal_autocheckpoint = ${LOG_PAGES}`);
+    checkFormat(database);
     database.exec(SCHEMA);
     const verdict = database.pragma('quick_check(1)', { simple: true });
     if (verdict === 'ok') return database;
@@ -98,6 +101,17 @@ function open(path: string): Database.Database {
   } catch (error) {
     database.close();
     throw error;
+  }
+}
+
+/** @throws an error that counts as corrupt: such a file is moved aside and accounted for as any other. */
+function checkFormat(database: Database.Database): void {
+  const empty = database.prepare('SELECT count(*) FROM sqlite_master').pluck().get() === 0;
+  const format = database.pragma('user_version', { simple: true });
+  if (empty) database.pragma(`user_version = ${FORMAT}`);
+  else if (format !== FORMAT) {
+    const message = `${database.name} is of format ${format}; this version writes ${FORMAT}`;
+    throw Object.assign(new Error(message), { code: 'SQLITE_NOTADB' });
   }
 }
 

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openBatch } from '@skein/protocol/batch/sealed.ts';
 import type { SkeinError } from '@skein/protocol/errors.ts';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
 import { type OutboxOptions, openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
@@ -81,6 +82,7 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     ],
     ['cut off', (file: string) => truncateSync(file, 5000)],
     ['removed', (file: string) => rmSync(file)],
+    ['of another format', (file: string) => void new Database(file).pragma('user_version = 99')],
   ])('starts a new epoch and bounds what is unknown: %s', (_, destroy) => {
     const before = open();
     fill(before, 0, 20);
