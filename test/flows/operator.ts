@@ -89,12 +89,20 @@ export interface Flow {
   close(): Promise<void>;
 }
 
-/** A server and an agent that proved host@1.0.0. @param agentYaml instead of the configuration of `npm start` */
-export async function openFlow(name: string, agentYaml?: string): Promise<Flow> {
+/** As `npm start` writes it, five times faster. @param more further sources */
+const agentYaml = (more: readonly string[]): string => `
+sources:
+${['{ name: host, kind: host, model: host, period: 200ms }', ...more].map((source) => `  - ${source}`).join('\n')}
+outbox: { commitInterval: 200ms }
+uplink: { batchInterval: 500ms }
+`;
+
+/** A server and an agent that proved host@1.0.0. */
+export async function openFlow(name: string, ...sources: string[]): Promise<Flow> {
   const folder = mkdtempSync(join(tmpdir(), `skein-${name}-`));
   const stateDir = join(folder, 'state');
   mkdirSync(join(stateDir, 'agent'), { recursive: true, mode: 0o700 });
-  if (agentYaml) writeFileSync(join(stateDir, 'agent/agent.yaml'), agentYaml);
+  writeFileSync(join(stateDir, 'agent/agent.yaml'), agentYaml(sources));
   const stack = await startStack({ stateDir, ports: FREE_PORTS });
   const show = (id: string) => stack.api.call('showRollout', { params: { id } });
   const ended = (id: string, withinMs = 90_000) =>

@@ -30,14 +30,8 @@ const BUNDLE = join(ROOT, 'models/host/bundle-1.1.0');
 const manifest = JSON.parse(readFileSync(join(BUNDLE, 'manifest.json'), 'utf8')) as Manifest;
 const mosquittoSub = findProgram('mosquitto_sub');
 
-/** As npm start writes it, and beside it a source that falls silent again and again: its incidents open and end. */
-const AGENT_YAML = `
-sources:
-  - { name: host, kind: host, model: host }
-  - { name: moody, kind: command, model: none, command: "echo '{\\"x\\":1}'; sleep 600", stallAfter: 1s }
-outbox: { commitInterval: 1s }
-uplink: { batchInterval: 1s }
-`;
+/** A source that falls silent again and again: its incidents open and end. */
+const MOODY = `{ name: moody, kind: command, model: none, command: "echo '{\\"x\\":1}'; sleep 600", stallAfter: 1s }`;
 
 let flow: Flow;
 let file: ServerFile;
@@ -45,7 +39,7 @@ let listener: Listener | undefined;
 let rollout: RolloutView;
 
 beforeAll(async () => {
-  flow = await openFlow('rollout', AGENT_YAML);
+  flow = await openFlow('rollout', MOODY);
   file = new ServerFile(flow.stack.stateDir);
   if (mosquittoSub) listener = await listen(mosquittoSub, flow.stack.ports.mqtt);
 });
