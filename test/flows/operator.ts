@@ -13,7 +13,7 @@ import { type Stack, startStack } from '../../scripts/stack.ts';
 export const ROOT = join(import.meta.dirname, '../..');
 export const SKEIN = join(ROOT, 'fleet-server/src/cli/skein.ts');
 export const AGENT = join(ROOT, 'agent/src/main.ts');
-const FREE_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
+export const FREE_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
 
 export interface Said {
   status: number;
