@@ -1,8 +1,9 @@
 /** The promises, checked whenever something happens that could break one. It knows the truth that the parts do not. */
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import { STARTS_MAX } from '../../agent/src/update/machine.ts';
 import type { StagedModel } from '../../agent/src/update/ports.ts';
-import type { Rollout, Target } from '../../fleet-server/src/rollouts/rollout.ts';
+import { isOpen, type Rollout, type Target } from '../../fleet-server/src/rollouts/rollout.ts';
 import type { SimRepository, SimVersion } from './repository.ts';
 import type { SimServer } from './server.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -15,6 +16,8 @@ interface Truth {
   floor: number;
   preflighted: Set<Sha256Hex>;
   ran: Set<string>;
+  /** Loads of a version that was not the last good one. */
+  trials: Map<string, number>;
   /** Inferences in a row that a version made here, by ground truth. */
   proved: Map<string, number>;
 }
@@ -24,6 +27,9 @@ export class Checker {
   readonly #repository: SimRepository;
   readonly #truths = new Map<string, Truth>();
   readonly #seen = new Map<string, readonly Target[]>();
+  readonly #rollouts = new Map<string, Rollout>();
+  /** Rollouts that a person let go on. */
+  readonly approved = new Set<string>();
   /** Set once the server exists. */
   server!: SimServer;
   freshWithinMs: Millis = Number.POSITIVE_INFINITY;
@@ -64,6 +70,9 @@ export class Checker {
     this.must(truth.preflighted.has(version.modelSha256), `${who}: it did not pass preflight here`);
     truth.ran.add(version.version);
     if (version.modelSha256 === committed) return;
+    const trials = (truth.trials.get(version.version) ?? 0) + 1;
+    truth.trials.set(version.version, trials);
+    this.must(trials <= STARTS_MAX, `${who} for the ${trials}th time, and never got through probation`);
     this.must(
       version.release >= truth.floor,
       `${who}: release ${version.release} is below floor ${truth.floor}`,
@@ -85,23 +94,21 @@ export class Checker {
 
   /** What the server counts is what happened on the devices. */
   rollout(rollout: Rollout): void {
-    const flaw = this.#repository.versions.get(rollout.spec.version)?.flaw ?? null;
+    const version = this.#repository.versions.get(rollout.spec.version)!;
     const before = this.#seen.get(rollout.id) ?? [];
     this.#seen.set(rollout.id, rollout.targets);
     for (const [i, target] of rollout.targets.entries()) {
       if (before[i] === target) continue;
+      const harm = this.#repository.flawOn(target.device, version);
       if (target.state === 'committed') {
         const proved = this.#truth(target.device).proved.get(rollout.spec.version) ?? 0;
         const enough = proved >= rollout.spec.probation.minInferences;
         this.must(enough, `${rollout.id} counts ${target.device}, which proved ${proved} inferences`);
-        this.must(
-          flaw === null,
-          `${rollout.id} counts ${target.device} with a version that has flaw ${flaw}`,
-        );
+        this.must(harm === null, `${rollout.id} counts ${target.device}, where the version has flaw ${harm}`);
       }
       if (target.state === 'failed') {
         this.must(
-          flaw !== null,
+          harm !== null,
           `${rollout.id} holds ${target.reason} against ${target.device}: the version is sound`,
         );
       }
@@ -112,13 +119,30 @@ export class Checker {
       failed <= rollout.spec.maxFailures || stopped,
       `${rollout.id} goes on after ${failed} failures`,
     );
-    if (flaw !== null) this.#contained(rollout);
+    if (version.flaw !== null) this.#contained(rollout, version);
+    this.#inTurn(rollout);
   }
 
-  #contained(rollout: Rollout): void {
-    const first = new Set(rollout.targets.filter((t) => t.stage === 0).map((t) => t.device));
-    const outside = this.ran(rollout.spec.version).filter((device) => !first.has(device));
-    this.must(outside.length === 0, `a bad version ran outside stage 1: ${outside.slice(0, 5).join(', ')}`);
+  /** A version that is bad everywhere never leaves its first stage, one that is bad somewhere never runs ahead. */
+  #contained(rollout: Rollout, { flawShare }: SimVersion): void {
+    const reached = flawShare === 1 ? 0 : rollout.stage;
+    const allowed = new Set(rollout.targets.filter((t) => t.stage <= reached).map((t) => t.device));
+    const outside = this.ran(rollout.spec.version).filter((device) => !allowed.has(device));
+    this.must(
+      outside.length === 0,
+      `a bad version ran outside stage ${reached + 1}: ${outside.slice(0, 5).join(', ')}`,
+    );
+  }
+
+  /** The next stage begins when every device of this one answered, its time is over, or a person said so. */
+  #inTurn(rollout: Rollout): void {
+    const before = this.#rollouts.get(rollout.id);
+    this.#rollouts.set(rollout.id, rollout);
+    if (!before || before.stage === rollout.stage) return;
+    const waiting = rollout.targets.filter((t) => t.stage === before.stage && isOpen(t)).length;
+    const late = this.#time.wall >= before.stageDeadlineAt;
+    const may = waiting === 0 || late || this.approved.has(rollout.id);
+    this.must(may, `${rollout.id} did not wait for ${waiting} devices of stage ${before.stage + 1}`);
   }
 
   must(holds: boolean, otherwise: string): void {
@@ -136,6 +160,7 @@ export class Checker {
       floor: 0,
       preflighted: new Set(),
       ran: new Set(),
+      trials: new Map(),
       proved: new Map(),
     };
     this.#truths.set(device, made);

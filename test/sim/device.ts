@@ -50,6 +50,8 @@ export class SimDevice {
   readonly #world: Surroundings;
   /** p95 of a sound model on this hardware, µs. */
   readonly #baseUs: number;
+  /** Inferences a second; some devices have next to nothing to look at. */
+  readonly #rate: number;
   #runner: UpdateRunner | undefined;
   #life = 0;
   #sentSeq = 0;
@@ -63,6 +65,7 @@ export class SimDevice {
     this.id = id;
     this.#world = world;
     this.#baseUs = world.chance.between(300, 3000);
+    this.#rate = world.chance.is(0.03) ? 0.02 : 1;
     const { image, director } = world.repository;
     this.#trustStore.pin(image.files['1.root.json']!, director.files['1.root.json']!);
   }
@@ -140,14 +143,16 @@ export class SimDevice {
   #store(alive: () => boolean) {
     const store = simUpdateStore(this.disk);
     const { chance, crashAtSave } = this.#world;
-    const mayCrash = () => alive() && chance.is(crashAtSave) && this.trialCrashes < 2;
+    // Going back is over in a moment; crashes in it are sought, or they would hardly ever happen.
+    const risk = (state: string) => (state.includes('"name":"reverting"') ? 0.2 : crashAtSave);
+    const mayCrash = (state: string) => alive() && chance.is(risk(state)) && this.trialCrashes < 2;
     return {
       ...store,
       save: (model: string, state: string) => {
         if (!alive()) throw new Error('this process has ended');
-        if (mayCrash()) this.#cutOff();
+        if (mayCrash(state)) this.#cutOff();
         store.save(model, state);
-        if (mayCrash()) this.#cutOff();
+        if (mayCrash(state)) this.#cutOff();
       },
     };
   }
@@ -208,10 +213,11 @@ export class SimDevice {
   #verdict(model: StagedModel): PreflightVerdict {
     const { chance, repository } = this.#world;
     const loaded = model.variant.file.sha256;
-    const flaw = repository.byModelHash(loaded)?.flaw;
+    const version = repository.byModelHash(loaded);
+    const flaw = version ? repository.flawOn(this.id, version) : null;
     const bad = { ok: false, loaded: null, golden: { passed: 0, total: 4 }, environment: false };
     if (chance.is(0.02)) return { ...bad, code: null, detail: 'no memory just now', environment: true };
-    if (flaw === 'crash-on-load') return { ...bad, code: 'MODEL_CRASHED', detail: 'SIGSEGV' };
+    if (flaw === 'crash-in-preflight') return { ...bad, code: 'MODEL_CRASHED', detail: 'SIGSEGV' };
     if (flaw === 'golden') return { ...bad, code: 'GOLDEN_MISMATCH', detail: 'vector 2 of 4' };
     return {
       ok: true,
@@ -235,8 +241,13 @@ export class SimDevice {
         if (!bytes || !version || sha256(bytes) !== hash)
           throw new SkeinError('BLOB_MISMATCH', `${hash} on disk`);
         checker.activated(this.id, version, model, this.#committed());
+        const flaw = repository.flawOn(this.id, version);
+        if (flaw === 'crash-in-load') {
+          this.crashAndReturn(5_000);
+          return new Promise(() => {});
+        }
         this.#running = { version, sinceMs: time.now };
-        if (version.flaw === 'crash-on-run') time.after(700, () => alive() && this.crashAndReturn(5_000));
+        if (flaw === 'crash-on-run') time.after(700, () => alive() && this.crashAndReturn(5_000));
         return { loaded: sha256(bytes) };
       },
       deactivate: async () => {
@@ -253,13 +264,14 @@ export class SimDevice {
   #stats(): ProbationStats {
     if (!this.#running) return { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
     const { version, sinceMs } = this.#running;
-    const inferences = Math.floor((this.#world.time.now - sinceMs) / 1000);
+    const flaw = this.#world.repository.flawOn(this.id, version);
+    const inferences = Math.floor(((this.#world.time.now - sinceMs) / 1000) * this.#rate);
     this.#world.checker.inferred(this.id, version.version, inferences);
     return {
       inferences,
-      errors: version.flaw === 'errors' ? Math.floor(inferences / 2) : 0,
-      notFinite: version.flaw === 'nan' ? Math.floor(inferences / 3) : 0,
-      p95LatencyUs: inferences === 0 ? 0 : this.#baseUs * (version.flaw === 'slow' ? 30 : 1),
+      errors: flaw === 'errors' ? Math.floor(inferences / 2) : 0,
+      notFinite: flaw === 'nan' ? Math.floor(inferences / 3) : 0,
+      p95LatencyUs: inferences === 0 ? 0 : this.#baseUs * (flaw === 'slow' ? 30 : 1),
     };
   }
 

@@ -7,12 +7,24 @@ import { SimulatedTuf, START, sha256 } from '../protocol/trust/simulated-reposit
 import type { Chance } from './seeded.ts';
 
 /** How a version harms: each kind is caught at another place. */
-export const FLAWS = ['golden', 'crash-on-load', 'crash-on-run', 'nan', 'errors', 'slow'] as const;
+export const FLAWS = [
+  'golden',
+  'crash-in-preflight',
+  'crash-in-load',
+  'crash-on-run',
+  'nan',
+  'errors',
+  'slow',
+] as const;
 export type Flaw = (typeof FLAWS)[number] | null;
+/** Caught before anything runs, on every device alike. */
+export const PREFLIGHT_FLAWS: readonly Flaw[] = ['golden', 'crash-in-preflight'];
 
 export interface SimVersion {
   version: string;
   flaw: Flaw;
+  /** Share of the devices on which the flaw shows. */
+  flawShare: number;
   release: number;
   manifestSha256: Sha256Hex;
   modelSha256: Sha256Hex;
@@ -42,7 +54,7 @@ export class SimRepository {
   }
 
   /** @param floor raises the floor to this release */
-  publish(version: string, flaw: Flaw, floor = this.floor): SimVersion {
+  publish(version: string, flaw: Flaw, flawShare = 1, floor = this.floor): SimVersion {
     this.floor = floor;
     const release = this.versions.size + 1;
     const file = this.#store(this.#chance.entropy().bytes(600 + this.#chance.below(600)));
@@ -50,12 +62,25 @@ export class SimRepository {
     const manifest = parseManifest.check(manifestOf(version, file, golden), version);
     const target = this.#store(encoder.encode(JSON.stringify(manifest)));
     const custom: ModelTarget = { model: MODEL, version, release, floor, tags: [] };
-    const made = { version, flaw, release, manifestSha256: target.sha256, modelSha256: file.sha256 };
+    const made = {
+      version,
+      flaw,
+      flawShare,
+      release,
+      manifestSha256: target.sha256,
+      modelSha256: file.sha256,
+    };
     this.versions.set(version, made);
     const signed: TargetFile = { length: target.size, hashes: { sha256: target.sha256 }, custom };
     this.image.targets = { ...this.image.targets, [manifestPath(MODEL, version)]: signed };
     this.image.publish();
     return made;
+  }
+
+  /** What is wrong with this version on this device. */
+  flawOn(device: string, { version, flaw, flawShare }: SimVersion): Flaw {
+    const dice = Number.parseInt(sha256(`${device} ${version}`).slice(0, 8), 16) / 2 ** 32;
+    return dice < flawShare ? flaw : null;
   }
 
   byModelHash(sha: Sha256Hex): SimVersion | undefined {

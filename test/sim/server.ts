@@ -8,13 +8,14 @@ import type { Order } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import { directorSigned } from '@skein/protocol/trust/director.ts';
 import { signDocument } from '@skein/protocol/trust/signing.ts';
-import { DAY } from '@skein/protocol/units.ts';
+import { DAY, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import type { OrderDesk } from '../../fleet-server/src/rollouts/port.ts';
 import { RolloutRunner } from '../../fleet-server/src/rollouts/run-rollouts.ts';
 import { hex, signerOf } from '../protocol/trust/simulated-repository.ts';
 import type { SimNetwork } from './network.ts';
 import { MODEL, type SimRepository } from './repository.ts';
 import { MemoryRollouts } from './rollout-store.ts';
+import type { Chance } from './seeded.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 interface Desk {
@@ -36,17 +37,22 @@ export class SimServer implements OrderDesk {
   readonly #desks = new Map<string, Desk>();
   readonly #nextSeq = new Map<string, number>();
   readonly #time: VirtualTime;
+  readonly #chance: Chance;
   readonly #repository: SimRepository;
   readonly #network: SimNetwork;
   #runner!: RolloutRunner;
   #life = 0;
+  crashes = 0;
+  /** Probability that a write is the last thing it does. */
+  crashAtWrite = 0;
   /** Batches are taken one after the other, as transactions are. */
   #line: Promise<void> = Promise.resolve();
   /** Tells a device that there is something new. */
   announce: (device: string) => void = () => {};
 
-  constructor(time: VirtualTime, repository: SimRepository, network: SimNetwork) {
+  constructor(time: VirtualTime, chance: Chance, repository: SimRepository, network: SimNetwork) {
     this.#time = time;
+    this.#chance = chance;
     this.#repository = repository;
     this.#network = network;
     this.start();
@@ -61,26 +67,35 @@ export class SimServer implements OrderDesk {
     const alive = () => this.#life === life && this.#network.serverUp;
     this.#network.serverUp = true;
     this.#line = Promise.resolve();
-    const store = mortal(this.store, alive);
-    const desk: OrderDesk = mortal({ set: this.set.bind(this) }, alive);
+    const store = mortal(this.store, alive, () => this.#write());
+    const desk: OrderDesk = mortal({ set: this.set.bind(this) }, alive, () => this.#write());
     this.#runner = new RolloutRunner({ store, desk, clock: this.#time.clock(alive), log: quiet });
     void this.#runner.start();
   }
 
+  /** A write takes a moment, in which others write, or the server dies. */
+  #write(): Promise<void> {
+    if (this.#chance.is(this.crashAtWrite)) this.#time.after(0, () => this.crashAndReturn());
+    return this.#time.wait(this.#chance.between(0.2, 5));
+  }
+
   /** Everything in memory is gone; rows, effects and desks stay. */
-  crash(): void {
+  crashAndReturn(): void {
+    if (!this.#network.serverUp) return;
+    this.crashes++;
     this.#network.serverUp = false;
     this.#life++;
+    this.#time.after(this.#chance.between(SECOND, MINUTE), () => this.start());
   }
 
   async set(
     device: string,
     _model: string,
     order: Order | null,
-    unlessNewerThan: string | null,
+    onlyOver: readonly string[] | null,
   ): Promise<void> {
     const desk = this.#desk(device);
-    if (unlessNewerThan !== null && desk.order && desk.order.rollout !== unlessNewerThan) return;
+    if (onlyOver !== null && desk.order && !onlyOver.includes(desk.order.rollout)) return;
     this.order(device, order);
   }
 
@@ -125,7 +140,11 @@ export class SimServer implements OrderDesk {
     for (const report of reports) {
       if (stored.some((known) => known.id === report.id)) continue;
       await this.#runner.hear(
-        mortal(this.store, () => this.#life === life),
+        mortal(
+          this.store,
+          () => this.#life === life,
+          () => this.#write(),
+        ),
         device,
         report,
       );
@@ -170,13 +189,18 @@ export class SimServer implements OrderDesk {
   }
 }
 
-/** Calls of a process that has died never return. */
-function mortal<T extends object>(target: T, alive: () => boolean): T {
+const WRITES: readonly PropertyKey[] = ['save', 'effectDone', 'set'];
+
+/** Calls of a process that has died never return; what it had not written by then is never written. */
+function mortal<T extends object>(target: T, alive: () => boolean, write: () => Promise<void>): T {
   return new Proxy(target, {
     get(of, key) {
       const value = Reflect.get(of, key) as unknown;
       if (typeof value !== 'function') return value;
-      return (...given: unknown[]) => (alive() ? value.apply(of, given) : new Promise(() => {}));
+      return async (...given: unknown[]) => {
+        if (WRITES.includes(key)) await write();
+        return alive() ? value.apply(of, given) : new Promise(() => {});
+      };
     },
   });
 }

@@ -48,18 +48,17 @@ export class Director {
 
   /**
    * From now on `device` should do `order` about `model` (null: nothing). Idempotent.
-   * @param unlessNewerThan a rollout: change nothing when the standing order is another rollout's
+   * @param onlyOver rollouts: change nothing when the standing order is of none of them; null: whatever stands
    */
   async set(
     device: string,
     model: string,
     order: Order | null,
-    unlessNewerThan: string | null,
+    onlyOver: readonly string[] | null,
   ): Promise<void> {
     const changed = await this.#deps.store.transaction().execute(async (tx) => {
       const standing = (await this.orders(device, tx)).find((known) => known.model === model);
-      const another = standing !== undefined && standing.rollout !== unlessNewerThan;
-      if (unlessNewerThan !== null && another) return false;
+      if (onlyOver !== null && standing && !onlyOver.includes(standing.rollout)) return false;
       await tx.deleteFrom('orders').where('device', '=', device).where('model', '=', model).execute();
       if (order) await putOrder(tx, device, order);
       return true;

@@ -12,18 +12,12 @@ const orderOf = (rollout: Rollout, id: string, version: string): Order => ({
   freshWithinMs: rollout.spec.freshWithinMs,
 });
 
-const give = (
-  rollout: Rollout,
-  target: Target,
-  order: Order | null,
-  unlessNewer: boolean,
-): RolloutEffect => ({
-  type: 'order',
-  device: target.device,
-  model: rollout.spec.model,
-  order,
-  unlessNewer,
-});
+/** Takes back what this rollout ordered, or what it had put back in its place before: never a newer rollout's order. */
+function giveBack(rollout: Rollout, target: Target, order: Order | null): RolloutEffect {
+  const before = target.previous.order?.rollout;
+  const onlyOver = before === undefined ? [rollout.id] : [rollout.id, before];
+  return { type: 'order', device: target.device, model: rollout.spec.model, order, onlyOver };
+}
 
 /** Changes each target by itself and collects the effects. */
 function each(
@@ -44,7 +38,10 @@ export function orderStage(rollout: Rollout, now: Millis): RolloutStep {
   return each(rollout, (target) => {
     if (target.stage !== rollout.stage || target.state !== 'waiting') return { target, effects: [] };
     const ordered: Target = { ...target, state: 'ordered', order: id, updatedAt: now };
-    return { target: ordered, effects: [give(rollout, target, order, false)] };
+    return {
+      target: ordered,
+      effects: [{ type: 'order', device: target.device, model: order.model, order, onlyOver: null }],
+    };
   });
 }
 
@@ -68,7 +65,7 @@ export function takeBack(rollout: Rollout, now: Millis): RolloutStep {
         return undo(rollout, target, now);
       case 'failed':
         // The device went back by itself; its standing order follows.
-        return { target, effects: [give(rollout, target, target.previous.order, true)] };
+        return { target, effects: [giveBack(rollout, target, target.previous.order)] };
       default:
         return isOpen(target) ? restore(rollout, target, now) : { target, effects: [] };
     }
@@ -84,17 +81,17 @@ export function undo(
   const { version } = target.previous;
   if (target.undo !== null) return { target, effects: [] };
   if (version === null || version === rollout.spec.version) {
-    return { target: { ...target, reason: 'NOTHING_BEFORE' }, effects: [give(rollout, target, null, true)] };
+    return { target: { ...target, reason: 'NOTHING_BEFORE' }, effects: [giveBack(rollout, target, null)] };
   }
   const id = `${rollout.id}.2`;
   const undone: Target = { ...target, state: 'unconfirmed', undo: id, updatedAt: now };
-  return { target: undone, effects: [give(rollout, target, orderOf(rollout, id, version), true)] };
+  return { target: undone, effects: [giveBack(rollout, target, orderOf(rollout, id, version))] };
 }
 
 /** Takes an order back that was not carried out yet, as far as is known here. */
 function restore(rollout: Rollout, target: Target, now: Millis) {
   const told: Target = { ...target, state: 'unconfirmed', updatedAt: now };
-  return { target: told, effects: [give(rollout, target, target.previous.order, true)] };
+  return { target: told, effects: [giveBack(rollout, target, target.previous.order)] };
 }
 
 const closed = (target: Target, reason: string, now: Millis): Target => ({

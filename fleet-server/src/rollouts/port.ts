@@ -33,7 +33,7 @@ export interface RolloutStore {
 export interface OrderDesk {
   /**
    * From now on `device` should do `order` about `model` (null: nothing), and is told so. Idempotent.
-   * @param unlessNewerThan a rollout: do nothing when the standing order is another rollout's
+   * @param onlyOver rollouts: do nothing when the standing order is of none of them; null: whatever stands
    */
-  set(device: string, model: string, order: Order | null, unlessNewerThan: string | null): Promise<void>;
+  set(device: string, model: string, order: Order | null, onlyOver: readonly string[] | null): Promise<void>;
 }

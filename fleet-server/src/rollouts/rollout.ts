@@ -60,8 +60,8 @@ export type RolloutEffect = {
   model: string;
   /** What this device should do about this model from now on; null: nothing. */
   order: Order | null;
-  /** Only while its standing order is this rollout's: a newer rollout is not overruled. */
-  unlessNewer: boolean;
+  /** Only while its standing order is of one of these rollouts: a newer one is not overruled. null: in any case. */
+  onlyOver: string[] | null;
 };
 
 export interface RolloutStep {

@@ -158,9 +158,9 @@ export class RolloutRunner {
   async #performOpen(): Promise<void> {
     const { store, desk, clock } = this.#parts;
     for (let open = await store.openEffects(EFFECTS_AT_ONCE); open.length > 0; ) {
-      for (const { id, rollout, effect } of open) {
+      for (const { id, effect } of open) {
         if (this.#stopped) return;
-        await desk.set(effect.device, effect.model, effect.order, effect.unlessNewer ? rollout : null);
+        await desk.set(effect.device, effect.model, effect.order, effect.onlyOver);
         await store.effectDone(id, clock.now());
       }
       open = await store.openEffects(EFFECTS_AT_ONCE);

@@ -200,6 +200,18 @@ describe('a failure', () => {
     expect(play.states(0)).toEqual(expect.arrayContaining(['failed', 'cancelled']));
   });
 
+  it('reaches it also when the order before was put back meanwhile, but never over a newer rollout’s', () => {
+    const play = new Play({ stages: ['2', '100%'] });
+    const [a, b] = inStage(play.state, 0) as [string, string];
+    const before = { ...play.effects[0]!.order!, id: 'r-zero.1', rollout: 'r-zero', version: '1.0.0' };
+    const previous = { version: '1.0.0', order: before };
+    play.state = { ...play.state, targets: play.state.targets.map((t) => ({ ...t, previous })) };
+    play.says(a, 'refused').says(b, 'committed');
+    expect(play.effects).toMatchObject([
+      { device: b, order: { id: 'r-one.2', version: '1.0.0' }, onlyOver: ['r-one', 'r-zero'] },
+    ]);
+  });
+
   it('that the gate sees in many small harms halts too', () => {
     const play = new Play({ stages: ['6', '100%'], maxFailures: 3 }, 8);
     play
@@ -311,7 +323,7 @@ describe('people', () => {
     };
     play.steer('abort');
     expect(play.effects).toEqual([
-      { type: 'order', device: first(play), model: 'host', order: before, unlessNewer: true },
+      { type: 'order', device: first(play), model: 'host', order: before, onlyOver: ['r-one', 'r-zero'] },
     ]);
   });
 
