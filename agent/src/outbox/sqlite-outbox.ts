@@ -14,32 +14,26 @@
  * Limits: 100,000 records held in memory between commits (the oldest is refused then: it was never accepted),
  * 512 KiB of text or 4,096 records a batch, the stream's cap for everything stored.
  */
-import { type BatchHeader, MAX_RECORDS, NO_HEAD } from '@skein/protocol/batch/header.ts';
-import { chainHead, type Encoding, sealBatch } from '@skein/protocol/batch/sealed.ts';
+import { MAX_RECORDS, NO_HEAD } from '@skein/protocol/batch/header.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Clock, Entropy, Signer } from '@skein/protocol/ports.ts';
+import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import type { RecordOf } from '@skein/protocol/records.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import { type Bytes, MINUTE, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
 import type { Outbox, SealedRow, StreamLedger, StreamMark, Watermark } from './port.ts';
-import { type LossKind, sizeOf } from './ranges.ts';
 import { textOf } from './recordable.ts';
 import { KEEP_DELIVERED_MS } from './retention.ts';
-import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithinCap, shrinkAll } from './sqlite-outbox-drops.ts';
 import { writeMark } from './sqlite-outbox-file.ts';
-import type { BatchRow } from './sqlite-outbox-queries.ts';
 import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
-import { accept, afterSeal, bridgeHeader, type Identity, lose, nextHeader, reserve } from './stream-state.ts';
+import { offerOldest, type Sealing, sealOldest, sendable } from './sqlite-outbox-sealing.ts';
+import { accept, ledgerOf, reserve } from './stream-state.ts';
 
-export interface OutboxOptions extends Identity {
+export interface OutboxOptions extends Sealing {
   path: string;
   clock: Clock;
   entropy: Entropy;
-  /** The device's report key. */
-  signer: Signer;
-  encoding?: Encoding;
   /** Everything a stream stores, copies kept after delivery included. */
   capBytes?: Partial<Record<Stream, Bytes>>;
   /** How long delivered batches are kept for a server restored from a backup. */
@@ -58,10 +52,7 @@ const DEFAULT_CAPS: Record<Stream, Bytes> = {
 };
 const RESERVE_BYTES: Bytes = 1 << 20;
 const MAX_HELD = 100_000;
-const MAX_SEAL_TEXT: Bytes = 512 * 1024;
 const FEW_RECORDS = 64;
-/** Batches sealed while fewer than this wait count as offered at once: one write less per batch. */
-const OFFER_AHEAD = 8;
 const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
 /** Numbers vouched for beside the database at a time. */
 const RESERVE_BLOCK = 4096;
@@ -157,93 +148,16 @@ class SqliteOutbox implements Outbox {
   }
 
   #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {
-    return this.#core.write(() => {
-      const records = this.#core.chunks.oldestRecords(stream, limit, MAX_SEAL_TEXT);
-      return records.length === 0 ? undefined : this.#sealSome(stream, records);
-    });
-  }
-
-  /** Seals as many of `records` as fit the limit of a batch; a single one that never fits is given up. */
-  #sealSome(stream: Stream, records: readonly RecordRow[]): SealedRow | undefined {
-    const { fleet, device, signer, encoding } = this.#options;
-    const state = this.#core.state(stream);
-    const header = nextHeader(state, { fleet, device }, records[0]!.seq, records.length);
-    const bodies = records.map((record) => JSON.parse(record.body));
-    let bytes: Uint8Array;
-    try {
-      bytes = sealBatch(header, bodies, signer, encoding);
-    } catch (cause) {
-      if (records.length > 1) return this.#sealSome(stream, records.slice(0, records.length >> 1));
-      const run = { from: header.seq, to: header.seq };
-      this.#core.chunks.delete(stream, run);
-      this.#core.save(lose(state, run, 'dropped', 'unsealable'));
-      this.#core.options.trouble(asSkeinError(cause));
-      return undefined;
-    }
-    return this.#store(stream, records, header, bytes);
-  }
-
-  #store(stream: Stream, records: readonly RecordRow[], header: BatchHeader, bytes: Uint8Array): SealedRow {
-    const head = chainHead(bytes);
-    const to = header.seq + header.n - 1;
-    const row: BatchRow = {
-      from: header.gaps[0]?.from ?? header.seq,
-      to,
-      seq: header.seq,
-      n: header.n,
-      prev: header.prev,
-      head,
-      firstAt: records[0]!.at,
-      size: bytes.length,
-      offered: this.#core.queries.countOpen(stream, OFFER_AHEAD) < OFFER_AHEAD,
-      doneAt: null,
-      bridge: false,
-      doubt: [],
-      regained: false,
-      hash: head,
-      bytes,
-    };
-    this.#core.queries.insertBatch(stream, row);
-    this.#core.chunks.delete(stream, { from: header.seq, to });
-    const state = this.#core.state(stream);
-    this.#core.save(afterSeal(state, to + 1, head));
-    return { ...asSealed(stream, state.epoch, row)! };
+    return this.#core.write(() => sealOldest(this.#core, this.#options, stream, limit));
   }
 
   pending(stream: Stream, limit: number): SealedRow[] {
     try {
-      return this.#sendable(stream, this.#offer(stream, limit));
+      return sendable(this.#core, stream, offerOldest(this.#core, this.#options, stream, limit));
     } catch (error) {
       this.#core.options.trouble(asSkeinError(error));
-      return this.#sendable(stream, this.#core.queries.openBatches(stream, limit));
+      return sendable(this.#core, stream, this.#core.queries.openBatches(stream, limit));
     }
-  }
-
-  #sendable(stream: Stream, rows: readonly BatchRow[]): SealedRow[] {
-    const { epoch } = this.#core.state(stream);
-    const sealed = rows.map((row) => asSealed(stream, epoch, row));
-    const unsigned = sealed.indexOf(undefined);
-    return (unsigned === -1 ? sealed : sealed.slice(0, unsigned)) as SealedRow[];
-  }
-
-  /** From here on the server may know these bytes; a bridge is signed now and then as final as a batch. */
-  #offer(stream: Stream, limit: number): BatchRow[] {
-    const open = this.#core.queries.openBatches(stream, limit);
-    if (open.every((row) => row.offered)) return open;
-    return this.#core.write(() =>
-      this.#core.queries.openBatches(stream, limit).map((row) => {
-        if (row.offered) return row;
-        const bytes = row.bytes ?? this.#signBridge(stream, row);
-        const offered = { ...row, offered: true, bytes, hash: chainHead(bytes) };
-        this.#core.queries.updateBatch(stream, offered);
-        return offered;
-      }),
-    );
-  }
-
-  #signBridge(stream: Stream, row: BatchRow): Uint8Array {
-    const { fleet, device, signer, encoding } = this.#options;
-    return sealBatch(bridgeHeader(this.#core.state(stream), { fleet, device }, row), [], signer, encoding);
   }
 
   mark(stream: Stream): StreamMark {
@@ -310,31 +224,17 @@ class SqliteOutbox implements Outbox {
 
   ledger(): StreamLedger[] {
     return STREAMS.map((stream) => {
-      const { epoch, accepted, stored, losses } = this.#core.state(stream);
-      const of = (kind: LossKind) =>
-        losses.filter((loss) => loss.kind === kind).map(({ kind: _, ...run }) => run);
-      const [droppedRanges, lostRanges, unknownRanges] = [of('dropped'), of('lost'), of('unknown')];
-      const [dropped, lostAtServer, unknown] = [droppedRanges, lostRanges, unknownRanges].map(sizeOf) as [
-        number,
-        number,
-        number,
-      ];
       const [sealed, loose] = [this.#core.queries.totals(stream), this.#core.chunks.totals(stream)];
-      const pending = sealed.n + loose.n;
-      const pendingBytes = sealed.bytes + loose.bytes;
-      const waiting = { pending, pendingBytes, oldestPendingAt: sealed.at ?? loose.at };
-      const ranges = { droppedRanges, lostRanges, unknownRanges };
-      return { stream, epoch, accepted, stored, dropped, lostAtServer, unknown, ...ranges, ...waiting };
+      return {
+        ...ledgerOf(this.#core.state(stream)),
+        pending: sealed.n + loose.n,
+        pendingBytes: sealed.bytes + loose.bytes,
+        oldestPendingAt: sealed.at ?? loose.at,
+      };
     });
   }
 
   close(): void {
     this.#core.database.close();
   }
-}
-
-/** undefined: a bridge that is not signed yet. */
-function asSealed(stream: Stream, epoch: string, row: BatchRow): SealedRow | undefined {
-  const { seq, n, to: upTo, bridge, hash, bytes } = row;
-  return bytes === null || hash === null ? undefined : { stream, epoch, seq, n, upTo, bridge, hash, bytes };
 }

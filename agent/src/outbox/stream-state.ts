@@ -11,7 +11,18 @@
 import { type BatchHeader, type Gap, NO_HEAD } from '@skein/protocol/batch/header.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
-import { addLoss, gapsIn, type Loss, lossesIn, type Run, removeLoss, sizeOf, subtract } from './ranges.ts';
+import type { SeqRange, StreamLedger } from './port.ts';
+import {
+  addLoss,
+  gapsIn,
+  type Loss,
+  type LossKind,
+  lossesIn,
+  type Run,
+  removeLoss,
+  sizeOf,
+  subtract,
+} from './ranges.ts';
 
 export interface StreamState {
   stream: Stream;
@@ -134,4 +145,23 @@ export function regain(state: StreamState, doubt: readonly Run[]): StreamState {
     state.losses,
   );
   return { ...state, losses, stored: state.stored + sizeOf(doubt) };
+}
+
+type Kept = Omit<StreamLedger, 'pending' | 'pendingBytes' | 'oldestPendingAt'>;
+
+/** All of the ledger but what rows have to tell. */
+export function ledgerOf({ stream, epoch, accepted, stored, losses }: StreamState): Kept {
+  const of = (kind: LossKind) =>
+    losses.filter((loss) => loss.kind === kind).map(({ kind: _, ...run }): SeqRange => run);
+  const ranges = { droppedRanges: of('dropped'), lostRanges: of('lost'), unknownRanges: of('unknown') };
+  return {
+    stream,
+    epoch,
+    accepted,
+    stored,
+    dropped: sizeOf(ranges.droppedRanges),
+    lostAtServer: sizeOf(ranges.lostRanges),
+    unknown: sizeOf(ranges.unknownRanges),
+    ...ranges,
+  };
 }
