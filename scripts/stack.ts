@@ -138,7 +138,8 @@ const bootAgent = (layout: Layout, env: NodeJS.ProcessEnv): Promise<Daemon> =>
     readyWithinMs: 20_000,
   });
 
-const DEMO_CONFIG = `# The agent that npm start runs on this machine. Every key: skein-agent run --help
+const demoConfig = (layout: Layout) => `# The agent that npm start runs on this machine. Every key: npx skein-agent config
+stateDir: ${layout.agent}
 profile: lan
 sources:
   - name: host
@@ -164,7 +165,7 @@ async function ensureTrust({ api, cli, say }: Told): Promise<void> {
 
 async function ensureEnrolled(layout: Layout, env: NodeJS.ProcessEnv, { api, say }: Told): Promise<void> {
   const config = join(layout.agent, 'agent.yaml');
-  if (!existsSync(config)) writeFileSync(config, DEMO_CONFIG);
+  if (!existsSync(config)) writeFileSync(config, demoConfig(layout));
   if (existsSync(join(layout.agent, 'identity'))) return;
   say('enrolling this machine with a one-time claim token');
   const { token } = await api.call('createToken', { body: { uses: 1, ttlMs: 600_000, groups: ['home'] } });
