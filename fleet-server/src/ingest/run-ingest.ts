@@ -7,28 +7,17 @@
  *
  * Limits: the queue's (`queue.ts`; beyond: forgotten, the device sends again), {@link GROUP} batches a transaction.
  */
-import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
-import { isRecord } from '@skein/protocol/batch/check-record.ts';
-import { covers } from '@skein/protocol/batch/header.ts';
-import {
-  chainHead,
-  type OpenedBatch,
-  openBatch,
-  readRecords,
-  verifyBatch,
-} from '@skein/protocol/batch/sealed.ts';
+import { ACK_DOMAIN } from '@skein/protocol/batch/ack.ts';
+import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log, Signer, Verify } from '@skein/protocol/ports.ts';
 import { batchChannel, parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { sealEnvelope } from '@skein/protocol/trust/envelope.ts';
-import type { Transaction } from 'kysely';
 import type { Broker } from '../broker/port.ts';
-import type { Tables } from '../store/schema.ts';
-import { insertBatch, readGaps, readStoredHead, readWatermark, reportFork } from '../store/sqlite-batches.ts';
 import type { Store } from '../store/sqlite-store.ts';
-import { acceptBatch, storedWithin, type Verdict } from './accept-batch.ts';
 import type { IngestCounts, RecordSink } from './port.ts';
 import { createQueue, type Waiting } from './queue.ts';
+import { type Answer, runCommit, type Verified } from './run-commit.ts';
 
 export interface IngestDeps {
   store: Store;
@@ -46,22 +35,6 @@ export interface Ingest {
   readonly counts: Readonly<IngestCounts>;
   /** Resolves when nothing is being stored any more; what waits is forgotten, devices send it again. */
   stop(): Promise<void>;
-}
-
-type Tx = Transaction<Tables>;
-
-/** A batch whose signature holds. */
-interface Verified {
-  batch: OpenedBatch;
-  bytes: Uint8Array;
-  records: unknown[];
-}
-
-interface Answer {
-  device: string;
-  ack: AckMessage;
-  verdict: Verdict['kind'];
-  records: number;
 }
 
 const GROUP = 64;
@@ -172,50 +145,12 @@ class RunningIngest implements Ingest {
   async #commit(verified: readonly Verified[]): Promise<void> {
     const answers = await this.#deps.store.transaction().execute(async (tx) => {
       const made: Answer[] = [];
-      for (const one of verified) made.push(await this.#decide(tx, one));
+      for (const one of verified) made.push(await runCommit(tx, one, this.#deps));
       return made;
     });
     for (const answer of answers) this.#count(answer);
     this.#announce(verified, answers);
     await Promise.all(lastWords(answers).map((answer) => this.#publish(answer)));
-  }
-
-  async #decide(tx: Tx, verified: Verified): Promise<Answer> {
-    const { batch, bytes } = verified;
-    const { header, head } = batch;
-    const mark = await readWatermark(tx, header);
-    const old = header.seq < mark.nextSeq && header.n > 0;
-    const storedHead = old ? await readStoredHead(tx, header, header.seq) : undefined;
-    const verdict = acceptBatch(mark, { header, head }, storedHead);
-    if (verdict.kind === 'accept') await this.#store(tx, verified, verdict);
-    if (verdict.kind === 'fork') await reportFork(tx, header, header.seq, this.#deps.clock.now());
-    const now = verdict.kind === 'accept' ? verdict.next : mark;
-    const told = header.bridge !== null && covers(header).to < now.nextSeq;
-    const ack: AckMessage = {
-      stream: header.stream,
-      epoch: header.epoch,
-      upTo: now.nextSeq - 1,
-      head: now.head,
-      re: chainHead(bytes),
-      ...(told ? { stored: await hasRecords(tx, batch) } : {}),
-    };
-    const records = verdict.kind === 'accept' ? header.n : 0;
-    return { device: header.device, ack, verdict: verdict.kind, records };
-  }
-
-  async #store(tx: Tx, verified: Verified, verdict: Verdict & { kind: 'accept' }): Promise<void> {
-    const { batch, records } = verified;
-    const { stream, device, epoch, seq } = batch.header;
-    await insertBatch(tx, { ...verified, ...verdict, receivedAt: this.#deps.clock.now() });
-    const understood = records.filter((record) => isRecord(stream, record));
-    if (understood.length < records.length) {
-      const data = { device, stream, seq, records: records.length - understood.length };
-      this.#deps.log.warn('ingest: records of another version are stored but not looked at', data);
-    }
-    if (understood.length === 0) return;
-    for (const sink of this.#deps.sinks) {
-      if (sink.stream === stream) await sink.accept(tx, device, understood, { epoch, seq });
-    }
   }
 
   #count({ verdict, records }: Answer): void {
@@ -242,12 +177,6 @@ class RunningIngest implements Ingest {
       log.warn('ingest: ack not published; the device asks again', { device, error: String(error) });
     }
   }
-}
-
-/** Were the records that this bridge gives up stored before it came? */
-async function hasRecords(tx: Tx, { header }: OpenedBatch): Promise<boolean> {
-  const range = covers(header);
-  return storedWithin(range, await readGaps(tx, header, range)) > 0;
 }
 
 /** An ack speaks for all before it, but every bridge gets an answer of its own. */

@@ -20,17 +20,14 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { decode, encode } from 'cborg';
-import { deflateSync, Inflate } from 'fflate';
 import { SkeinError } from '../errors.ts';
 import type { Signer, Verify } from '../ports.ts';
 import type { Bytes, Sha256Hex } from '../units.ts';
-import { encodeColumn } from './columns.ts';
+import { type Body, MAX_INFLATED_BYTES, packRecords, unpackRecords } from './body.ts';
 import { type BatchHeader, checkHeader } from './header.ts';
-import { decodeColumn } from './read-columns.ts';
 
 export const MAX_BATCH_BYTES: Bytes = 1 << 20;
 const MAX_HEADER_BYTES: Bytes = 16 * 1024;
-const MAX_INFLATED_BYTES: Bytes = 16 << 20;
 const MAGIC = Uint8Array.of(0x53, 0x4b, 0x42, 0x31);
 const HEADER_AT = 10;
 const SIGNATURE_BYTES = 64;
@@ -50,9 +47,7 @@ export interface OpenedBatch {
   signed: Uint8Array;
   signature: Uint8Array;
   /** Not yet believed, not yet parsed. */
-  body:
-    | { encoding: 'columns'; deflated: Uint8Array; inflatedBytes: Bytes }
-    | { encoding: 'json'; records: unknown };
+  body: ({ encoding: 'columns' } & Body) | { encoding: 'json'; records: unknown };
 }
 
 const broken = (what: string, cause?: unknown): SkeinError =>
@@ -100,14 +95,12 @@ function binaryForm(h: BatchHeader, records: readonly unknown[]): Uint8Array {
     gaps,
     h.bridge === null ? null : hexToBytes(h.bridge),
   ]);
-  const inflated = h.n > 0 ? encode(encodeColumn(records)) : new Uint8Array(0);
-  if (inflated.length > MAX_INFLATED_BYTES) throw broken('the records are too long for one batch');
+  const { deflated, inflatedBytes } = packRecords(records);
   const start = new Uint8Array(HEADER_AT);
   start.set(MAGIC);
   new DataView(start.buffer).setUint16(4, header.length, true);
-  new DataView(start.buffer).setUint32(6, inflated.length, true);
-  const body = h.n > 0 ? deflateSync(inflated, { level: 9 }) : inflated;
-  return join(join(start, header), body);
+  new DataView(start.buffer).setUint32(6, inflatedBytes, true);
+  return join(join(start, header), deflated);
 }
 
 function jsonForm(header: BatchHeader, records: readonly unknown[]): Uint8Array {
@@ -208,34 +201,12 @@ export function verifyBatch(batch: OpenedBatch, verify: Verify, publicKey: Uint8
 /** The records of a verified batch. @throws SkeinError BATCH_INVALID */
 export function readRecords(batch: OpenedBatch): unknown[] {
   try {
-    const records = batch.body.encoding === 'json' ? batch.body.records : readColumns(batch);
+    const { body, header } = batch;
+    const records = body.encoding === 'json' ? body.records : unpackRecords(body, header.n);
     if (!Array.isArray(records) || records.length !== batch.header.n)
       throw broken('records of another number');
     return records;
   } catch (cause) {
     throw cause instanceof SkeinError ? cause : broken('its body cannot be read', cause);
   }
-}
-
-function readColumns({ body, header }: OpenedBatch): unknown[] {
-  if (body.encoding !== 'columns') throw broken('no columns');
-  if (header.n === 0) return [];
-  return decodeColumn(decode(inflate(body.deflated, body.inflatedBytes)), header.n);
-}
-
-/** In steps, so that a bomb is noticed after at most one step's output beyond what was stated. */
-function inflate(deflated: Uint8Array, size: Bytes): Uint8Array {
-  const out = new Uint8Array(size);
-  const step = 4096;
-  let at = 0;
-  const stream = new Inflate((chunk) => {
-    if (at + chunk.length > size) throw broken('the body inflates to more than it states');
-    out.set(chunk, at);
-    at += chunk.length;
-  });
-  for (let from = 0; from < deflated.length; from += step) {
-    stream.push(deflated.subarray(from, from + step), from + step >= deflated.length);
-  }
-  if (at !== size) throw broken('the body inflates to less than it states');
-  return out;
 }
