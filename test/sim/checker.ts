@@ -54,6 +54,11 @@ export class Checker {
     truth.floor = this.#repository.floor;
   }
 
+  /** How old orders are is not known over a restart: they count as stale. */
+  restarted(device: string): void {
+    this.#truth(device).refreshedMs = Number.NEGATIVE_INFINITY;
+  }
+
   preflighted(device: string, hash: Sha256Hex): void {
     this.#truth(device).preflighted.add(hash);
   }

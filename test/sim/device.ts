@@ -88,6 +88,7 @@ export class SimDevice {
   }
 
   boot(): void {
+    this.#world.checker.restarted(this.id);
     const life = ++this.#life;
     const alive = () => this.#life === life;
     const { time, chance } = this.#world;
