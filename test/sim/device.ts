@@ -272,7 +272,7 @@ export class SimDevice {
       inferences,
       errors: flaw === 'errors' ? Math.floor(inferences / 2) : 0,
       notFinite: flaw === 'nan' ? Math.floor(inferences / 3) : 0,
-      p95LatencyUs: inferences === 0 ? 0 : this.#baseUs * (flaw === 'slow' ? 30 : 1),
+      p95LatencyUs: inferences === 0 ? 0 : this.#baseUs * (flaw === 'slow' ? 200 : 1),
     };
   }
 
