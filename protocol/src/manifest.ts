@@ -155,10 +155,11 @@ export type Variant = Static<typeof Variant>;
 export type Manifest = Static<typeof Manifest>;
 export type GoldenVectors = Static<typeof GoldenVectors>;
 
+const PACK_AGAIN = 'Pack the model again with `skein-model pack`; a manifest is not written by hand.';
 /** @throws SkeinError MANIFEST_INVALID */
-export const parseManifest = checker(Manifest, 'MANIFEST_INVALID', 4 << 20);
+export const parseManifest = checker(Manifest, 'MANIFEST_INVALID', 4 << 20, PACK_AGAIN);
 /** @throws SkeinError BUNDLE_INVALID */
-export const parseGolden = checker(GoldenVectors, 'BUNDLE_INVALID', 16 << 20);
+export const parseGolden = checker(GoldenVectors, 'BUNDLE_INVALID', 16 << 20, PACK_AGAIN);
 
 /** Where a model's manifest lives in the image repository: the TUF target path. */
 export const manifestPath = (name: string, version: string): string =>

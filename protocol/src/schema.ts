@@ -25,29 +25,51 @@ export interface Checker<T> {
   parse(bytes: Uint8Array, what: string): T;
 }
 
-/** Compiles `schema` once. `maxBytes` bounds {@link Checker.parse} before JSON.parse sees anything. */
+interface SchemaProblem {
+  keyword: string;
+  instancePath: string;
+  params: object;
+  message: string;
+}
+
+/** Names the key that is too many, which the validator leaves to its parameters. */
+function describeProblem({ keyword, instancePath, params, message }: SchemaProblem): string {
+  const { additionalProperties } = params as { additionalProperties?: string[] };
+  const path = instancePath || '/';
+  return keyword === 'additionalProperties' && additionalProperties
+    ? `${path} has unknown keys: ${additionalProperties.slice(0, 8).join(', ')}`
+    : `${path} ${message}`;
+}
+
+/**
+ * Compiles `schema` once. `maxBytes` bounds {@link Checker.parse} before JSON.parse sees anything; `fix` tells the
+ * person whose file it is what to do.
+ */
 export function checker<S extends TSchema>(
   schema: S,
   code: ErrorCode,
   maxBytes: Bytes = 1 << 20,
+  fix?: string,
 ): Checker<Static<S>> {
   const compiled = Compile(schema);
+  const advice = fix === undefined ? {} : { fix };
   const check = (value: unknown, what: string): Static<S> => {
     if (compiled.Check(value)) return value as Static<S>;
     const first = [...compiled.Errors(value)].at(-1);
-    throw new SkeinError(code, `${what}: ${first?.instancePath || '/'} ${first?.message ?? 'is not valid'}`, {
+    throw new SkeinError(code, `${what}: ${first ? describeProblem(first) : 'is not valid'}`, {
+      ...advice,
       data: { path: first?.instancePath ?? '' },
     });
   };
   const parse = (bytes: Uint8Array, what: string): Static<S> => {
     if (bytes.length > maxBytes) {
-      throw new SkeinError(code, `${what}: ${bytes.length} bytes, at most ${maxBytes} are accepted`);
+      throw new SkeinError(code, `${what}: ${bytes.length} bytes, at most ${maxBytes} are accepted`, advice);
     }
     let value: unknown;
     try {
       value = JSON.parse(decoder.decode(bytes));
     } catch (cause) {
-      throw new SkeinError(code, `${what}: not UTF-8 JSON`, { cause });
+      throw new SkeinError(code, `${what}: not UTF-8 JSON`, { ...advice, cause });
     }
     return check(value, what);
   };

@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { renderMetrics } from './metrics.ts';
-import { answerOip, type OipModels, statusOf } from './oip-rest.ts';
+import { answerOip, errorBody, type OipModels, statusOf } from './oip-rest.ts';
 import { predictOnce } from './predict-once.ts';
 import { type AgentStatus, readiness } from './status.ts';
 
@@ -74,11 +74,7 @@ async function serve(deps: LocalApiDeps, request: IncomingMessage, response: Ser
     answer = await route(deps, request);
   } catch (thrown) {
     const error = asSkeinError(thrown);
-    const fix = error.fix ? { fix: error.fix } : {};
-    answer = {
-      status: statusOf(error),
-      body: { error: `${error.code}: ${error.message}`, code: error.code, ...fix },
-    };
+    answer = { status: statusOf(error), body: errorBody(error) };
   }
   const { status, body, type = 'application/json' } = answer;
   if (response.destroyed) return;

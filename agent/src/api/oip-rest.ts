@@ -38,9 +38,16 @@ export async function answerOip(models: OipModels, request: OipRequest): Promise
     return await route(models, request);
   } catch (thrown) {
     const error = asSkeinError(thrown);
-    return { status: statusOf(error), body: { error: `${error.code}: ${error.message}` } };
+    return { status: statusOf(error), body: errorBody(error) };
   }
 }
+
+/** `error` is what the protocol asks for; code and fix are ours. */
+export const errorBody = (error: SkeinError) => ({
+  error: `${error.code}: ${error.message}`,
+  code: error.code,
+  ...(error.fix ? { fix: error.fix } : {}),
+});
 
 const STATUS: Partial<Record<SkeinError['code'], number>> = {
   NOT_FOUND: 404,

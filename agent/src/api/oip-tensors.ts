@@ -36,24 +36,23 @@ export const invalid = (what: string): SkeinError =>
     fix: 'Send {"inputs":[{"name","shape","datatype","data"}]} as the Open Inference Protocol v2 says.',
   });
 
+const wrong = (message: string): SkeinError =>
+  new SkeinError('TENSOR_INVALID', message, {
+    fix: 'GET /v2/models/NAME names the inputs that the model takes, with type and shape.',
+  });
+
 /** @throws SkeinError REQUEST_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE, naming the tensor */
 export function readTensor(input: unknown, specs: readonly TensorSpec[]): [string, Tensor] {
   if (!isObject(input) || typeof input.name !== 'string') throw invalid('an input has no `name`');
   const { name, shape, datatype, data } = input;
   const spec = specs.find((candidate) => candidate.name === name);
   if (!spec)
-    throw new SkeinError(
-      'TENSOR_INVALID',
-      `the model has no input \`${name}\`; it takes ${specs.map((s) => s.name).join(', ')}`,
-    );
+    throw wrong(`the model has no input \`${name}\`; it takes ${specs.map((s) => s.name).join(', ')}`);
   if (!isShape(shape)) throw invalid(`input \`${name}\`: \`shape\` is not a list of sizes`);
   if (datatype !== DATATYPES[spec.type])
-    throw new SkeinError(
-      'TENSOR_INVALID',
-      `input \`${name}\` is ${datatype}, the model takes ${DATATYPES[spec.type]}`,
-    );
+    throw wrong(`input \`${name}\` is ${datatype}, the model takes ${DATATYPES[spec.type]}`);
   const make = MAKERS[spec.type];
-  if (!make) throw new SkeinError('TENSOR_INVALID', `input \`${name}\`: ${datatype} cannot be sent as JSON`);
+  if (!make) throw wrong(`input \`${name}\`: ${datatype} cannot be sent as JSON`);
   return [name, { type: spec.type, dims: shape, data: make(flatten(name, data, shape)) }];
 }
 
@@ -69,18 +68,12 @@ function flatten(name: string, data: unknown, shape: number[]): number[] {
   if (nested) {
     const found = shapeOf(data);
     if (found.join() !== shape.join())
-      throw new SkeinError(
-        'TENSOR_INVALID',
-        `input \`${name}\`: data is ${shapeText(found)}, shape says ${shapeText(shape)}`,
-      );
+      throw wrong(`input \`${name}\`: data is ${shapeText(found)}, shape says ${shapeText(shape)}`);
   }
   const values: unknown[] = nested ? data.flat(8) : data;
   const count = shape.reduce((product, dim) => product * dim, 1);
   if (values.length !== count)
-    throw new SkeinError(
-      'TENSOR_INVALID',
-      `input \`${name}\` has ${values.length} values, shape ${shapeText(shape)} needs ${count}`,
-    );
+    throw wrong(`input \`${name}\` has ${values.length} values, shape ${shapeText(shape)} needs ${count}`);
   return values.map((value, i) => numberAt(name, value, i));
 }
 
@@ -90,6 +83,9 @@ function numberAt(name: string, value: unknown, index: number): number {
   throw new SkeinError(
     'INPUT_NOT_FINITE',
     `input \`${name}\`[${index}] is ${JSON.stringify(value)}, not a finite number`,
+    {
+      fix: 'Fill what is missing before it is sent; POST /v1/predict/NAME does as the model’s manifest says.',
+    },
   );
 }
 

@@ -68,6 +68,7 @@ async function tryOnnx(bytes: Uint8Array, inputs: readonly string[]): Promise<Tr
       throw new SkeinError(
         'TENSOR_INVALID',
         `the model takes several inputs (${names}); try takes models with one`,
+        { fix: 'Roll it out and ask the agent: POST /v2/models/NAME/infer takes several inputs.' },
       );
     }
     const rows = (await tablesOf(inputs, sampleWidth(spec))).flatMap((table) => table.rows);
@@ -110,6 +111,7 @@ async function walk(
       throw new SkeinError(
         'TENSOR_INVALID',
         `${raw.length} values given, the model takes ${features.length} features`,
+        { fix: `Give them in this order: ${features.join(', ')}.` },
       );
     }
     const row = named(raw);

@@ -43,6 +43,10 @@ interface ConnectPacket {
 type Door = { kind: 'device'; device: string } | { kind: 'local' };
 type MessageHandler = (topic: string, payload: Uint8Array) => void;
 
+/** For the person who reads the log. */
+const STRANGER =
+  'A device may only be itself. If this one is not yours any more, cut it off: skein devices revoke ID.';
+
 /** A reader that takes nothing for this long is cut off, and one with this much waiting at once. */
 const DRAIN_TIMEOUT_MS = 5_000;
 const MAX_BACKLOG: Bytes = 8 * MIB;
@@ -59,7 +63,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     authorizePublish(client, packet, done) {
       const door = client ? doorOf(client) : undefined;
       if (!client || door?.kind !== 'device' || !deviceMay(door.device, fleet, 'up', packet.topic)) {
-        log.warn('refused a publish', { client: client?.id, topic: packet.topic });
+        log.warn('refused a publish', { client: client?.id, topic: packet.topic, fix: STRANGER });
         return done(new Error(`${client?.id} may not publish to ${packet.topic}`));
       }
       const { channel } = parseTopic(packet.topic)!;
@@ -154,7 +158,11 @@ function admission(
       const door = doorOf(client);
       if (door.kind === 'local') return done(null, true);
       if (client.id !== door.device) {
-        log.warn('refused a client id that is not the certificate’s', { client: client.id, cn: door.device });
+        log.warn('refused a client id that is not the certificate’s', {
+          client: client.id,
+          cn: door.device,
+          fix: STRANGER,
+        });
         return done(null, false);
       }
       mayConnect(door.device).then(
