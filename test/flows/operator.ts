@@ -3,6 +3,7 @@ import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import type { AgentStatus } from '@skein/agent/api/status.ts';
 import { type OpenedBatch, openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import type { EventRecord, PredictionRecord, RecordOf, UpdateReport } from '@skein/protocol/records.ts';
 import type { RolloutView } from '@skein/protocol/rollout.ts';
@@ -197,13 +198,13 @@ export function brokenAt(records: readonly { epoch: string; seq: number }[]): st
 export const runsOf = (values: readonly string[]): string[] =>
   values.filter((value, i) => value !== values[i - 1]);
 
-/** What the agent says of itself on its local API. */
-export async function agentStatus(
-  stateDir: string,
-): Promise<import('@skein/agent/api/status.ts').AgentStatus> {
-  const { url } = JSON.parse(readFileSync(join(stateDir, 'agent/api.json'), 'utf8')) as { url: string };
-  return (await fetch(`${url}/status`)).json() as never;
-}
+/** Address of the running agent's local API. */
+export const agentApi = (stateDir: string): string =>
+  (JSON.parse(readFileSync(join(stateDir, 'agent/api.json'), 'utf8')) as { url: string }).url;
+
+/** What the agent says of itself. */
+export const agentStatus = async (stateDir: string): Promise<AgentStatus> =>
+  (await fetch(`${agentApi(stateDir)}/status`)).json() as Promise<AgentStatus>;
 
 /** A program of the machine, or undefined when it is not installed. */
 export const findProgram = (name: string): string | undefined =>
