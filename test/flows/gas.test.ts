@@ -102,7 +102,7 @@ describe.skipIf(!existsSync(DATA))('gas sensors (skipped without ../shared/data)
     expect(share).toBeLessThan(0.2);
   });
 
-  it('are misunderstood four months on, and the server says that they drifted', async () => {
+  it('are misunderstood in a later month, and the server says that they drifted', async () => {
     const { accuracy, verdict, share } = await wholeMonth(6);
     expect(accuracy).toBeLessThan(0.85);
     expect(verdict).toBe('drift');
