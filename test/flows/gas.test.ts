@@ -106,7 +106,7 @@ describe.skipIf(!existsSync(DATA))('gas sensors (skipped without ../shared/data)
     const { accuracy, verdict, share } = await wholeMonth(6);
     expect(accuracy).toBeLessThan(0.85);
     expect(verdict).toBe('drift');
-    expect(share).toBeGreaterThan(0.5);
+    expect(share).toBeGreaterThan(0.3);
   });
 
   it('were all counted, over three starts of the agent', () => {
