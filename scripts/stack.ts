@@ -138,7 +138,9 @@ const bootAgent = (layout: Layout, env: NodeJS.ProcessEnv): Promise<Daemon> =>
     readyWithinMs: 20_000,
   });
 
-const demoConfig = (layout: Layout) => `# The agent that npm start runs on this machine. Every key: npx skein-agent config
+const demoConfig = (
+  layout: Layout,
+) => `# The agent that npm start runs on this machine. Every key: npx skein-agent config
 stateDir: ${layout.agent}
 profile: lan
 sources:
