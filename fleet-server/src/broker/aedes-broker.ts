@@ -46,6 +46,7 @@ type MessageHandler = (topic: string, payload: Uint8Array) => void;
 /** For the person who reads the log. */
 const STRANGER =
   'A device may only be itself. If this one is not yours any more, cut it off: skein devices revoke ID.';
+const LOCAL = 'The local port is for reading only; devices publish on the mTLS port.';
 
 /** A reader that takes nothing for this long is cut off, and one with this much waiting at once. */
 const DRAIN_TIMEOUT_MS = 5_000;
@@ -63,7 +64,8 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     authorizePublish(client, packet, done) {
       const door = client ? doorOf(client) : undefined;
       if (!client || door?.kind !== 'device' || !deviceMay(door.device, fleet, 'up', packet.topic)) {
-        log.warn('refused a publish', { client: client?.id, topic: packet.topic, fix: STRANGER });
+        const fix = door?.kind === 'local' ? LOCAL : STRANGER;
+        log.warn('refused a publish', { client: client?.id, topic: packet.topic, fix });
         return done(new Error(`${client?.id} may not publish to ${packet.topic}`));
       }
       const { channel } = parseTopic(packet.topic)!;
