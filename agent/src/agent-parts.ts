@@ -12,7 +12,7 @@ import type { Engine } from './inference/engine.ts';
 import type { Outbox } from './outbox/port.ts';
 import type { ConfiguredSource } from './sources/run-sources.ts';
 import type { Trust } from './update/ports.ts';
-import type { UpdateParts } from './update/run-update.ts';
+import type { UpdateParts } from './update/update-parts.ts';
 
 /** The connection, as the agent uses it: batches up and acknowledgements down run by themselves. */
 export interface Uplink {

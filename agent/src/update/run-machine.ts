@@ -8,8 +8,8 @@ import type { Millis } from '@skein/protocol/units.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
 import { resumeUpdate, stepUpdate } from './machine.ts';
 import type { TrustedView } from './ports.ts';
-import type { UpdateParts } from './run-update.ts';
 import { newUpdateState, type Step, type UpdateEffect, type UpdateEvent, type UpdateState } from './state.ts';
+import type { UpdateParts } from './update-parts.ts';
 import type { SlowEffect, UpdateWork } from './update-work.ts';
 
 /** What a machine asks of all of them together. */

@@ -3,38 +3,14 @@
  * ends at the next chunk; blobs are pruned by what all machines together still need.
  */
 import { describeError } from '@skein/protocol/errors.ts';
-import type { UpdateMessage } from '@skein/protocol/messages.ts';
-import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
+import type { Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
-import type {
-  Fetcher,
-  ModelRuntime,
-  Preflight,
-  ReportSink,
-  Slots,
-  Trust,
-  TrustedView,
-  UpdateStore,
-} from './ports.ts';
+import type { TrustedView } from './ports.ts';
 import { RunningMachine } from './run-machine.ts';
 import { blobsKeptBy, type Release, type UpdateState } from './state.ts';
+import type { UpdateParts } from './update-parts.ts';
 import { UpdateWork } from './update-work.ts';
-
-export interface UpdateParts {
-  fetcher: Fetcher;
-  slots: Slots;
-  trust: Trust;
-  preflight: Preflight;
-  runtime: ModelRuntime;
-  store: UpdateStore;
-  reports: ReportSink;
-  clock: Clock;
-  entropy: Entropy;
-  log: Log;
-  /** The `update` message of the model that moved last, whenever it changes. */
-  progress?(message: UpdateMessage, model: string): void;
-}
 
 const REFRESH_RETRY_MS: Millis = 10_000;
 const STOP_WITHIN_MS: Millis = 3_000;

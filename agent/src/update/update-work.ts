@@ -4,8 +4,8 @@ import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import { downloadBlobs } from './blob-download.ts';
 import { releaseOf, stagedModel } from './release.ts';
-import type { UpdateParts } from './run-update.ts';
 import type { Fault, PhaseName, Release, UpdateEffect, UpdateEvent, UpdateState } from './state.ts';
+import type { UpdateParts } from './update-parts.ts';
 
 type EffectOf<T extends UpdateEffect['type']> = Extract<UpdateEffect, { type: T }>;
 export type SlowEffect = EffectOf<'fetch' | 'download' | 'preflight' | 'activate' | 'deactivate' | 'prune'>;
