@@ -18,7 +18,8 @@ import { findMosquitto, startMosquitto } from '../contracts/mosquitto.ts';
 import { expectClosed } from '../contracts/outbox.contract.ts';
 import { below, pick, seeded } from '../protocol/batch/random.ts';
 import { healthOf, predictionOf } from './kill/made-records.ts';
-import { type Contents, freePort, Mortal, nodeProcess, readOutbox, readServer } from './kill/parties.ts';
+import { OutsideLedger } from './kill/outside-ledger.ts';
+import { freePort, Mortal, nodeProcess, readServer } from './kill/parties.ts';
 
 const SEED = Number(process.env.SKEIN_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const KILLS = Number(process.env.SKEIN_KILLS ?? 54);
@@ -41,7 +42,7 @@ class Flow {
   /** What processes said was accepted, by run: outside of everything that dies. */
   readonly claimed = new Map<number, { predictions: number; health: number }>();
   /** Everything ever seen in the outbox of a dead agent. */
-  readonly seen: Contents = new Map();
+  readonly seen = new OutsideLedger();
   ledger: StreamLedger[] = [];
   run = 0;
   agent!: Mortal;
@@ -96,17 +97,8 @@ class Flow {
     const victims = [this.agent, this.agent, this.server, ...(this.broker ? [this.broker] : [])];
     const victim = pick(this.random, victims);
     await victim.kill();
-    if (victim === this.agent) this.#readDead();
+    if (victim === this.agent) this.seen.readDead(this.outbox, this.folder);
     victim.spawn();
-  }
-
-  #readDead(): void {
-    for (const [place, body] of readOutbox(this.outbox, this.folder)) {
-      expect(sameRecord(this.seen.get(place) ?? body, body), `${place} changed after it was accepted`).toBe(
-        true,
-      );
-      this.seen.set(place, body);
-    }
   }
 
   async settle(): Promise<void> {
@@ -130,7 +122,7 @@ class Flow {
 
   async end(): Promise<void> {
     await Promise.all([this.agent.kill(), this.server.kill(), this.broker?.kill()]);
-    this.#readDead();
+    this.seen.readDead(this.outbox, this.folder);
   }
 
   dispose(): void {
@@ -139,9 +131,6 @@ class Flow {
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-const sorted = (text: string) => JSON.stringify(JSON.parse(text), Object.keys(flat(JSON.parse(text))).sort());
-const flat = (record: object): object => ({ ...record, ...(record as { metrics?: object }).metrics });
-const sameRecord = (a: string, b: string) => a === b || sorted(a) === sorted(b);
 
 async function killAround(flow: Flow, kills: number): Promise<void> {
   for (let i = 0; i < kills; i++) {
@@ -163,8 +152,7 @@ function check(flow: Flow): void {
     for (let i = 0; i < predictions; i++) expect(byLabel.get(`p-${run}-${i}`)).toEqual(predictionOf(run, i));
     for (let i = 0; i < health; i++) expect(byLabel.get(`h-${run}-${i}`)).toEqual(healthOf(run, i));
   }
-  expect([...server.keys()].sort()).toEqual([...flow.seen.keys()].sort());
-  for (const [place, body] of server) expect(sameRecord(flow.seen.get(place)!, body), place).toBe(true);
+  flow.seen.expectSame(server);
   for (const entry of flow.ledger) {
     expectClosed(entry);
     expect(entry).toMatchObject({ dropped: 0, lostAtServer: 0, unknown: 0, pending: 0 });
