@@ -200,7 +200,7 @@ describe(`kill -9 of the installed daemons (seed ${SEED})`, () => {
         check(killing, status);
         console.info(killing.figures);
         expect(killing.seen.count('predictions'), 'there was something to lose').toBeGreaterThan(3 * KILLS);
-        expect(killing.seen.count('health')).toBeGreaterThan(KILLS / 2);
+        expect(killing.seen.count('health')).toBeGreaterThan(KILLS / 4);
       } catch (error) {
         const hint = `SKEIN_SEED=${SEED} SKEIN_KILLS=${KILLS}`;
         throw new Error(`${hint}: ${(error as Error).message}\n${killing.said()}`, { cause: error });
