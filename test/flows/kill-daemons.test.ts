@@ -132,7 +132,7 @@ class Killing {
     const before = this.seen.count('health');
     const settled = (status?: AgentStatus) =>
       status?.ledger.every(({ pending }) => pending === 0) &&
-      status.ledger.some(({ stream, accepted }) => stream === 'health' && accepted === before + 1);
+      status.ledger.some(({ stream, accepted }) => stream === 'health' && accepted > before);
     const status = await until(
       () => this.#listen(),
       (now) => settled(now) === true,
