@@ -5,7 +5,6 @@ import { describe, expect, it } from 'vitest';
 import {
   type Draft,
   FIRST_DRAFT,
-  parseDuration,
   readDraft,
   splitStages,
   stageSizes,
@@ -40,18 +39,6 @@ describe('the rollout form', () => {
   ])('says what is wrong with %o', (part, field) => {
     const read = readDraft(draft(part));
     expect('wrong' in read && Object.keys(read.wrong)).toEqual([field]);
-  });
-
-  it('reads durations only with a unit', () => {
-    expect(['250ms', '30s', '10m', '2h', '1d', '5', 'soon'].map(parseDuration)).toEqual([
-      250,
-      30_000,
-      600_000,
-      7_200_000,
-      86_400_000,
-      undefined,
-      undefined,
-    ]);
   });
 
   it('foretells how many devices each stage reaches', () => {

@@ -1,5 +1,6 @@
 /** The form as typed text → a rollout spec, or the first thing wrong with each field. Pure; the server checks again. */
 import type { RolloutSpec } from '@skein/protocol/rollout.ts';
+import { parseDuration } from '@skein/protocol/units.ts';
 
 export interface Draft {
   /** `name@version`. */
@@ -40,14 +41,6 @@ export type Wrong = Partial<Record<keyof Draft, string>>;
 
 /** The protocol's STAGE_PATTERN; kept equal by a test, because the bundle holds no schema. */
 export const STAGE = /^([1-9][0-9]{0,5}|(100|[1-9][0-9]?)%)$/;
-const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-/** `90s`, `10m`, `1.5h` → milliseconds. */
-export function parseDuration(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(text.trim());
-  return match ? Math.round(Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS]) : undefined;
-}
-
 export const splitStages = (text: string): string[] => text.split(/[\s,;→]+/).filter(Boolean);
 
 /** Cumulative devices after each stage: a percent rounds up, so a small group's first stage is never empty. */
@@ -78,7 +71,7 @@ const DURATION_HINT = 'Write a duration such as 30s, 10m or 2h.';
 export function readDraft(draft: Draft): { spec: RolloutSpec } | { wrong: Wrong } {
   const wrong: Wrong = {};
   const time = (field: keyof Draft, least: number): number => {
-    const value = parseDuration(draft[field]);
+    const value = parseDuration(draft[field].trim());
     if (value === undefined) wrong[field] = DURATION_HINT;
     else if (value < least) wrong[field] = `At least ${least} ms.`;
     return value ?? 0;

@@ -7,6 +7,7 @@ import { goTo } from '../router.ts';
 import { SelectField, TextField } from '../ui/field.tsx';
 import { Problem } from '../ui/problem.tsx';
 import { type Draft, FIRST_DRAFT, readDraft, splitStages, type Wrong } from './draft.ts';
+import { draftText } from './draft-text.ts';
 import { ProbationFields } from './probation-fields.tsx';
 import { StageHint } from './stage-hint.tsx';
 
@@ -62,6 +63,7 @@ export function RolloutForm({
 
   const groups = ['all', ...new Set(deviceList.value.flatMap((device) => device.groups))];
   const devices = sizeOf(draft.group);
+  const text = draftText({ draft, wrong, change });
   return (
     <form class="form card" onSubmit={submit} noValidate>
       <div class="row">
@@ -85,37 +87,21 @@ export function RolloutForm({
         />
       </div>
       <TextField
-        id="draft-stages"
+        {...text('stages')}
         label="Stages"
-        value={draft.stages}
-        wrong={wrong.stages}
-        onInput={(stages) => change({ stages })}
         hint={<StageHint stages={splitStages(draft.stages)} devices={devices} />}
       />
       <div class="row">
+        <TextField {...text('soak')} label="Soak" hint="A stage waits this long after its last commit." />
         <TextField
-          id="draft-soak"
-          label="Soak"
-          value={draft.soak}
-          wrong={wrong.soak}
-          onInput={(soak) => change({ soak })}
-          hint="A stage waits this long after its last commit."
-        />
-        <TextField
-          id="draft-deadline"
+          {...text('deadline')}
           label="Stage deadline"
-          value={draft.deadline}
-          wrong={wrong.deadline}
-          onInput={(deadline) => change({ deadline })}
           hint="Devices that are late then do not hold it up."
         />
         <TextField
-          id="draft-maxFailures"
+          {...text('maxFailures')}
           label="Failures tolerated"
           numeric
-          value={draft.maxFailures}
-          wrong={wrong.maxFailures}
-          onInput={(maxFailures) => change({ maxFailures })}
           hint="One more halts the rollout."
         />
       </div>

@@ -1,16 +1,11 @@
 import { SelectField, TextField } from '../ui/field.tsx';
-import type { Draft, Wrong } from './draft.ts';
+import type { Draft } from './draft.ts';
+import { type DraftEditor, draftText } from './draft-text.ts';
 
 /** Conditions most people leave as they are; open when one of them is wrong. */
-export function ProbationFields({
-  draft,
-  wrong,
-  change,
-}: {
-  draft: Draft;
-  wrong: Wrong;
-  change(part: Partial<Draft>): void;
-}) {
+export function ProbationFields(editor: DraftEditor) {
+  const { draft, wrong, change } = editor;
+  const text = draftText(editor);
   const fields = [
     'minInferences',
     'probationTime',
@@ -48,52 +43,20 @@ export function ProbationFields({
         </div>
         <div class="row">
           <TextField
-            id="draft-minInferences"
+            {...text('minInferences')}
             label="Inferences in probation"
             numeric
-            value={draft.minInferences}
-            wrong={wrong.minInferences}
-            onInput={(minInferences) => change({ minInferences })}
             hint="Fewer by the deadline: unproven, counts neither way."
           />
-          <TextField
-            id="draft-probationTime"
-            label="Probation lasts"
-            value={draft.probationTime}
-            wrong={wrong.probationTime}
-            onInput={(probationTime) => change({ probationTime })}
-          />
-          <TextField
-            id="draft-probationDeadline"
-            label="Probation deadline"
-            value={draft.probationDeadline}
-            wrong={wrong.probationDeadline}
-            onInput={(probationDeadline) => change({ probationDeadline })}
-          />
+          <TextField {...text('probationTime')} label="Probation lasts" />
+          <TextField {...text('probationDeadline')} label="Probation deadline" />
         </div>
         <div class="row">
+          <TextField {...text('maxErrorPercent')} label="Errors tolerated, %" numeric />
+          <TextField {...text('maxLatencyRatio')} label="Latency, times the old" numeric />
           <TextField
-            id="draft-maxErrorPercent"
-            label="Errors tolerated, %"
-            numeric
-            value={draft.maxErrorPercent}
-            wrong={wrong.maxErrorPercent}
-            onInput={(maxErrorPercent) => change({ maxErrorPercent })}
-          />
-          <TextField
-            id="draft-maxLatencyRatio"
-            label="Latency, times the old"
-            numeric
-            value={draft.maxLatencyRatio}
-            wrong={wrong.maxLatencyRatio}
-            onInput={(maxLatencyRatio) => change({ maxLatencyRatio })}
-          />
-          <TextField
-            id="draft-fresh"
+            {...text('fresh')}
             label="Orders refreshed within"
-            value={draft.fresh}
-            wrong={wrong.fresh}
-            onInput={(fresh) => change({ fresh })}
             hint="Empty: a device may activate on old orders."
           />
         </div>
