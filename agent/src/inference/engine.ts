@@ -22,6 +22,12 @@ export interface EngineOptions {
   providers?: readonly string[];
 }
 
+export interface PredictOptions {
+  timeoutMs?: Millis;
+  /** Live readings go before requests of the local API. Default `live`. */
+  priority?: 'live' | 'api';
+}
+
 export interface Prediction {
   outputs: Tensors;
   version: string;
@@ -136,9 +142,9 @@ export class Engine implements ModelRuntime {
   }
 
   /** The model is chosen when this is called. @throws SkeinError NOT_FOUND and those of {@link LoadedModel.infer} */
-  async predict(model: string, inputs: Tensors, timeoutMs?: Millis): Promise<Prediction> {
+  async predict(model: string, inputs: Tensors, options: PredictOptions = {}): Promise<Prediction> {
     const running = this.#running(model);
-    return this.#run(running, inputs, running.stats, timeoutMs);
+    return this.#run(running, inputs, running.stats, options.timeoutMs);
   }
 
   /** As {@link predict}, but no proof of anything: a self-inference must not help a model through its probation. */

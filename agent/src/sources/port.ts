@@ -1,10 +1,19 @@
 import type { Millis } from '@skein/protocol/units.ts';
 
-/** One flat measurement. NaN marks a value that is missing. */
+/**
+ * An image as its source had it, not yet decoded: a damaged one is one bad reading, not a broken source.
+ * Raw pixels are row-major without padding; `i420` is planar Y, then U and V at half width and height (rounded up).
+ */
+export type Picture =
+  | { format: 'jpeg' | 'png'; bytes: Uint8Array }
+  | { format: 'gray8' | 'rgb24' | 'rgba32' | 'i420'; width: number; height: number; bytes: Uint8Array };
+
+/** One measurement: flat values (NaN marks one that is missing), or a picture and then no values. */
 export interface Reading {
   ts: Millis;
   mono: Millis;
   source: string;
+  picture?: Picture;
   values: Readonly<Record<string, number>>;
   /** Known class of a replayed recording; for accuracy, never fed to the model. */
   truth?: string;
