@@ -62,7 +62,7 @@ const ADAPTER =
   /^(sqlite|mqtt|aedes|onnx|oip|http|disk|linux|child|x509|node|worker|command|tcp|unix|fastify|system|board|csv|tar|image)-/;
 /** `*-child.ts` is the entry of a process of its own. */
 const SHELL = /^(run-.*|report-.*|.*-child|drain|presence|agent|server|main|system-clock)\.ts$/;
-const SHELL_FOLDERS = /^(agent\/src\/(cli|api)|fleet-server\/src\/(cli|http))\//;
+const SHELL_FOLDERS = /^(agent\/src\/(cli|api|model\/cli)|fleet-server\/src\/(cli|http))\//;
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 export const isAdapter = (path: string): boolean => ADAPTER.test(nameOf(path));

@@ -1,0 +1,49 @@
+/** What the commands print: tables and records for people, JSON for programs; progress on stderr, on a terminal only. */
+
+const cell = (value: unknown): string => {
+  if (typeof value === 'number')
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+  if (Array.isArray(value)) return value.map(cell).join(' ');
+  if (value !== null && typeof value === 'object') {
+    return Object.entries(value)
+      .map(([key, inner]) => `${key} ${cell(inner)}`)
+      .join(', ');
+  }
+  return String(value);
+};
+
+export function printTable(rows: readonly object[]): void {
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const cells = rows.map((row) =>
+    columns.map((column) => cell((row as Record<string, unknown>)[column] ?? '')),
+  );
+  const widths = columns.map((column, c) => Math.max(column.length, ...cells.map((line) => line[c]!.length)));
+  const line = (texts: readonly string[]) =>
+    texts
+      .map((text, c) => text.padEnd(widths[c]!))
+      .join('  ')
+      .trimEnd();
+  console.log(line(columns));
+  for (const row of cells) console.log(line(row));
+}
+
+export function printRecord(record: object): void {
+  const width = Math.max(...Object.keys(record).map((key) => key.length));
+  for (const [key, value] of Object.entries(record)) {
+    const lines = Array.isArray(value) && typeof value[0] !== 'number' ? value.map(cell) : [cell(value)];
+    console.log(`${key.padEnd(width)}  ${lines.join(`\n${' '.repeat(width + 2)}`)}`);
+  }
+}
+
+export const show = (json: boolean, value: object): void => {
+  if (json) console.log(JSON.stringify(value, null, 2));
+  else if (Array.isArray(value)) printTable(value);
+  else printRecord(value);
+};
+
+export const progress = (done: number, total: number, what: string): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K[${done + 1}/${total}] ${what}`);
+};
+export const endProgress = (): void => {
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
+};
