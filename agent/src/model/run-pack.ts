@@ -1,11 +1,11 @@
-/** `skein-model pack` and `quantize`: from a float ONNX file and data to a bundle, or to an int8 file. */
-import { readFile, writeFile } from 'node:fs/promises';
+/** `skein-model pack`: from a float ONNX file and data to a bundle. */
+import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Postprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import { writeBundle, writeBundleArchive } from './disk-bundle.ts';
 import { readSampleFile } from './disk-samples.ts';
 import { type PackReport, packModel } from './onnx-pack.ts';
-import { openModel, type QuantizeReport, quantize } from './onnx-quantize.ts';
+import { openModel } from './onnx-quantize.ts';
 import { readModelFile, sampleWidth, tensorOf } from './run-try.ts';
 import type { SampleTable } from './samples.ts';
 
@@ -175,32 +175,5 @@ export async function runPack(
   });
   if (options.out.endsWith('.skein')) await writeBundleArchive(bundle, options.out);
   else await writeBundle(bundle, options.out);
-  return report;
-}
-
-export interface QuantizeCommand {
-  calibrate: string;
-  out: string;
-  skip: string[];
-  reduceRange: boolean;
-}
-
-export async function runQuantize(
-  path: string,
-  options: QuantizeCommand,
-  onProgress: (done: number, total: number, what: string) => void,
-): Promise<QuantizeReport> {
-  const model = await readModelFile(path);
-  const session = await openModel(model);
-  const [input] = session.inputs;
-  await session.close();
-  const table = await readSampleFile(options.calibrate, sampleWidth(input!));
-  const samples = table.rows.map((row) => tensorOf(input!, row));
-  const { bytes, report } = await quantize(model, samples, {
-    skip: options.skip,
-    reduceRange: options.reduceRange,
-    onProgress,
-  });
-  await writeFile(options.out, bytes);
   return report;
 }

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type QuantizeCommand, runQuantize } from '../run-pack.ts';
+import { type QuantizeCommand, runQuantize } from '../run-quantize.ts';
 import { list } from './options.ts';
 import { endProgress, progress, show } from './output.ts';
 
