@@ -24,6 +24,8 @@ export const describeEnding = ({ code, signal }: Ending): string => signal ?? `e
 
 export interface DaemonOptions {
   name: string;
+  /** Default: this Node, and `args` begin with its script. */
+  program?: string;
   args: string[];
   env: NodeJS.ProcessEnv;
   logFile: string;
@@ -42,10 +44,9 @@ const keepLast = (lines: string[], line: string): void => {
  * @throws SkeinError INTERNAL when it exits or stays silent too long, with its last words.
  */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...options.args], {
-    env: options.env,
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-  });
+  const { program = process.execPath, args, env } = options;
+  const flags = program === process.execPath ? ['--disable-warning=ExperimentalWarning'] : [];
+  const child = spawn(program, [...flags, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const log = createWriteStream(options.logFile, { flags: 'a' });
   child.stderr?.pipe(log);
   const last: string[] = [];

@@ -44,6 +44,8 @@ export interface AgentParts {
   agentVersion: string;
   runtime: string;
   hardware: HelloMessage['hardware'];
+  /** Asked once the agent works: it may take seconds. */
+  nameBoard(known: HelloMessage['hardware']): Promise<HelloMessage['hardware']>;
   clock: Clock;
   entropy: Entropy;
   log: Log;

@@ -38,6 +38,7 @@ export class Agent {
   readonly #health: HealthReport;
   readonly #standing;
   readonly #selfCheck: SelfCheck;
+  #hardware: HelloMessage['hardware'];
   #poll: Timer | undefined;
   #renewal: { stop(): void } | undefined;
   #api: LocalApi | undefined;
@@ -47,6 +48,7 @@ export class Agent {
   constructor(parts: AgentParts) {
     const { boot, clock, config, engine, entropy, log, trust } = parts;
     this.#parts = parts;
+    this.#hardware = parts.hardware;
     this.#outbox = parts.openOutbox(({ code, fix, message }) => log.error(message, { code, fix }));
     this.#uplink = this.#openUplink();
     this.#recorder = createRecorder({
@@ -137,6 +139,14 @@ export class Agent {
     this.#standing.start();
     this.#renewal = startRenewal();
     this.#pollOrders();
+    void this.#nameBoard();
+  }
+
+  async #nameBoard(): Promise<void> {
+    const named = await this.#parts.nameBoard(this.#hardware);
+    if (named.model === this.#hardware.model || this.#stopping) return;
+    this.#hardware = named;
+    this.#uplink.hello();
   }
 
   /** Within three seconds: sources first, so nothing new comes; the last commit after the last reading. */
@@ -181,13 +191,13 @@ export class Agent {
   }
 
   #hello(): HelloMessage {
-    const { agentVersion, clock, config, engine, hardware, runtime, sources } = this.#parts;
+    const { agentVersion, clock, config, engine, runtime, sources } = this.#parts;
     return {
       ts: clock.now(),
       agentVersion,
       runtime,
       profile: config.profile,
-      hardware,
+      hardware: this.#hardware,
       sources: sources.map(({ source }) => source.name),
       models: engine.models().map(modelInUse).slice(0, 32),
     };

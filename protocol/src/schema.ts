@@ -25,6 +25,11 @@ export interface Checker<T> {
   parse(bytes: Uint8Array, what: string): T;
 }
 
+interface Validator<S extends TSchema> {
+  Check(value: unknown): value is Static<S>;
+  Errors(value: unknown): SchemaProblem[];
+}
+
 interface SchemaProblem {
   keyword: string;
   instancePath: string;
@@ -41,9 +46,18 @@ function describeProblem({ keyword, instancePath, params, message }: SchemaProbl
     : `${path} ${message}`;
 }
 
+/** Compiles `schema` at its first use: a program names many schemas when it starts and uses few at once. */
+export function compiled<S extends TSchema>(schema: S): () => Validator<S> {
+  let validator: Validator<S> | undefined;
+  return () => {
+    validator ??= Compile(schema) as Validator<S>;
+    return validator;
+  };
+}
+
 /**
- * Compiles `schema` once. `maxBytes` bounds {@link Checker.parse} before JSON.parse sees anything; `fix` tells the
- * person whose file it is what to do.
+ * `maxBytes` bounds {@link Checker.parse} before JSON.parse sees anything; `fix` tells the person whose file it is what
+ * to do.
  */
 export function checker<S extends TSchema>(
   schema: S,
@@ -51,11 +65,11 @@ export function checker<S extends TSchema>(
   maxBytes: Bytes = 1 << 20,
   fix?: string,
 ): Checker<Static<S>> {
-  const compiled = Compile(schema);
+  const validator = compiled(schema);
   const advice = fix === undefined ? {} : { fix };
   const check = (value: unknown, what: string): Static<S> => {
-    if (compiled.Check(value)) return value as Static<S>;
-    const first = [...compiled.Errors(value)].at(-1);
+    if (validator().Check(value)) return value as Static<S>;
+    const first = [...validator().Errors(value)].at(-1);
     throw new SkeinError(code, `${what}: ${first ? describeProblem(first) : 'is not valid'}`, {
       ...advice,
       data: { path: first?.instancePath ?? '' },

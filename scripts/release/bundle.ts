@@ -20,8 +20,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
 };
 
 /** CommonJS packages inside an ES module still call `require` for Node's own modules. */
-const REQUIRE =
-  "import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);";
+const REQUIRE = "const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);";
 
 const sources = (root: string): string[] =>
   ['agent', 'protocol'].flatMap((workspace) =>
@@ -72,6 +71,24 @@ const programNames = (root: string): Plugin => ({
   },
 });
 
+/**
+ * Node's own modules are taken by `process.getBuiltinModule`, not imported: the first import of each as an ES module
+ * reads every property it exports, which loads what nobody asked for (`node:http` brings a whole web client).
+ */
+const plainBuiltins: Plugin = {
+  name: 'plain-builtins',
+  setup(builder) {
+    const namespace = 'node-builtin';
+    builder.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'import-statement' || kind === 'dynamic-import' ? { path, namespace } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+      loader: 'js',
+    }));
+  },
+};
+
 /** Writes the modules into `target`. The result's inputs say which packages are inside. */
 export async function bundleAgent(root: string, target: string): Promise<Metafile> {
   const files = sources(root);
@@ -96,7 +113,7 @@ export async function bundleAgent(root: string, target: string): Promise<Metafil
     metafile: true,
     logLevel: 'silent',
     banner: { js: REQUIRE },
-    plugins: [programNames(root)],
+    plugins: [programNames(root), plainBuiltins],
   });
   return metafile;
 }

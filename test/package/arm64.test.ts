@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SelftestOutcome } from '../../agent/src/cli/selftest.ts';
+import { buildAndUnpack, type Unpacked } from '../../scripts/release/unpack.ts';
 import { runOnArm64, whyNot } from './arm64.ts';
-import { buildAndUnpack, type Unpacked, whyNoPackage } from './unpacked.ts';
+import { whyNoPackage } from './unpacked.ts';
 
 const BUNDLE = join(import.meta.dirname, '..', '..', 'models', 'host', 'bundle');
 const missing = whyNot() ?? (await whyNoPackage());

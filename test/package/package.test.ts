@@ -7,15 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { architectureOf } from '../../scripts/release/architectures.ts';
 import { sizesOf } from '../../scripts/release/budgets.ts';
 import { buildPackage } from '../../scripts/release/build-package.ts';
-import {
-  buildAndUnpack,
-  field,
-  list,
-  machineCode,
-  runProgram,
-  type Unpacked,
-  whyNoPackage,
-} from './unpacked.ts';
+import { buildAndUnpack, type Unpacked } from '../../scripts/release/unpack.ts';
+import { field, list, machineCode, runProgram, whyNoPackage } from './unpacked.ts';
 
 const BUNDLE = join(import.meta.dirname, '..', '..', 'models', 'host', 'bundle');
 const NATIVE = process.arch === 'arm64' ? 'arm64' : 'amd64';

@@ -1,13 +1,11 @@
-/** A package built into a folder of its own and unpacked beside it, with what a test asks about its files. */
+/** What a test asks about a package and its files. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, SkeinError } from '@skein/protocol/errors.ts';
 import { isOnPath } from '../../scripts/apt-tools.ts';
-import { ARCHITECTURES, architectureOf } from '../../scripts/release/architectures.ts';
-import { type BuiltPackage, buildPackage, CACHE, ROOT } from '../../scripts/release/build-package.ts';
-import type { Compression } from '../../scripts/release/deb.ts';
+import { ARCHITECTURES } from '../../scripts/release/architectures.ts';
+import { CACHE, ROOT } from '../../scripts/release/build-package.ts';
 import { fetchTarball } from '../../scripts/release/npm-package.ts';
 
 /** Why no package can be built here, with the way to change it; undefined when it can. */
@@ -21,21 +19,6 @@ export async function whyNoPackage(): Promise<string | undefined> {
     if (error instanceof SkeinError && error.code === 'UNREACHABLE') return describeError(error);
     throw error;
   }
-}
-
-export interface Unpacked {
-  built: BuiltPackage;
-  /** Where `usr` and `etc` lie. */
-  root: string;
-  remove(): void;
-}
-
-export async function buildAndUnpack(arch: string, compression: Compression): Promise<Unpacked> {
-  const folder = mkdtempSync(join(tmpdir(), 'skein-package-'));
-  const built = await buildPackage({ arch: architectureOf(arch), out: folder, compression });
-  const root = join(folder, 'root');
-  execFileSync('dpkg-deb', ['--extract', built.file, root]);
-  return { built, root, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 export interface Listed {

@@ -8,7 +8,7 @@ import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
 import { openLocalApi } from '../api/http-local-api.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
-import { readInventory } from '../health/linux-inventory.ts';
+import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
 import { httpRenew } from '../identity/http-enroll.ts';
@@ -96,7 +96,7 @@ async function compose(
 ): Promise<Agent> {
   const { stateDir } = config;
   const clock = systemClock;
-  const inventory = readInventory(config.tags);
+  const hardware = readInventory(config.tags);
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
   let current = identity;
   const timeFloor = (): Millis => Math.max(identity.enrolledAt, trust.now());
@@ -109,7 +109,6 @@ async function compose(
     httpFetcher(identity.deviceUrl, () => tls(current), clock),
     (f) => f.close(),
   );
-  const hardware = await inventory;
   const trust = new TrustClient({
     fetcher,
     store: trustStore,
@@ -129,6 +128,7 @@ async function compose(
     agentVersion: AGENT_VERSION,
     runtime: `node ${process.version}`,
     hardware,
+    nameBoard,
     clock,
     entropy: systemEntropy,
     log,

@@ -1,12 +1,12 @@
 /** Which records of a batch this version understands: a newer device may send more than we know. */
 import type { TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
 import { DriftRecord, EventRecord, HealthRecord, PredictionRecord, type RecordOf } from '../records.ts';
+import { compiled } from '../schema.ts';
 import type { Stream } from '../topics.ts';
 
 const check = (schema: TSchema) => {
-  const compiled = Compile(schema);
-  return (value: unknown): boolean => compiled.Check(value);
+  const validator = compiled(schema);
+  return (value: unknown): boolean => validator().Check(value);
 };
 
 const CHECKS: Record<Stream, (value: unknown) => boolean> = {

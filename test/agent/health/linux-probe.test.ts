@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { jetson, raspberryPi } from '../../../agent/src/health/linux-board-probes.ts';
-import { readInventory } from '../../../agent/src/health/linux-inventory.ts';
 import { linuxProbe } from '../../../agent/src/health/linux-probe.ts';
 import { systemClock } from '../../../agent/src/system-clock.ts';
 
@@ -85,13 +84,5 @@ describe('the Linux probe', () => {
     expect(metrics).not.toHaveProperty('cpu');
     expect(metrics).not.toHaveProperty('disk_free');
     expect(metrics).toHaveProperty('rss_mb');
-  });
-
-  it('names the board from its device tree and tags it', async () => {
-    const root = tree({ 'proc/device-tree/model': 'Raspberry Pi 4 Model B Rev 1.4\0' });
-    const hardware = await readInventory(['line-3'], root);
-    expect(hardware.model).toBe('Raspberry Pi 4 Model B Rev 1.4');
-    expect(hardware.tags).toEqual([process.arch, 'raspberry-pi', 'line-3']);
-    expect(hardware.cpus).toBeGreaterThan(0);
   });
 });
