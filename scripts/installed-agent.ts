@@ -12,7 +12,9 @@ import { startStack } from './stack.ts';
 import { readRecording } from './train/recording.ts';
 
 const HOST = join(import.meta.dirname, '..', 'models', 'host');
-const FIRST_MODEL_WITHIN_MS = 60_000;
+/** A rollout's own probation goes before it. */
+const COMMITTED_WITHIN_MS = 300_000;
+const PREDICTED_WITHIN_MS = 60_000;
 const ANY_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
 
 export interface RunningAgent {
@@ -29,20 +31,29 @@ export interface InstalledAgent {
 }
 
 interface Status {
-  models: unknown[];
+  updates: { committed: string | null; phase: string }[];
   pipelines: { predictions: number }[];
 }
 
-/** Polls until a pipeline has predicted; the poll is short because it is what is measured. */
-export async function untilPredicted(api: string, withinMs = FIRST_MODEL_WITHIN_MS): Promise<void> {
+async function until(api: string, holds: (status: Status) => boolean, everyMs: number, withinMs: number) {
   const end = performance.now() + withinMs;
   for (;;) {
-    const status = (await (await fetch(`${api}/status`)).json()) as Status;
-    if (status.pipelines.some(({ predictions }) => predictions > 0)) return;
-    if (performance.now() > end) throw new SkeinError('INTERNAL', `no prediction within ${withinMs} ms`);
-    await new Promise((wake) => setTimeout(wake, 4));
+    if (holds((await (await fetch(`${api}/status`)).json()) as Status)) return;
+    if (performance.now() > end)
+      throw new SkeinError('INTERNAL', `the agent at ${api} is not ready after ${withinMs} ms`);
+    await new Promise((wake) => setTimeout(wake, everyMs));
   }
 }
+
+/** The poll is short because the time is what is measured. */
+export const untilPredicted = (api: string): Promise<void> =>
+  until(api, ({ pipelines }) => pipelines.some((each) => each.predictions > 0), 4, PREDICTED_WITHIN_MS);
+
+const untilCommitted = (api: string): Promise<void> => {
+  const done = ({ updates }: Status) =>
+    updates.some(({ committed, phase }) => committed !== null && phase === 'idle');
+  return until(api, done, 500, COMMITTED_WITHIN_MS);
+};
 
 /** One recorded minute of this kind of machine, so that a reading is there at once. */
 function writeRecording(file: string, features: readonly string[]): void {
@@ -69,7 +80,8 @@ export async function installAgent(say: (step: string) => void): Promise<Install
   })) as { default: { preprocess: { features: string[] } } };
   const folder = mkdtempSync(join(tmpdir(), 'skein-installed-'));
   const stack = await startStack({ stateDir: folder, ports: ANY_PORTS, say });
-  await untilPredicted(`http://127.0.0.1:${stack.ports.agent}`);
+  say('waiting until the host model has been through its probation');
+  await untilCommitted(`http://127.0.0.1:${stack.ports.agent}`);
   await stopDaemon(stack.agent);
   say('building the package');
   const unpacked = await buildAndUnpack(process.arch === 'arm64' ? 'arm64' : 'amd64', 'fast');

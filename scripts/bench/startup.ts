@@ -50,7 +50,7 @@ export async function run(emit: Emit): Promise<void> {
       emit({ bench: 'startup', metric, value, unit, bar: null, holds: null });
     const predicted = median(starts.map(({ predictedMs }) => predictedMs));
     observed('empty Node process', median(empty));
-    observed('local API answers', median(starts.map(({ readyMs }) => readyMs)));
+    observed('ready: last good model loaded', median(starts.map(({ readyMs }) => readyMs)));
     emit({
       bench: 'startup',
       metric: 'first prediction',
