@@ -42,6 +42,17 @@ export const ERROR_CODES = {
   DISK_FAILED: 'environment',
   OUTBOX_CORRUPT: 'environment',
   OUTBOX_FORKED: 'operator',
+  /** A sidecar or server of an execution backend is not there, or went away. */
+  BACKEND_UNAVAILABLE: 'environment',
+  /** Its device is taken, or it has no memory just now. */
+  BACKEND_BUSY: 'environment',
+  /** It answered what its own words rule out: other tensors, another version, bytes without end. */
+  BACKEND_FAULT: 'environment',
+  /** It can not say which bytes it loaded, so nothing could be proven with it. */
+  BACKEND_UNPROVEN: 'environment',
+  DRIVER_MISMATCH: 'environment',
+  /** No variant of the model is made for what this device has. */
+  NO_VARIANT: 'environment',
   MODEL_INVALID: 'operator',
   MODEL_CRASHED: 'operator',
   MODEL_OUTPUT_NOT_FINITE: 'operator',

@@ -89,11 +89,39 @@ export const DriftProfile = strict({
   charts: Type.Array(ChartProfile, { maxItems: 1024 }),
 });
 
+/** Dotted numbers, `4.20.0`: compared number by number, missing ones are 0. */
+export const SDK_VERSION_PATTERN = '^[0-9]{1,6}(\\.[0-9]{1,6}){0,3}$';
+const sdkVersion = Type.String({ pattern: SDK_VERSION_PATTERN });
+
+/**
+ * One file that computes the model. What is not ONNX is opaque: nobody but its backend reads it, so `target` and
+ * `sdk` say where it runs. A device compares them with what its backend says of itself before it downloads anything.
+ */
 export const Variant = strict({
   id: text(32),
   precision: oneOf(['fp32', 'fp16', 'int8']),
+  /** `onnxruntime`: in the agent. Any other name is a key of the device's `backends`. */
   backend: text(32),
   file: BlobRef,
+  format: Type.Optional(
+    Type.String({
+      pattern: '^[a-z0-9]{1,16}$',
+      description: 'onnx when absent; else what the backend loads: plan, hef, rknn, tflite',
+    }),
+  ),
+  target: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 64,
+      description: 'Hardware the file was compiled for, in its backend’s words: orin-sm87, hailo8l, rk3588',
+    }),
+  ),
+  sdk: Type.Optional(
+    strict(
+      { min: Type.Optional(sdkVersion), max: Type.Optional(sdkVersion) },
+      'Versions of the backend’s runtime that load the file, both ends included',
+    ),
+  ),
   /** Largest absolute difference allowed between the golden outputs and this variant’s. */
   tolerance: Type.Number({ minimum: 0 }),
   accuracy: Type.Union([Type.Number(), Type.Null()], {

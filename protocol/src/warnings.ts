@@ -20,6 +20,21 @@ export const WARNINGS = {
     text: 'The running model fails or returns values that are not finite.',
     fix: 'Roll back, or look at the last update report of the device.',
   },
+  BACKEND_UNAVAILABLE: {
+    severity: 'warning',
+    text: 'An execution backend (sidecar or inference server) does not answer or can not take models.',
+    fix: 'Start its service and look at its log; models with a variant for another backend go on with that one.',
+  },
+  DRIVER_MISMATCH: {
+    severity: 'warning',
+    text: 'The driver of an accelerator does not fit the library that its backend uses.',
+    fix: 'Install driver and runtime library of the same release, then restart the backend’s service.',
+  },
+  VARIANT_FALLBACK: {
+    severity: 'notice',
+    text: 'A model runs as its stand-in variant, because the backend of the chosen one is not usable.',
+    fix: 'Repair the backend; the agent returns to the chosen variant by itself.',
+  },
   INPUT_NOT_FINITE: {
     severity: 'notice',
     text: 'Readings with NaN or infinite values were left out.',

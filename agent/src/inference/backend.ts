@@ -1,3 +1,4 @@
+import type { ErrorCode } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 
@@ -25,22 +26,50 @@ export interface LoadRequest {
   /** Expected SHA-256; what was really read is {@link LoadedModel.sha256}. */
   sha256: Sha256Hex;
   sizeBytes: Bytes;
+  /** Which backend runs it; absent: {@link IN_PROCESS}. */
+  backend?: string;
+  /** The model's name, for backends that serve it under one; and how its file is written (`onnx`, `plan`, `hef`). */
+  model?: string;
+  format?: string;
   /** Intra-op threads, explicit: onnxruntime's affinity call is refused under a hardened service. */
   threads: number;
   /** Execution providers in order of preference; the first that works is used. */
   providers: readonly string[];
 }
 
+/** onnxruntime in this process; manifests of early tools call it `onnx`. */
+export const IN_PROCESS: readonly string[] = ['onnxruntime', 'onnx'];
+
+/**
+ * Who vouches for {@link LoadedModel.sha256}. runtime: this process hashed the bytes that it gave the runtime. sidecar:
+ * the sidecar says that it hashed what it loaded. sent: we hashed the bytes that we sent, the server says nothing.
+ */
+export type Proof = 'runtime' | 'sidecar' | 'sent';
+
+/** What a backend says of itself. `fault`: why it can load nothing now. */
+export interface BackendFacts {
+  /** Hardware, as variants name it; null: it does not say. */
+  target: string | null;
+  /** Version of the vendor's runtime; null: it does not say. */
+  sdk: string | null;
+  fault: { code: ErrorCode; detail: string } | null;
+}
+
+/** Called while a backend compiles a model for its hardware, which may take minutes. Share done, 0 to 1; null: unknown. */
+export type Compiling = (share: number | null) => void;
+
 export interface LoadedModel {
   /** SHA-256 of the very bytes handed to the runtime. */
   readonly sha256: Sha256Hex;
+  /** Absent: `runtime`. */
+  readonly proof?: Proof;
   readonly provider: string;
   readonly placement: 'inline' | 'worker' | 'sidecar';
   /** Why this provider and placement, for people. */
   readonly reason: string;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
-  /** @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED */
+  /** @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED, BACKEND_*, DRIVER_MISMATCH */
   infer(inputs: Tensors, timeoutMs?: Millis): Promise<Tensors>;
   close(): Promise<void>;
 }
@@ -48,6 +77,8 @@ export interface LoadedModel {
 /** Something that can run models: onnxruntime in this process, or a sidecar over the Open Inference Protocol. */
 export interface Backend {
   readonly name: string;
-  /** @throws SkeinError MODEL_INVALID, MODEL_CRASHED, BLOB_MISMATCH */
-  load(request: LoadRequest): Promise<LoadedModel>;
+  /** Never rejects: a backend that is not there says so. Absent: it runs whatever names it. */
+  facts?(): Promise<BackendFacts>;
+  /** @throws SkeinError MODEL_INVALID, MODEL_CRASHED, BLOB_MISMATCH, BACKEND_*, DRIVER_MISMATCH */
+  load(request: LoadRequest, compiling?: Compiling): Promise<LoadedModel>;
 }

@@ -42,7 +42,10 @@ export interface CurrentModel {
   readonly manifest: Manifest;
   readonly manifestSha256: Sha256Hex;
   readonly variant: Variant;
-  readonly loaded: Pick<LoadedModel, 'sha256' | 'provider' | 'placement' | 'reason' | 'inputs' | 'outputs'>;
+  readonly loaded: Pick<
+    LoadedModel,
+    'sha256' | 'proof' | 'provider' | 'placement' | 'reason' | 'inputs' | 'outputs'
+  >;
 }
 
 interface Running extends CurrentModel {
@@ -97,6 +100,9 @@ export class Engine implements ModelRuntime {
     checkManifest(manifest);
     const loaded = await this.#options.backend.load({
       path: modelPath,
+      backend: variant.backend,
+      model: manifest.name,
+      ...(variant.format === undefined ? {} : { format: variant.format }),
       sha256: variant.file.sha256,
       sizeBytes: variant.file.size,
       threads: this.#options.threads ?? 1,
@@ -180,10 +186,10 @@ export class Engine implements ModelRuntime {
         finite,
       };
     } catch (error) {
-      // A caller's bad tensor or an overfull queue says nothing about the model.
-      const callers =
-        error instanceof SkeinError && (error.code === 'TENSOR_INVALID' || error.code === 'OVERLOADED');
-      if (!callers) stats?.failed();
+      // A caller's bad tensor, an overfull queue or a lost backend say nothing about the model.
+      const others =
+        error instanceof SkeinError && (error.code === 'TENSOR_INVALID' || error.blame === 'environment');
+      if (!others) stats?.failed();
       throw error;
     } finally {
       running.inFlight--;
