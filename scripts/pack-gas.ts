@@ -4,21 +4,16 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { readTable } from '@skein/agent/model/data/disk-fed.ts';
 import { writeBundle } from '@skein/agent/model/disk-bundle.ts';
 import { type PackReport, packModel } from '@skein/agent/model/onnx-pack.ts';
-import { readSamples } from '@skein/agent/model/samples.ts';
 
 /** In the order of the model's output: class − 1. */
 export const GASES = ['ethanol', 'ethylene', 'ammonia', 'acetaldehyde', 'acetone', 'toluene'];
 
 /** One month's recording in its own order. */
 export const readGasBatch = (dataDir: string, batch: number) =>
-  readSamples(
-    'batch.dat',
-    new Uint8Array(gunzipSync(readFileSync(join(dataDir, `gas/batch${batch}.dat.gz`)))),
-    128,
-  );
+  readTable(join(dataDir, `gas/batch${batch}.dat.gz`));
 
 export const hasGasData = (dataDir: string): boolean => existsSync(join(dataDir, 'models/gas-v1.onnx'));
 
@@ -28,7 +23,7 @@ export const hasGasData = (dataDir: string): boolean => existsSync(join(dataDir,
  */
 export async function packGas(dataDir: string, outDir: string, release: 1 | 2 = 1): Promise<PackReport> {
   const batches = release === 1 ? [1, 2] : [1, 2, 3, 4, 5];
-  const tables = batches.map((batch) => readGasBatch(dataDir, batch));
+  const tables = await Promise.all(batches.map((batch) => readGasBatch(dataDir, batch)));
   const { bundle, report } = await packModel({
     name: 'gas',
     version: `${release}.0.0`,
@@ -37,7 +32,7 @@ export async function packGas(dataDir: string, outDir: string, release: 1 | 2 = 
     model: new Uint8Array(readFileSync(join(dataDir, `models/gas-v${release}.onnx`))),
     preprocess: {
       kind: 'features',
-      features: tables[0]!.columns!,
+      features: [...tables[0]!.columns!],
       window: { size: 1, stride: 1, padding: 'none' },
       onMissing: 'reject',
     },

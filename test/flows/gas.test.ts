@@ -48,7 +48,7 @@ async function play(batch: number, how: string): Promise<void> {
 /** Plays a whole month and waits until every prediction of it is stored. */
 async function wholeMonth(batch: number) {
   await play(batch, 'period: 4ms');
-  const { truth } = readGasBatch(DATA, batch);
+  const { truth } = await readGasBatch(DATA, batch);
   const ofMonth = () => file.predictions(device).filter(({ source }) => source === `month-${batch}`);
   const stored = await until(ofMonth, (all) => all.length >= truth!.length);
   expect(stored.length).toBe(truth!.length);

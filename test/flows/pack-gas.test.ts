@@ -45,7 +45,7 @@ describe.skipIf(!present)('the gas recording of ../shared/data (skipped without 
       onDrift: (record) => drifts.push(record),
       onProblem: ({ message }) => expect.unreachable(message),
     });
-    const table = readGasBatch(DATA, batch);
+    const table = await readGasBatch(DATA, batch);
     for (const [i, row] of table.rows.entries()) {
       const values = Object.fromEntries(table.columns!.map((name, c) => [name, row[c]!]));
       await pipeline.reading({ ts: i, mono: i, source: 'gas', values });

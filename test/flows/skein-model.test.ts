@@ -39,7 +39,7 @@ describe('skein-model', () => {
   it('names what is wrong with an input and what to give, with exit code 1', async () => {
     const { code, stderr } = await skeinModel('try', 'scale.onnx', '1,2');
     expect(code).toBe(1);
-    expect(stderr).toContain('TENSOR_INVALID: 2 values given, `x` [?, 3] takes 3');
+    expect(stderr).toContain('TENSOR_INVALID: the numbers given: 2 values given, `x` [?, 3] takes 3');
     expect(stderr).toContain('→');
   });
 

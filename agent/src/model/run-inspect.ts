@@ -10,10 +10,10 @@ import { OnnxBackend } from '../inference/onnx-backend.ts';
 import { zeroInputs } from '../inference/tensors.ts';
 import { goldenOf, hashOf } from './bundle.ts';
 import { readBundle } from './disk-bundle.ts';
+import { readAnyModel } from './disk-model.ts';
 import { goldenDifference, goldenInputs } from './golden.ts';
 import { dataTypeName, dimsOf, loadGraph, opsetOf, toNumber } from './graph.ts';
 import { openModel } from './onnx-quantize.ts';
-import { readModelFile } from './run-try.ts';
 
 export interface Inspection {
   sizeBytes: number;
@@ -39,7 +39,7 @@ const tally = (names: readonly string[]): Record<string, number> => {
 };
 
 export async function runInspect(path: string): Promise<Inspection> {
-  const bytes = path.endsWith('.onnx') ? await readModelFile(path) : await firstVariant(path);
+  const bytes = await readAnyModel(path);
   const model = loadGraph(bytes);
   const { node, initializer } = model.graph;
   const operators = tally(node.map(({ opType }) => opType));
@@ -76,11 +76,6 @@ export async function runInspect(path: string): Promise<Inspection> {
   };
   await session?.close();
   return inspection;
-}
-
-async function firstVariant(path: string): Promise<Uint8Array> {
-  const { manifest, blobs } = await readBundle(path);
-  return blobs.get(manifest.variants[0]!.file.sha256)!;
 }
 
 export interface VariantVerdict {
@@ -141,7 +136,7 @@ async function measure(way: string, run: () => Promise<unknown>, durationMs: Mil
 
 /** Raw `session.run`, inline and worker, one after another in one process on inputs of zeros. */
 export async function runBench(path: string, durationMs: Millis, threads: number): Promise<BenchRow[]> {
-  const bytes = path.endsWith('.onnx') ? await readModelFile(path) : await firstVariant(path);
+  const bytes = await readAnyModel(path);
   const raw = await openModel(bytes);
   const inputs: Tensors = zeroInputs(raw.inputs);
   const rows = [await measure('raw session.run', () => raw.run(inputs), durationMs)];

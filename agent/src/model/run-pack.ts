@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Postprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import { readTable, type SampleTable } from './data/disk-fed.ts';
+import { sampleWidth, tensorFrom } from './data/tensors-of.ts';
 import { writeBundle, writeBundleArchive } from './disk-bundle.ts';
-import { readSampleFile } from './disk-samples.ts';
+import { readModelFile } from './disk-model.ts';
 import { type PackReport, packModel } from './onnx-pack.ts';
 import { openModel } from './onnx-quantize.ts';
-import { readModelFile, sampleWidth, tensorOf } from './run-try.ts';
-import type { SampleTable } from './samples.ts';
 
 export interface PackCommand {
   name: string;
@@ -85,9 +85,12 @@ async function unitOf(
   windows: readonly Float64Array[],
 ): Promise<number> {
   const session = await openModel(model);
+  const inputsOf = (values: Float64Array) => ({
+    [input.name]: tensorFrom('a window', input, { shape: [values.length], values }),
+  });
   const errors: number[] = [];
   for (const window of windows) {
-    const values = (await session.run(tensorOf(input, window)))[output]!.data as Float32Array;
+    const values = (await session.run(inputsOf(window)))[output]!.data as Float32Array;
     errors.push(values.reduce((sum, value, i) => sum + (value - window[i]!) ** 2, 0) / values.length);
   }
   await session.close();
@@ -136,8 +139,8 @@ export async function runPack(
   const [output] = session.outputs;
   await session.close();
   const width = sampleWidth(input!) / options.window;
-  const table = await readSampleFile(options.calibrate, width);
-  const columns = table.columns ?? Array.from({ length: width }, (_, i) => `x${i + 1}`);
+  const table = await readTable(options.calibrate, { width });
+  const columns = [...(table.columns ?? Array.from({ length: width }, (_, i) => `x${i + 1}`))];
   if (columns.length !== width) {
     throw new SkeinError(
       'TENSOR_INVALID',

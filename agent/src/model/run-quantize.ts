@@ -1,8 +1,8 @@
 /** `skein-model quantize`: from a float ONNX file and data to a smaller one, measured. */
 import { writeFile } from 'node:fs/promises';
-import { readSampleFile } from './disk-samples.ts';
+import { readFed } from './data/disk-fed.ts';
+import { readModelFile } from './disk-model.ts';
 import { openModel, type QuantizeReport, quantize } from './onnx-quantize.ts';
-import { readModelFile, sampleWidth, tensorOf } from './run-try.ts';
 
 export interface QuantizeCommand {
   calibrate: string;
@@ -18,11 +18,10 @@ export async function runQuantize(
 ): Promise<QuantizeReport> {
   const model = await readModelFile(path);
   const session = await openModel(model);
-  const [input] = session.inputs;
   await session.close();
-  const table = await readSampleFile(options.calibrate, sampleWidth(input!));
-  const samples = table.rows.map((row) => tensorOf(input!, row));
-  const { bytes, report } = await quantize(model, samples, {
+  const { samples } = await readFed(options.calibrate, session.inputs);
+  const inputs = samples.map((sample) => sample.inputs);
+  const { bytes, report } = await quantize(model, inputs, {
     skip: options.skip,
     reduceRange: options.reduceRange,
     onProgress,

@@ -25,7 +25,7 @@ const separatorOf = (line: string): string => {
   return most.reduce((best, next) => (next[0] > best[0] ? next : best))[1];
 };
 
-/** Cells of a whole record: its quotes are in pairs. */
+/** Cells of a record whose quotes are in pairs; a quote inside a plain cell may still leave a later one open. */
 function cellsOf(record: string, separator: string): string[] {
   if (!record.includes('"')) return record.split(separator);
   const cells: string[] = [];
@@ -36,6 +36,7 @@ function cellsOf(record: string, separator: string): string[] {
       let from = start + 1;
       for (;;) {
         const close = record.indexOf('"', from);
+        if (close < 0) return [...cells, text + record.slice(from)];
         text += record.slice(from, close);
         at = close + 1;
         if (record[at] !== '"') break;
