@@ -127,7 +127,7 @@ export class Agent {
         ready: () => readiness(this.status()).ready,
         current: (model) => engine.current(model),
         modelReady: (model) => this.#modelReady(model),
-        predict: (model, inputs) => engine.predict(model, inputs),
+        predict: (model, inputs) => engine.predict(model, inputs, { priority: 'api' }),
       },
     });
     this.#recorder.start();

@@ -171,6 +171,7 @@ async function hop(emit: Emit): Promise<void> {
     sizeBytes: staged.variant.file.size,
     threads: 1,
     providers: ['cpu'],
+    backend: 'onnxruntime',
   };
   const model = await new OnnxBackend({ placement: 'worker' }).load(request);
   const raw = await openModel(bytes);

@@ -60,11 +60,11 @@ function outboxIn(dir: string): Outbox {
   });
 }
 
-async function load({ blobs }: Bundle, { file }: Variant, dir: string): Promise<LoadedModel> {
+async function load({ blobs }: Bundle, { file, backend }: Variant, dir: string): Promise<LoadedModel> {
   const path = join(dir, `${file.sha256}.onnx`);
   await writeFile(path, blobs.get(file.sha256)!);
   const { sha256, size: sizeBytes } = file;
-  const request = { path, sha256, sizeBytes, threads: 1, providers: ['cpu'] };
+  const request = { path, sha256, sizeBytes, threads: 1, providers: ['cpu'], backend };
   try {
     return await new OnnxBackend({ placement: 'worker' }).load(request);
   } finally {

@@ -35,7 +35,11 @@ export interface LoadRequest {
   threads: number;
   /** Execution providers in order of preference; the first that works is used. */
   providers: readonly string[];
+  /** As configured for this model; absent or `auto`: measured. */
+  placement?: Placement | undefined;
 }
+
+export type Placement = 'auto' | 'inline' | 'worker';
 
 /** onnxruntime in this process; manifests of early tools call it `onnx`. */
 export const IN_PROCESS: readonly string[] = ['onnxruntime', 'onnx'];
@@ -69,8 +73,13 @@ export interface LoadedModel {
   readonly reason: string;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
-  /** @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED, BACKEND_*, DRIVER_MISMATCH */
+  /**
+   * One at a time: the engine's queue sees to it. A run longer than `timeoutMs` is ended where it can be.
+   * @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED, BACKEND_*, DRIVER_MISMATCH
+   */
   infer(inputs: Tensors, timeoutMs?: Millis): Promise<Tensors>;
+  /** Runs `task` at the end of this turn of the event loop. Present where a run holds the caller's thread. */
+  readonly gather?: (task: () => void) => void;
   close(): Promise<void>;
 }
 

@@ -11,21 +11,38 @@ import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
-import type { Backend, LoadedModel, Tensors } from './backend.ts';
+import type { Backend, LoadedModel, Placement, Tensors } from './backend.ts';
 import { RunStats } from './latency.ts';
-import { allFinite } from './tensors.ts';
+import { type Answer, ModelQueue, type QueueStatistics } from './model-queue.ts';
+import type { Priority } from './request-queue.ts';
+import { allFinite, checkInputs } from './tensors.ts';
+import { tryBatch } from './try-batch.ts';
 
 export interface EngineOptions {
   backend: Backend;
   clock: Clock;
   threads?: number;
   providers?: readonly string[];
+  /** Requests that may wait for one model. */
+  queueLimit?: number;
+  /** Rows of one run of requests that came together; 1: each runs alone. */
+  maxBatch?: number;
+  /** Of a request that names none, and of any run. */
+  timeoutMs?: Millis;
+  /** What is different for one model, by name. */
+  models?: Readonly<Record<string, ModelOptions>>;
+}
+
+export interface ModelOptions {
+  placement?: Placement | undefined;
+  threads?: number | undefined;
+  maxBatch?: number | undefined;
 }
 
 export interface PredictOptions {
   timeoutMs?: Millis;
   /** Live readings go before requests of the local API. Default `live`. */
-  priority?: 'live' | 'api';
+  priority?: Exclude<Priority, 'shadow'>;
 }
 
 export interface Prediction {
@@ -49,16 +66,16 @@ export interface CurrentModel {
 }
 
 interface Running extends CurrentModel {
-  readonly loaded: LoadedModel;
   readonly stats: RunStats;
-  inFlight: number;
-  retired: boolean;
+  readonly queue: ModelQueue;
 }
 
+const NO_STATISTICS: QueueStatistics = {
+  requestSucceeded: () => undefined,
+  requestFailed: () => undefined,
+  executed: () => undefined,
+};
 const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
-
-/** A model that can not be closed any more is not in use either. */
-const closeQuietly = (model: LoadedModel): Promise<void> => model.close().catch(() => undefined);
 
 const fits = (found: TensorSpec, declared: TensorSpec): boolean =>
   found.type === declared.type &&
@@ -86,6 +103,23 @@ function checkDeclared(loaded: LoadedModel, manifest: Manifest): void {
   }
 }
 
+/** The engine's options with their defaults, those of one model over those of all. */
+const optionsOf = ({ models, ...common }: EngineOptions, name: string) => ({
+  threads: 1,
+  providers: ['cpu'],
+  queueLimit: 64,
+  maxBatch: 32,
+  timeoutMs: 30_000,
+  ...common,
+  ...models?.[name],
+});
+
+const described = (model: LoadedModel, batching: string): CurrentModel['loaded'] => ({
+  ...{ sha256: model.sha256, provider: model.provider, placement: model.placement },
+  ...(model.proof ? { proof: model.proof } : {}),
+  ...{ reason: `${model.reason}; ${batching}`, inputs: model.inputs, outputs: model.outputs },
+});
+
 export class Engine implements ModelRuntime {
   readonly #models = new Map<string, Running>();
   readonly #options: EngineOptions;
@@ -96,43 +130,51 @@ export class Engine implements ModelRuntime {
 
   /** @throws SkeinError of {@link Backend.load}; the model that runs goes on running then. */
   async activate(staged: StagedModel): Promise<{ loaded: Sha256Hex }> {
-    const { manifest, manifestSha256, variant, modelPath } = staged;
+    const { manifest } = staged;
     checkManifest(manifest);
-    const loaded = await this.#options.backend.load({
+    const running = await this.#load(staged);
+    const before = this.#models.get(manifest.name);
+    this.#models.set(manifest.name, running);
+    if (before) void retire(before);
+    return { loaded: running.loaded.sha256 };
+  }
+
+  async #load({ manifest, manifestSha256, variant, modelPath }: StagedModel): Promise<Running> {
+    const { backend, clock } = this.#options;
+    const { threads, providers, placement, maxBatch, queueLimit, timeoutMs } = this.#of(manifest.name);
+    const model = await backend.load({
       path: modelPath,
       backend: variant.backend,
       model: manifest.name,
       ...(variant.format === undefined ? {} : { format: variant.format }),
       sha256: variant.file.sha256,
       sizeBytes: variant.file.size,
-      threads: this.#options.threads ?? 1,
-      providers: this.#options.providers ?? ['cpu'],
+      threads,
+      providers,
+      placement,
     });
     try {
-      checkDeclared(loaded, manifest);
+      checkDeclared(model, manifest);
     } catch (error) {
-      await loaded.close();
+      await model.close();
       throw error;
     }
-    const before = this.#models.get(manifest.name);
-    const stats = new RunStats();
-    this.#models.set(manifest.name, {
-      manifest,
-      manifestSha256,
-      variant,
-      loaded,
-      stats,
-      inFlight: 0,
-      retired: false,
-    });
-    if (before) this.#retire(before);
-    return { loaded: loaded.sha256 };
+    const batching = await tryBatch(model, maxBatch, clock);
+    const statistics = NO_STATISTICS;
+    const queueOptions = { clock, limit: queueLimit, maxBatch: batching.maxBatch, timeoutMs, statistics };
+    const queue = new ModelQueue(model, queueOptions);
+    const loaded = described(model, batching.reason);
+    return { manifest, manifestSha256, variant, loaded, queue, stats: new RunStats() };
+  }
+
+  #of(name: string) {
+    return optionsOf(this.#options, name);
   }
 
   async deactivate(model: string): Promise<void> {
     const running = this.#models.get(model);
     this.#models.delete(model);
-    if (running) await this.#retire(running);
+    if (running) await retire(running);
   }
 
   current(model: string): CurrentModel | undefined {
@@ -147,15 +189,18 @@ export class Engine implements ModelRuntime {
     return this.#models.get(model)?.stats.snapshot() ?? NO_STATS;
   }
 
-  /** The model is chosen when this is called. @throws SkeinError NOT_FOUND and those of {@link LoadedModel.infer} */
+  /**
+   * The model is chosen when this is called.
+   * @throws SkeinError NOT_FOUND, TENSOR_INVALID, OVERLOADED, MODEL_TIMEOUT, MODEL_CRASHED
+   */
   async predict(model: string, inputs: Tensors, options: PredictOptions = {}): Promise<Prediction> {
     const running = this.#running(model);
-    return this.#run(running, inputs, running.stats, options.timeoutMs);
+    return this.#run(running, inputs, options, running.stats);
   }
 
   /** As {@link predict}, but no proof of anything: a self-inference must not help a model through its probation. */
   async probe(model: string, inputs: Tensors): Promise<Prediction> {
-    return this.#run(this.#running(model), inputs, undefined);
+    return this.#run(this.#running(model), inputs, {}, undefined);
   }
 
   #running(model: string): Running {
@@ -164,45 +209,31 @@ export class Engine implements ModelRuntime {
     throw new SkeinError('NOT_FOUND', `no model \`${model}\` is active`);
   }
 
+  /** What the model did is counted even when its caller has given up; a caller's fault or a lost backend never is. */
   async #run(
-    running: Running,
+    { loaded, queue, manifest }: Running,
     inputs: Tensors,
+    { timeoutMs, priority = 'live' }: PredictOptions,
     stats: RunStats | undefined,
-    timeoutMs?: Millis,
   ): Promise<Prediction> {
-    const { clock } = this.#options;
-    const started = clock.mono();
-    running.inFlight++;
-    try {
-      const outputs = await running.loaded.infer(inputs, timeoutMs);
-      const latencyUs = Math.round((clock.mono() - started) * 1000);
-      const finite = allFinite(outputs);
-      stats?.succeeded(latencyUs, finite);
-      return {
-        outputs,
-        version: running.manifest.version,
-        sha256: running.loaded.sha256,
-        latencyUs,
-        finite,
-      };
-    } catch (error) {
-      // A caller's bad tensor, an overfull queue or a lost backend say nothing about the model.
-      const others =
-        error instanceof SkeinError && (error.code === 'TENSOR_INVALID' || error.blame === 'environment');
-      if (!others) stats?.failed();
-      throw error;
-    } finally {
-      running.inFlight--;
-      if (running.retired && running.inFlight === 0) await closeQuietly(running.loaded);
-    }
-  }
-
-  async #retire(running: Running): Promise<void> {
-    running.retired = true;
-    if (running.inFlight === 0) await closeQuietly(running.loaded);
+    checkInputs(inputs, loaded.inputs);
+    let finite = true;
+    const ran = (outcome: Answer | SkeinError): void => {
+      if (outcome instanceof SkeinError) {
+        if (outcome.blame !== 'environment') stats?.failed();
+        return;
+      }
+      finite = allFinite(outcome.outputs);
+      stats?.succeeded(outcome.totalUs, finite);
+    };
+    const { outputs, totalUs } = await queue.submit({ inputs, priority, timeoutMs, ran });
+    return { outputs, version: manifest.version, sha256: loaded.sha256, latencyUs: totalUs, finite };
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#models.keys()].map((model) => this.deactivate(model)));
   }
 }
+
+/** Answers what it has been handed first. A model that can not be closed any more is not in use either. */
+const retire = ({ queue }: Running): Promise<void> => queue.close().catch(() => undefined);

@@ -7,20 +7,17 @@
 import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import type { Backend, LoadedModel, LoadRequest, Tensors } from './backend.ts';
+import type { Backend, LoadedModel, LoadRequest, Placement, Tensors } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
 import { openSession } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
-import { SerialQueue } from './serial-queue.ts';
 import { checkInputs } from './tensors.ts';
 
 export interface OnnxBackendOptions {
-  /** `auto` measures. */
-  placement?: 'auto' | 'inline' | 'worker';
+  /** Of models that name none themselves; `auto` measures. */
+  placement?: Placement;
   /** Warm-up p99 below this runs inline. */
   inlineBelowMs?: Millis;
-  /** Inferences that may wait for one model. */
-  queueLimit?: number;
   defaultTimeoutMs?: Millis;
   /** The worker's program; a bundled release names its own. */
   workerUrl?: URL;
@@ -38,28 +35,21 @@ const described = (session: Pick<OnnxSession, 'sha256' | 'provider' | 'inputs' |
 });
 
 /** Runs on the caller's thread, so a time limit could not interrupt it: only models measured as tiny come here. */
-function inlineModel(session: OnnxSession, reason: string, queueLimit: number): LoadedModel {
-  const queue = new SerialQueue(queueLimit);
-  return {
-    ...described(session),
-    placement: 'inline',
-    reason,
-    async infer(inputs: Tensors): Promise<Tensors> {
-      checkInputs(inputs, session.inputs);
-      return queue.run(async () => {
-        try {
-          return await session.run(inputs);
-        } catch (cause) {
-          throw new SkeinError('MODEL_CRASHED', `the runtime failed: ${String(cause)}`, { cause });
-        }
-      });
-    },
-    async close() {
-      await queue.idle();
-      await session.close();
-    },
-  };
-}
+const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
+  ...described(session),
+  placement: 'inline',
+  reason,
+  gather: (task) => void setImmediate(task),
+  async infer(inputs: Tensors): Promise<Tensors> {
+    checkInputs(inputs, session.inputs);
+    try {
+      return await session.run(inputs);
+    } catch (cause) {
+      throw new SkeinError('MODEL_CRASHED', `the runtime failed: ${String(cause)}`, { cause });
+    }
+  },
+  close: () => session.close(),
+});
 
 class WorkerModel implements LoadedModel {
   readonly placement = 'worker';
@@ -68,7 +58,6 @@ class WorkerModel implements LoadedModel {
   readonly provider;
   readonly inputs;
   readonly outputs;
-  readonly #queue: SerialQueue;
   readonly #timeoutMs: Millis;
   readonly #start: () => Promise<OnnxWorkerSession>;
   #session: OnnxWorkerSession;
@@ -87,18 +76,15 @@ class WorkerModel implements LoadedModel {
     this.reason = reason;
     this.#session = session;
     this.#start = start;
-    this.#queue = new SerialQueue(options.queueLimit);
     this.#timeoutMs = options.defaultTimeoutMs;
   }
 
   async infer(inputs: Tensors, timeoutMs: Millis = this.#timeoutMs): Promise<Tensors> {
     checkInputs(inputs, this.inputs);
-    return this.#queue.run(async () => {
-      if (this.#session.dead) await this.#restart();
-      const outputs = await this.#session.run(inputs, timeoutMs);
-      this.#crashes = 0;
-      return outputs;
-    });
+    if (this.#session.dead) await this.#restart();
+    const outputs = await this.#session.run(inputs, timeoutMs);
+    this.#crashes = 0;
+    return outputs;
   }
 
   async #restart(): Promise<void> {
@@ -115,7 +101,6 @@ class WorkerModel implements LoadedModel {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#queue.idle();
     await this.#session.close();
   }
 }
@@ -128,7 +113,6 @@ export class OnnxBackend implements Backend {
     this.#options = {
       placement: 'auto',
       inlineBelowMs: 0.5,
-      queueLimit: 64,
       defaultTimeoutMs: 30_000,
       workerUrl: SOURCE_WORKER,
       ...options,
@@ -136,10 +120,11 @@ export class OnnxBackend implements Backend {
   }
 
   async load(request: LoadRequest): Promise<LoadedModel> {
-    const { placement, inlineBelowMs, queueLimit, workerUrl } = this.#options;
+    const { inlineBelowMs, workerUrl } = this.#options;
+    const placement = request.placement ?? this.#options.placement;
     if (placement === 'inline') {
       const session = await openSession(request);
-      return inlineModel(session, `${session.reason}; inline as configured`, queueLimit);
+      return inlineModel(session, `${session.reason}; inline as configured`);
     }
     const start = () => OnnxWorkerSession.start(workerUrl, request);
     const session = await start();
@@ -148,7 +133,7 @@ export class OnnxBackend implements Backend {
     if (placement === 'auto' && p99Ms !== undefined && p99Ms < inlineBelowMs) {
       await session.close();
       const why = `${reason}; inline: ${measured} is below ${inlineBelowMs} ms`;
-      return inlineModel(await openSession(request), why, queueLimit);
+      return inlineModel(await openSession(request), why);
     }
     const why = placement === 'worker' ? 'worker as configured' : `worker: ${measured}`;
     return new WorkerModel(session, start, `${reason}; ${why}`, this.#options);

@@ -14,6 +14,8 @@ import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
 
 ort.env.logLevel = 'fatal';
 
+export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers'>;
+
 export interface OnnxSession {
   readonly sha256: Sha256Hex;
   readonly provider: string;
@@ -65,7 +67,9 @@ async function createWithFallback(
   throw invalid(request.path, last);
 }
 
-async function readChecked(request: LoadRequest): Promise<{ bytes: Uint8Array; sha256: Sha256Hex }> {
+async function readChecked(
+  request: Pick<LoadRequest, 'path' | 'sha256'>,
+): Promise<{ bytes: Uint8Array; sha256: Sha256Hex }> {
   const bytes = await readFile(request.path).catch((cause: unknown) => {
     throw new SkeinError('MODEL_INVALID', `${request.path} cannot be read`, { cause });
   });
@@ -79,7 +83,7 @@ async function readChecked(request: LoadRequest): Promise<{ bytes: Uint8Array; s
 }
 
 /** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH */
-export async function openSession(request: LoadRequest): Promise<OnnxSession> {
+export async function openSession(request: OpenRequest): Promise<OnnxSession> {
   const { bytes, sha256 } = await readChecked(request);
   return { sha256, ...(await sessionFromBytes(bytes, request)) };
 }

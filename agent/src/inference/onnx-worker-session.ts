@@ -60,9 +60,10 @@ export class OnnxWorkerSession {
     return this.#ended !== undefined;
   }
 
-  /** One at a time. @throws SkeinError MODEL_CRASHED, MODEL_TIMEOUT */
+  /** @throws SkeinError MODEL_CRASHED, MODEL_TIMEOUT, INTERNAL when one is running already */
   async run(inputs: Tensors, timeoutMs: Millis): Promise<Tensors> {
     if (this.#ended) throw this.#ended;
+    if (this.#waiting) throw new SkeinError('INTERNAL', 'a worker runs one inference at a time');
     this.#place(inputs);
     const answer = this.#wait(timeoutMs, 'inference');
     Atomics.add(this.#bell, 0, 1);

@@ -152,6 +152,7 @@ export async function runBench(path: string, durationMs: Millis, threads: number
         sizeBytes: bytes.length,
         threads,
         providers: ['cpu'],
+        backend: 'onnxruntime',
       });
       rows.push(await measure(placement, () => model.infer(inputs), durationMs));
       await model.close();

@@ -64,8 +64,8 @@ async function preflight(request: PreflightRequest): Promise<PreflightVerdict> {
   try {
     const golden = await readGolden(request);
     total = golden.vectors.length;
-    const { sha256, size: sizeBytes } = variant.file;
-    const session = await openSession({ path: modelPath, sha256, sizeBytes, threads, providers });
+    const { sha256 } = variant.file;
+    const session = await openSession({ path: modelPath, sha256, threads, providers });
     loaded = session.sha256;
     await say({ stage: 'loaded' });
     return await tryVectors(session, golden, variant.tolerance);

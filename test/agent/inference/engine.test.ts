@@ -59,7 +59,7 @@ function staged(factor: number, change: Partial<Manifest> = {}): StagedModel {
 }
 
 function engineWith(placement: 'inline' | 'worker', queueLimit = 64): Engine {
-  const engine = new Engine({ backend: new OnnxBackend({ placement, queueLimit }), clock: systemClock });
+  const engine = new Engine({ backend: new OnnxBackend({ placement }), clock: systemClock, queueLimit });
   engines.push(engine);
   return engine;
 }

@@ -1,5 +1,15 @@
 /** Small real ONNX models made on the spot. */
-import { floatTensor, floatValue, modelOf, nodeOf, saveGraph } from '@skein/agent/model/graph.ts';
+import {
+  DATA_TYPE,
+  floatTensor,
+  floatValue,
+  intAttribute,
+  modelOf,
+  type NodeProto,
+  nodeOf,
+  saveGraph,
+  type TensorProto,
+} from '@skein/agent/model/graph.ts';
 
 /** y = x · factor; x is [N, width]. A factor of NaN makes a model that gives NaN. */
 export const scaleModel = (width: number, factor: number): Uint8Array =>
@@ -13,3 +23,51 @@ export const scaleModel = (width: number, factor: number): Uint8Array =>
       valueInfo: [],
     }),
   );
+
+const graphOf = (node: NodeProto[], initializer: TensorProto[], rows = -1): Uint8Array =>
+  saveGraph(
+    modelOf({
+      ...{ name: 'batch', node, initializer, valueInfo: [] },
+      input: [floatValue('x', [rows, 4])],
+      output: [floatValue('y', [rows, 4])],
+    }),
+  );
+const int64Tensor = (name: string, values: number[]): TensorProto => ({
+  name,
+  dims: [values.length],
+  dataType: DATA_TYPE.int64,
+  rawData: new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer),
+});
+
+/** x and y are [N, 4], or say so; only the rows' independence is broken. */
+export const batchModels = {
+  fixed: () => graphOf([nodeOf('Neg', ['x'], ['y'])], [], 1),
+  /** The shape depends on the values, as far as shape inference can see: else it would tell. */
+  baked: () =>
+    graphOf(
+      [
+        nodeOf('Mul', ['x', 'nothing'], ['none']),
+        nodeOf('ReduceMax', ['none'], ['zero'], [intAttribute('keepdims', 0)]),
+        nodeOf('Cast', ['zero'], ['offset'], [intAttribute('to', DATA_TYPE.int64)]),
+        nodeOf('Add', ['one-row', 'offset'], ['shape']),
+        nodeOf('Reshape', ['x', 'shape'], ['y']),
+      ],
+      [floatTensor('nothing', [1], Float32Array.of(0)), int64Tensor('one-row', [1, 4])],
+    ),
+  meanOfBatch: () =>
+    graphOf(
+      [
+        nodeOf('ReduceMean', ['x'], ['mean'], [{ name: 'axes', type: 7, ints: [0] }]),
+        nodeOf('Sub', ['x', 'mean'], ['y']),
+      ],
+      [],
+    ),
+  dynamicRange: () =>
+    graphOf(
+      [
+        nodeOf('DynamicQuantizeLinear', ['x'], ['q', 'scale', 'zero']),
+        nodeOf('DequantizeLinear', ['q', 'scale', 'zero'], ['y']),
+      ],
+      [],
+    ),
+};

@@ -1,0 +1,243 @@
+/**
+ * What stands before one loaded model: requests wait in order of priority, and whatever waits when the model becomes free
+ * runs as one batch. Nothing is ever delayed to make a batch larger: an idle model runs a request at once, or, when it
+ * runs on the caller's own thread, at the end of this turn of the event loop, with all that arrived in the same turn.
+ *
+ * Time limits count from arrival. A request whose time runs out while it waits never runs; one that is running goes on,
+ * its caller is told, and only the model's own limit ends it: no caller's hurry can kill a model that others use.
+ * A batch that fails is tried again request by request, once, so that a bad request harms nobody but its sender.
+ */
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { LoadedModel, Tensors } from './backend.ts';
+import { joinRows, rowsOf, splitRows } from './batch.ts';
+import { Deadline } from './deadline.ts';
+import { type Priority, type Request, RequestQueue } from './request-queue.ts';
+
+/** Microseconds of one answered request. */
+export interface Timing {
+  queueUs: number;
+  inputUs: number;
+  inferUs: number;
+  outputUs: number;
+}
+
+export interface Answer extends Timing {
+  outputs: Tensors;
+  /** From arrival. */
+  totalUs: number;
+}
+
+/** What is counted; `statistics.ts` has the same words. */
+export interface QueueStatistics {
+  requestSucceeded(request: Timing & { rows: number; totalUs: number; at: Millis }): void;
+  requestFailed(request: { queueUs: number; totalUs: number }): void;
+  executed(run: { batchSize: number } & Omit<Timing, 'queueUs'>): void;
+}
+
+export interface QueueOptions {
+  clock: Clock;
+  /** Requests that may wait. */
+  limit: number;
+  /** Rows of one run; 1: no batching. */
+  maxBatch: number;
+  /** Of a request that names none, and of any run. */
+  timeoutMs: Millis;
+  statistics: QueueStatistics;
+}
+
+export interface Submission {
+  inputs: Tensors;
+  priority: Priority;
+  timeoutMs?: Millis | undefined;
+  /** Called once if it ran, also when its caller has gone by then. */
+  ran?: ((outcome: Answer | SkeinError) => void) | undefined;
+}
+
+interface Waiting extends Request, Pick<Submission, 'ran'> {
+  readonly timeoutMs: Millis;
+  resolve(answer: Answer): void;
+  reject(error: SkeinError): void;
+  /** Its caller has been told. */
+  told: boolean;
+}
+
+/** One call of the model; times are monotonic. */
+interface Run {
+  parts: Tensors[];
+  began: Millis;
+  joined: Millis;
+  inferred: Millis;
+  ended: Millis;
+}
+
+export class ModelQueue {
+  readonly #model: LoadedModel;
+  readonly #options: QueueOptions;
+  readonly #waiting: RequestQueue<Waiting>;
+  readonly #deadline: Deadline;
+  #maxBatch: number;
+  #running: Waiting[] = [];
+  /** A run is scheduled or going on. */
+  #busy = false;
+  #whenIdle: (() => void) | undefined;
+
+  constructor(model: LoadedModel, options: QueueOptions) {
+    this.#model = model;
+    this.#options = options;
+    this.#maxBatch = options.maxBatch;
+    this.#waiting = new RequestQueue(options.limit);
+    this.#deadline = new Deadline(options.clock, (now) => this.#expire(now));
+  }
+
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** @param submission inputs are checked. @throws SkeinError OVERLOADED, MODEL_TIMEOUT and those of {@link LoadedModel.infer} */
+  submit({ inputs, priority, timeoutMs, ran }: Submission): Promise<Answer> {
+    const arrived = this.#options.clock.mono();
+    const limit = timeoutMs ?? this.#options.timeoutMs;
+    return new Promise((resolve, reject) => {
+      const rows = this.#maxBatch > 1 ? rowsOf(inputs) : undefined;
+      const request: Waiting = {
+        ...{ inputs, priority, ran, rows, arrived, resolve, reject },
+        ...{ timeoutMs: limit, deadline: arrived + limit, told: false },
+      };
+      const out = this.#waiting.add(request);
+      if (out) this.#fail(out, this.#overloaded(out === request));
+      if (out === request) return;
+      if (this.#busy) this.#deadline.watch(request.deadline);
+      else this.#start();
+    });
+  }
+
+  #overloaded(itself: boolean): SkeinError {
+    const { limit } = this.#options;
+    const what = itself ? `${limit} requests are waiting already` : 'a live reading took its place';
+    return new SkeinError('OVERLOADED', what, {
+      fix: 'Send requests more slowly, or use a smaller model or a faster device.',
+    });
+  }
+
+  #start(): void {
+    this.#busy = true;
+    if (this.#model.gather) this.#model.gather(() => void this.#next());
+    else void this.#next();
+  }
+
+  async #next(): Promise<void> {
+    const { clock } = this.#options;
+    for (const late of this.#waiting.expired(clock.mono())) this.#fail(late, tooLate(late, 'waiting'));
+    this.#running = this.#waiting.take(this.#maxBatch);
+    if (this.#running.length > 0) await this.#run(this.#running);
+    this.#running = [];
+    if (this.#waiting.size > 0) return this.#start();
+    this.#busy = false;
+    this.#whenIdle?.();
+  }
+
+  /** Never rejects. */
+  async #run(batch: readonly Waiting[]): Promise<void> {
+    const next = this.#waiting.size > 0 ? this.#waiting.nextDeadline() : Number.POSITIVE_INFINITY;
+    this.#deadline.watch(batch.reduce((earliest, { deadline }) => Math.min(earliest, deadline), next));
+    try {
+      this.#answer(batch, await this.#infer(batch));
+    } catch (thrown) {
+      const error = asSkeinError(thrown, 'MODEL_CRASHED');
+      if (batch.length > 1) await this.#runSingly(batch, error);
+      else this.#failRun(batch[0]!, error);
+    }
+  }
+
+  async #runSingly(batch: readonly Waiting[], error: SkeinError): Promise<void> {
+    // The graph does not give row for row what it was asked: it never was one to batch.
+    if (error.code === 'MODEL_INVALID') this.#maxBatch = 1;
+    for (const request of batch) {
+      if (request.told) this.#failRun(request, error);
+      else await this.#run([request]);
+    }
+  }
+
+  async #infer(batch: readonly Waiting[]): Promise<Run> {
+    const { clock, timeoutMs } = this.#options;
+    const [first] = batch as [Waiting];
+    const began = clock.mono();
+    const inputs = batch.length > 1 ? joinRows(batch.map((request) => request.inputs)) : first.inputs;
+    const joined = clock.mono();
+    const outputs = await this.#model.infer(inputs, timeoutMs);
+    const inferred = clock.mono();
+    const parts =
+      batch.length > 1
+        ? splitRows(
+            outputs,
+            batch.map(({ rows }) => rows!),
+          )
+        : [outputs];
+    return { parts, began, joined, inferred, ended: clock.mono() };
+  }
+
+  #answer(batch: readonly Waiting[], { parts, began, joined, inferred, ended }: Run): void {
+    const { clock, statistics } = this.#options;
+    const run = { inputUs: micros(joined - began), inferUs: micros(inferred - joined) };
+    const whole = { ...run, outputUs: micros(ended - inferred) };
+    const at = clock.now();
+    let batchSize = 0;
+    batch.forEach((request, i) => {
+      const rows = request.rows ?? 1;
+      batchSize += rows;
+      const queueUs = micros(began - request.arrived);
+      const answer = { ...whole, queueUs, outputs: parts[i]!, totalUs: micros(ended - request.arrived) };
+      request.ran?.(answer);
+      if (request.told) return;
+      statistics.requestSucceeded({ ...whole, queueUs, totalUs: answer.totalUs, rows, at });
+      request.told = true;
+      request.resolve(answer);
+    });
+    statistics.executed({ batchSize, ...whole });
+  }
+
+  #failRun(request: Waiting, error: SkeinError): void {
+    request.ran?.(error);
+    this.#fail(request, error);
+  }
+
+  #fail(request: Waiting, error: SkeinError): void {
+    if (request.told) return;
+    request.told = true;
+    const waited = micros(this.#options.clock.mono() - request.arrived);
+    this.#options.statistics.requestFailed({ queueUs: waited, totalUs: waited });
+    request.reject(error);
+  }
+
+  /** Tells everyone whose time is up. @returns the next deadline */
+  #expire(now: Millis): Millis | undefined {
+    for (const late of this.#waiting.expired(now)) this.#fail(late, tooLate(late, 'waiting'));
+    let next = this.#waiting.nextDeadline();
+    for (const request of this.#running) {
+      if (request.told) continue;
+      if (request.deadline <= now) this.#fail(request, tooLate(request, 'running'));
+      else next = Math.min(next, request.deadline);
+    }
+    return Number.isFinite(next) ? next : undefined;
+  }
+
+  /** Answers all that has been submitted, then closes the model. */
+  async close(): Promise<void> {
+    if (this.#busy) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
+    this.#deadline.stop();
+    await this.#model.close();
+  }
+}
+
+const micros = (ms: Millis): number => Math.round(ms * 1000);
+
+const tooLate = ({ timeoutMs }: Waiting, doing: 'waiting' | 'running'): SkeinError =>
+  new SkeinError(
+    'MODEL_TIMEOUT',
+    doing === 'waiting'
+      ? `the request waited ${timeoutMs} ms for its turn and was not run`
+      : `no answer within ${timeoutMs} ms`,
+    { fix: 'Allow more time, send fewer requests at once, or use a smaller model.', data: { doing } },
+  );
