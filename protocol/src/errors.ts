@@ -67,6 +67,8 @@ export const ERROR_CODES = {
   ORDER_SUPERSEDED: 'operator',
   TENSOR_INVALID: 'operator',
   INPUT_NOT_FINITE: 'operator',
+  IMAGE_INVALID: 'peer',
+  IMAGE_TOO_LARGE: 'peer',
   OVERLOADED: 'environment',
   SOURCE_FAILED: 'environment',
   SOURCE_INVALID: 'operator',

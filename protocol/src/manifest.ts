@@ -4,7 +4,16 @@
  * Everything a device does with a model is data here, so that what was tried at the desk is what runs.
  */
 import { type Static, Type } from 'typebox';
+import { Postprocess, Preprocess } from './manifest-pipeline.ts';
 import { checker, oneOf, strict } from './schema.ts';
+
+export type {
+  ClassifyPostprocess,
+  DetectPostprocess,
+  FeaturePreprocess,
+  ImagePreprocess,
+} from './manifest-pipeline.ts';
+export { Postprocess, Preprocess };
 
 const text = (maxLength: number) => Type.String({ minLength: 1, maxLength });
 const hash = Type.String({ pattern: '^[0-9a-f]{64}$' });
@@ -24,48 +33,6 @@ export const TensorSpec = strict({
   }),
   meaning: Type.Optional(Type.String({ maxLength: 200 })),
 });
-
-/** Readings are flat maps of numbers. A window of `size` readings × `features` becomes the input tensor, row-major. */
-export const Preprocess = strict({
-  kind: Type.Literal('features'),
-  features: Type.Array(text(64), { minItems: 1, maxItems: 1024, description: 'Order of the columns' }),
-  /** (x − offset) / scale per feature, then clipped to ±clip; absent: raw values. */
-  scaling: Type.Optional(
-    strict({ offset: numbers(1024), scale: numbers(1024), clip: Type.Number({ exclusiveMinimum: 0 }) }),
-  ),
-  window: strict({
-    size: Type.Integer({ minimum: 1, maximum: 4096 }),
-    stride: Type.Integer({ minimum: 1, maximum: 4096 }),
-    padding: oneOf(
-      ['none', 'edge'],
-      'edge: a window may start before enough readings came; the first is repeated',
-    ),
-  }),
-  onMissing: oneOf(['reject', 'flag', 'fill'], 'reject: no prediction and counted; fill: with the offset'),
-});
-
-export const Postprocess = Type.Union([
-  strict({
-    kind: Type.Literal('classify'),
-    output: text(128),
-    softmax: Type.Boolean(),
-    labels: Type.Array(text(64), { minItems: 1, maxItems: 10000 }),
-    alarmLabels: Type.Array(text(64), { maxItems: 100 }),
-  }),
-  strict({
-    kind: Type.Literal('reconstruction'),
-    output: text(128),
-    /** score = mean squared error / unit, so 1 is the reference's own 99.9th percentile. */
-    unit: Type.Number({ exclusiveMinimum: 0 }),
-    threshold: Type.Number({ exclusiveMinimum: 0 }),
-  }),
-  strict({
-    kind: Type.Literal('regress'),
-    output: text(128),
-    low: Type.Union([Type.Number(), Type.Null()]),
-    high: Type.Union([Type.Number(), Type.Null()]),
-  }),
-]);
 
 /** One chart of the drift profile (DRIFT.md, "The reference profile"). `edges` has one entry less than `probabilities`. */
 export const ChartProfile = strict({
@@ -175,8 +142,6 @@ export const GoldenVectors = strict({
 
 export type BlobRef = Static<typeof BlobRef>;
 export type TensorSpec = Static<typeof TensorSpec>;
-export type Preprocess = Static<typeof Preprocess>;
-export type Postprocess = Static<typeof Postprocess>;
 export type ChartProfile = Static<typeof ChartProfile>;
 export type DriftProfile = Static<typeof DriftProfile>;
 export type Variant = Static<typeof Variant>;

@@ -16,6 +16,7 @@ import { openModel } from '@skein/agent/model/onnx-quantize.ts';
 import { inputTensors } from '@skein/agent/pipeline/preprocess.ts';
 import { createPipeline } from '@skein/agent/pipeline/run-pipeline.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
+import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import { readRecording } from '../train/recording.ts';
 import type { Emit } from './measurement.ts';
 
@@ -71,7 +72,7 @@ const instantBackend = (real: LoadedModel, answer: Awaited<ReturnType<LoadedMode
 
 async function overhead(emit: Emit): Promise<void> {
   const { manifest, staged, bytes } = await hostModel();
-  const { features, window } = manifest.preprocess;
+  const { features, window } = featurePreprocess(manifest.preprocess);
   const readings = readRecording(join(HOST, 'recording.csv.gz'))
     .flat()
     .slice(0, READINGS)
@@ -163,7 +164,7 @@ function pingPong(busyUs: number) {
 /** The worker's whole way less the run itself. */
 async function hop(emit: Emit): Promise<void> {
   const { manifest, staged, bytes } = await hostModel();
-  const { features, window } = manifest.preprocess;
+  const { features, window } = featurePreprocess(manifest.preprocess);
   const input = inputTensors(manifest, new Float32Array(window.size * features.length));
   const request = {
     path: staged.modelPath,

@@ -3,15 +3,19 @@
  *
  * In development a worker or child names its program as `new URL('./name.ts', import.meta.url)`. Every such name found
  * in the sources becomes an entry point of its own, and the name is rewritten to that entry's file. All files lie
- * in one folder, so the rewritten name is right from whichever module the code that says it ends up in.
+ * in one folder, so the rewritten name is right from whichever module the code that says it ends up in. A package's
+ * WebAssembly, named as `import.meta.resolve('package/name.wasm')`, is copied beside them.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { build, type Metafile, type Plugin } from 'esbuild';
 import { NATIVE_PACKAGES } from './natives.ts';
 
 const PROGRAM_URL = /new URL\(\s*['"](\.{1,2}\/[^'"]+\.ts)['"]\s*,\s*import\.meta\.url\s*,?\s*\)/g;
+
+const WASM_FILE = /import\.meta\.resolve\(\s*['"]([^'"]+\.wasm)['"]\s*,?\s*\)/g;
 
 /** What the wrappers in /usr/bin start, by the name of its file. */
 const PROGRAMS: Readonly<Record<string, string>> = {
@@ -41,17 +45,23 @@ const entryName = (root: string, file: string): string =>
 const programsNamedIn = (file: string): string[] =>
   [...readFileSync(file, 'utf8').matchAll(PROGRAM_URL)].map((match) => resolve(dirname(file), match[1]!));
 
+/** WebAssembly of packages, as files: resolved from the source that names it. */
+const wasmNamedIn = (file: string): string[] =>
+  [...readFileSync(file, 'utf8').matchAll(WASM_FILE)].map((match) => createRequire(file).resolve(match[1]!));
+
 const rewritten = (root: string, file: string): string =>
-  readFileSync(file, 'utf8').replace(
-    PROGRAM_URL,
-    (_all, name: string) =>
-      `new URL('./${entryName(root, resolve(dirname(file), name))}.js', import.meta.url)`,
-  );
+  readFileSync(file, 'utf8')
+    .replace(
+      PROGRAM_URL,
+      (_all, name: string) =>
+        `new URL('./${entryName(root, resolve(dirname(file), name))}.js', import.meta.url)`,
+    )
+    .replace(WASM_FILE, (_all, name: string) => `new URL('./${basename(name)}', import.meta.url).href`);
 
 /** @throws SkeinError INTERNAL for a file that looks for anything else beside itself: in a bundle it is not there */
 function refuseOtherPaths(root: string, file: string): void {
-  const rest = readFileSync(file, 'utf8').replace(PROGRAM_URL, '');
-  if (!/\bimport\.meta\.(url|dirname|filename)\b/.test(rest)) return;
+  const rest = readFileSync(file, 'utf8').replace(PROGRAM_URL, '').replace(WASM_FILE, '');
+  if (!/\bimport\.meta\.(url|dirname|filename|resolve)\b/.test(rest)) return;
   throw new SkeinError(
     'INTERNAL',
     `${relative(root, file)} uses import.meta in a way a bundle can not keep`,
@@ -115,5 +125,6 @@ export async function bundleAgent(root: string, target: string): Promise<Metafil
     banner: { js: REQUIRE },
     plugins: [programNames(root), plainBuiltins],
   });
+  for (const file of files.flatMap(wasmNamedIn)) copyFileSync(file, join(target, basename(file)));
   return metafile;
 }

@@ -6,7 +6,7 @@ import { type PackReport, packModel } from '@skein/agent/model/onnx-pack.ts';
 import { scaleRow } from '@skein/agent/pipeline/preprocess.ts';
 import { RowWindow } from '@skein/agent/pipeline/window.ts';
 import { HOST_FEATURES } from '@skein/agent/sources/host-rates.ts';
-import type { Preprocess } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess } from '@skein/protocol/manifest.ts';
 import { type Layer, reconstructionErrors, trainAutoencoder } from './autoencoder.ts';
 
 export interface HostModelOptions {
@@ -46,7 +46,7 @@ export function splitByTime(segments: readonly Float64Array[][]): Record<Use, Fl
   return sets;
 }
 
-function preprocessFor(rows: readonly Float64Array[]): Preprocess {
+function preprocessFor(rows: readonly Float64Array[]): FeaturePreprocess {
   const offset: number[] = [];
   const scale: number[] = [];
   HOST_FEATURES.forEach((_, column) => {
@@ -66,7 +66,7 @@ function preprocessFor(rows: readonly Float64Array[]): Preprocess {
 }
 
 /** Every block starts with padded windows, as the agent does after its own start. */
-const windowsOf = (preprocess: Preprocess, blocks: readonly Float64Array[][]): Float32Array[] =>
+const windowsOf = (preprocess: FeaturePreprocess, blocks: readonly Float64Array[][]): Float32Array[] =>
   blocks.flatMap((rows) => {
     const window = new RowWindow(preprocess.window);
     return rows.flatMap((row) => window.push(scaleRow(preprocess, row)) ?? []);

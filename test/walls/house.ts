@@ -56,6 +56,7 @@ export const TECHNOLOGIES: { word: RegExp; imports: RegExp }[] = [
   { word: /^aedes-/, imports: /^aedes/ },
   { word: /^onnx-/, imports: /^onnxruntime-node$/ },
   { word: /^x509-/, imports: /^@peculiar\/x509$/ },
+  { word: /^image-/, imports: /^@jsquash\// },
 ];
 
 const ADAPTER =

@@ -3,6 +3,7 @@
  * a window gets the same values in all of its rows.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
+import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { postprocess } from '../pipeline/postprocess.ts';
@@ -23,7 +24,7 @@ export async function predictOnce(
   values: unknown,
   predict: (inputs: Tensors) => Promise<{ outputs: Tensors; version: string }>,
 ): Promise<OncePrediction> {
-  const { preprocess } = manifest;
+  const preprocess = featurePreprocess(manifest.preprocess);
   const row = rowOf(preprocess.features, named(preprocess.features, values));
   const missing = missingIn(row).map((i) => preprocess.features[i]!);
   if (missing.length > 0 && preprocess.onMissing === 'reject')

@@ -4,6 +4,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { GoldenVectors, Manifest, Postprocess, Preprocess, Variant } from '@skein/protocol/manifest.ts';
+import { featurePreprocess, inputCharts } from '@skein/protocol/manifest-pipeline.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { Outcome } from '../pipeline/postprocess.ts';
@@ -181,7 +182,8 @@ function manifestOf(
     postprocess,
     variants: made.map(({ variant }) => variant),
     golden: { sha256: hashOf(goldenBytes), size: goldenBytes.length },
-    drift: drift && profileOf(drift, preprocess.features, request.reference ?? recording, made[0]!.outcomes),
+    drift:
+      drift && profileOf(drift, inputCharts(preprocess), request.reference ?? recording, made[0]!.outcomes),
     needs: { memoryBytes: 32 * 1024 * 1024 + 8 * request.model.length, tags: [] },
     quantization: report && provenanceOf(report),
     lineage: { trainedFrom: [...request.trainedFrom] },
@@ -193,7 +195,12 @@ export async function packModel(request: PackRequest): Promise<{ bundle: Bundle;
   const session = await openModel(request.model);
   const specs = { inputs: [...session.inputs], outputs: [...session.outputs] };
   await session.close();
-  const all = samplesOf(specs.inputs, request.preprocess, request.recording, request.truth);
+  const all = samplesOf(
+    specs.inputs,
+    featurePreprocess(request.preprocess),
+    request.recording,
+    request.truth,
+  );
   if (all.length === 0) {
     throw new SkeinError('MODEL_INVALID', 'the calibration data gives no complete window', {
       fix: 'Give more rows, or a smaller window.',

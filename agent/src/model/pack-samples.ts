@@ -3,7 +3,7 @@
  * is calibrated, compared and charted here is what the model will see there. Pure.
  */
 import { differences, makeProfile } from '@skein/protocol/drift/profile.ts';
-import type { DriftProfile, Postprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import type { DriftProfile, FeaturePreprocess, Postprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 import { type Outcome, postprocess } from '../pipeline/postprocess.ts';
 import { inputTensors, missingIn, scaleRow } from '../pipeline/preprocess.ts';
@@ -21,7 +21,7 @@ export interface Sample {
 /** @param truth known class of each row, over all segments. A new segment starts a new window. */
 export function samplesOf(
   inputs: readonly TensorSpec[],
-  preprocess: Preprocess,
+  preprocess: FeaturePreprocess,
   recording: readonly Segment[],
   truth: readonly string[] | undefined,
 ): Sample[] {

@@ -1,13 +1,16 @@
 /** `skein-model pack`: from a float ONNX file and data to a bundle. */
 import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Postprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, Postprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import { readTable, type SampleTable } from './data/disk-fed.ts';
 import { sampleWidth, tensorFrom } from './data/tensors-of.ts';
 import { writeBundle, writeBundleArchive } from './disk-bundle.ts';
 import { readModelFile } from './disk-model.ts';
 import { type PackReport, packModel } from './onnx-pack.ts';
 import { openModel } from './onnx-quantize.ts';
+
+/** What can be made from a table of numbers and a few options. */
+type Kind = 'classify' | 'reconstruction' | 'regress';
 
 export interface PackCommand {
   name: string;
@@ -19,8 +22,8 @@ export interface PackCommand {
   window: number;
   stride: number;
   scale: boolean;
-  onMissing: Preprocess['onMissing'];
-  postprocess?: Postprocess['kind'];
+  onMissing: FeaturePreprocess['onMissing'];
+  postprocess?: Kind;
   labels?: string;
   alarmLabels?: string;
   softmax: boolean;
@@ -61,7 +64,7 @@ async function labelsOf(given: string | undefined, count: number): Promise<strin
 const quantile = (values: number[], q: number): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))]!;
 
-function scalingOf(rows: readonly Float64Array[], width: number): NonNullable<Preprocess['scaling']> {
+function scalingOf(rows: readonly Float64Array[], width: number): NonNullable<FeaturePreprocess['scaling']> {
   const columns = Array.from({ length: width }, (_, c) => rows.map((row) => row[c]!).filter(Number.isFinite));
   const offset = columns.map((values) => values.reduce((sum, v) => sum + v, 0) / Math.max(1, values.length));
   const scale = columns.map((values, c) => {
@@ -72,7 +75,7 @@ function scalingOf(rows: readonly Float64Array[], width: number): NonNullable<Pr
 }
 
 /** What the model's output is, when nobody says: its own input again, classes, or one number. */
-function kindOf(input: TensorSpec, output: TensorSpec): Postprocess['kind'] {
+function kindOf(input: TensorSpec, output: TensorSpec): Kind {
   const width = sampleWidth(output);
   return width === sampleWidth(input) ? 'reconstruction' : width === 1 ? 'regress' : 'classify';
 }
@@ -98,7 +101,7 @@ async function unitOf(
 }
 
 /** Windows of scaled rows, for the unit only; edge padding does not matter for a 99.9th percentile. */
-function plainWindows(table: SampleTable, preprocess: Preprocess): Float64Array[] {
+function plainWindows(table: SampleTable, preprocess: FeaturePreprocess): Float64Array[] {
   const { offset, scale } = preprocess.scaling ?? { offset: undefined, scale: undefined };
   const rows = table.rows.map((row) => row.map((v, c) => (scale ? (v - offset![c]!) / scale[c]! : v)));
   const size = preprocess.window.size;
@@ -113,7 +116,7 @@ async function postprocessFor(
   input: TensorSpec,
   output: TensorSpec,
   table: SampleTable,
-  preprocess: Preprocess,
+  preprocess: FeaturePreprocess,
 ): Promise<Postprocess> {
   const kind = options.postprocess ?? kindOf(input, output);
   if (kind === 'regress') {
@@ -148,7 +151,7 @@ export async function runPack(
       { fix: 'Give the columns in the order of the model’s input; check --window.' },
     );
   }
-  const preprocess: Preprocess = {
+  const preprocess: FeaturePreprocess = {
     kind: 'features',
     features: columns,
     ...(options.scale ? { scaling: scalingOf(table.rows, width) } : {}),

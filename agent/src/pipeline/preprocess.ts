@@ -1,5 +1,5 @@
 /** Readings to the model's input, as the manifest says; identical at pack time and on the device. */
-import type { Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 
 /** The features of a reading in the model's order; NaN where it has none or it is not finite. */
@@ -25,7 +25,7 @@ export function missingIn(row: Float64Array): readonly number[] {
 }
 
 /** (x − offset) / scale, clipped to ±clip. A missing value takes the offset, so it becomes 0. */
-export function scaleRow(preprocess: Preprocess, row: Float64Array): Float32Array {
+export function scaleRow(preprocess: FeaturePreprocess, row: Float64Array): Float32Array {
   const { scaling } = preprocess;
   const scaled = new Float32Array(row.length);
   for (let i = 0; i < row.length; i++) {

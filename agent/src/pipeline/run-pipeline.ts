@@ -4,7 +4,8 @@
  * the source: what goes wrong with one reading is counted and told to `onProblem`, and the next reading goes on.
  */
 import { asSkeinError, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
-import type { Manifest } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, Manifest } from '@skein/protocol/manifest.ts';
+import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { DriftRecord, PredictionRecord } from '@skein/protocol/records.ts';
 import { DriftObserver } from '../drift/observe.ts';
 import type { Tensors } from '../inference/backend.ts';
@@ -56,15 +57,17 @@ export interface Pipeline {
 interface ModelState {
   current: CurrentModel;
   manifest: Manifest;
+  preprocess: FeaturePreprocess;
   window: RowWindow;
   drift: DriftObserver | undefined;
 }
 
 function stateFor(current: CurrentModel): ModelState {
   const { manifest } = current;
-  const { features, window } = manifest.preprocess;
+  const preprocess = featurePreprocess(manifest.preprocess);
+  const { features, window } = preprocess;
   const drift = manifest.drift ? new DriftObserver(manifest.drift, features) : undefined;
-  return { current, manifest, window: new RowWindow(window), drift };
+  return { current, manifest, preprocess, window: new RowWindow(window), drift };
 }
 
 export function createPipeline(options: PipelineOptions): Pipeline {
@@ -95,7 +98,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
   /** The window to infer on, if this reading completes one. */
   const windowFrom = (now: ModelState, reading: Reading): Float32Array | undefined => {
-    const { preprocess } = now.manifest;
+    const { preprocess } = now;
     const row = rowOf(preprocess.features, reading.values);
     if (now.drift?.input(row)) closeDrift(now, reading);
     const missing = missingIn(row);
@@ -107,7 +110,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       }
       if (preprocess.onMissing === 'reject') return undefined;
     }
-    return now.window.push(scaleRow(preprocess, row));
+    return now.window.push(scaleRow(preprocess, row), reading.mono);
   };
 
   const predict = async (reading: Reading): Promise<void> => {

@@ -7,6 +7,7 @@ import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
 import type { StagedModel } from '@skein/agent/update/ports.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
+import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { scaleModel } from './models.ts';
 
@@ -124,7 +125,9 @@ describe('the engine', () => {
 
   it('refuses a manifest whose parts do not fit each other', async () => {
     const { manifest } = staged(2);
-    const narrow = staged(2, { preprocess: { ...manifest.preprocess, features: ['a', 'b'] } });
+    const narrow = staged(2, {
+      preprocess: { ...featurePreprocess(manifest.preprocess), features: ['a', 'b'] },
+    });
     await expect(engineWith('inline').activate(narrow)).rejects.toMatchObject({
       code: 'MANIFEST_INVALID',
       message: expect.stringContaining('2 values'),

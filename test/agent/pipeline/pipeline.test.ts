@@ -9,7 +9,7 @@ import {
 } from '@skein/agent/pipeline/run-pipeline.ts';
 import { RowWindow } from '@skein/agent/pipeline/window.ts';
 import { makeProfile } from '@skein/protocol/drift/profile.ts';
-import type { Manifest, Preprocess } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, Manifest, Preprocess } from '@skein/protocol/manifest.ts';
 import type { DriftRecord } from '@skein/protocol/records.ts';
 import { describe, expect, it } from 'vitest';
 
@@ -45,7 +45,40 @@ describe('a window', () => {
   });
 });
 
-const preprocess: Preprocess = {
+describe('a window over a hole in time', () => {
+  const fed = (padding: 'none' | 'edge', maxGapMs: number, times: number[], stride = 1) => {
+    const window = new RowWindow({ size: 2, stride, padding, maxGapMs });
+    return times.map((at) => window.push(row(at), at)).map((flat) => flat && [...flat]);
+  };
+
+  it('starts anew after a longer pause, with its own edge', () => {
+    expect(fed('none', 10, [0, 10, 21, 25])).toEqual([undefined, [0, 10], undefined, [21, 25]]);
+    expect(fed('edge', 10, [0, 10, 21, 25])).toEqual([
+      [0, 0],
+      [0, 10],
+      [21, 21],
+      [21, 25],
+    ]);
+  });
+
+  it('counts its stride anew, too', () => {
+    expect(fed('edge', 10, [0, 1, 2, 50, 51], 3)).toEqual([
+      [0, 0],
+      undefined,
+      undefined,
+      [50, 50],
+      undefined,
+    ]);
+  });
+
+  it('is not started anew by a pause when the manifest sets no limit', () => {
+    const window = new RowWindow({ size: 2, stride: 1, padding: 'none' });
+    window.push(row(0), 0);
+    expect([...window.push(row(1), 1e12)!]).toEqual([0, 1]);
+  });
+});
+
+const preprocess: FeaturePreprocess = {
   kind: 'features',
   features: ['a', 'b'],
   scaling: { offset: [10, 0], scale: [2, 0.5], clip: 4 },
@@ -234,7 +267,7 @@ describe('the pipeline', () => {
       const manifest = manifestWith();
       const { feed, predictions, problems, pipeline } = await pipelineOf({
         ...manifest,
-        preprocess: { ...manifest.preprocess, onMissing: policy },
+        preprocess: { ...preprocess, scaling: undefined, onMissing: policy } as Preprocess,
       });
       await feed({ a: Number.NaN, b: 2 });
       expect(predictions).toHaveLength(made);
@@ -272,7 +305,8 @@ describe('the pipeline', () => {
     const manifest = manifestWith({
       inputs: [{ name: 'x', type: 'float32', shape: [-1, 2] }],
       preprocess: {
-        ...manifestWith().preprocess,
+        kind: 'features',
+        onMissing: 'reject',
         features: ['a'],
         window: { size: 2, stride: 1, padding: 'edge' },
       },

@@ -3,7 +3,8 @@
  * without, as the tensors that the model declares. Pure.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../../inference/backend.ts';
 import { inputTensors, missingIn, rowOf, scaleRow } from '../../pipeline/preprocess.ts';
 import { RowWindow } from '../../pipeline/window.ts';
@@ -61,7 +62,7 @@ export function checkColumns(columns: readonly string[] | undefined, features: r
 
 function featureFeeder(
   specs: readonly TensorSpec[],
-  preprocess: Preprocess,
+  preprocess: FeaturePreprocess,
   columns: readonly string[] | undefined,
 ): Feeder {
   const { features, onMissing } = preprocess;
@@ -96,7 +97,9 @@ export function feeder(
   preprocess: Preprocess | undefined,
   columns: readonly string[] | undefined,
 ): Feeder {
-  if (preprocess) return featureFeeder(specs, preprocess, columns);
+  if (preprocess && preprocess.kind !== 'tensor') {
+    return featureFeeder(specs, featurePreprocess(preprocess), columns);
+  }
   return {
     push: (sample) => ({
       where: sample.where,
