@@ -16,6 +16,9 @@ export interface Node {
   maximum?: number;
   description?: string;
   expected?: string;
+  /** In a list whose entries have a `kind`: those that read this key, and those that cannot do without it. */
+  kinds?: readonly string[];
+  neededBy?: readonly string[];
 }
 export const ROOT = ConfigSchema as unknown as Node;
 
@@ -41,11 +44,14 @@ export function configKeys(schema: Node = ROOT, path: string[] = [], inList = fa
     if (node.properties) return configKeys(node, whole, inList);
     const variable = inList || node.items?.properties ? null : variableOf(whole);
     const values = node.enum?.join(' | ') ?? node.unit ?? node.type ?? '';
-    const described = { default: node.default, values, description: node.description ?? '' };
+    const described = { default: node.default, values, description: wordsOf(node) };
     const below = node.items?.properties ? configKeys(node.items, [...path, `${key}[]`], true) : [];
     return [{ key: whole.join('.'), variable, ...described }, ...below];
   });
 }
+
+const wordsOf = ({ kinds, description = '' }: Node): string =>
+  kinds ? `For ${kinds.join(', ')}. ${description}` : description;
 
 const variableOf = (path: string[]): string =>
   `SKEIN_AGENT_${path.map((part) => part.replace(/([A-Z])/g, '_$1').toUpperCase()).join('_')}`;

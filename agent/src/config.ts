@@ -5,44 +5,14 @@
  * Durations are written `250ms`, `10s`, `5min`, `6h`, `7d`; sizes `512B`, `64KiB`, `64MiB`, `2GiB`. Inside the agent
  * they are milliseconds and bytes.
  */
-import { oneOf, strict } from '@skein/protocol/schema.ts';
-import { DAY, HOUR, KIB, MIB, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+import { strict } from '@skein/protocol/schema.ts';
+import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+import { SourceConfig } from './config-sources.ts';
+import { choice, duration, optionalDuration } from './config-types.ts';
 
-const duration = (text: string, minimum: Millis, maximum: Millis, description: string) =>
-  Type.Number({ unit: 'duration', default: text, minimum, maximum, description });
-const optionalDuration = (minimum: Millis, maximum: Millis, description: string) =>
-  Type.Optional(Type.Number({ unit: 'duration', minimum, maximum, description }));
 const size = (text: string, description: string) =>
   Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });
-const choice = <const T extends string>(values: readonly T[], fallback: T, description: string) =>
-  Type.Unsafe<T>({ type: 'string', enum: [...values], default: fallback, description });
-const name = (description: string) =>
-  Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,62}$', description, expected: 'a name of a-z, 0-9, . _ -' });
-
-export const SOURCE_KINDS = ['host', 'csv', 'gas', 'jsonl', 'stdin', 'command'] as const;
-
-export const SourceConfig = strict({
-  name: name('Shown with every prediction'),
-  kind: oneOf(
-    SOURCE_KINDS,
-    'host: this machine; csv, gas, jsonl: a recording; stdin, command: one JSON object per line',
-  ),
-  model: name('The model that sees these readings; it arrives by a rollout'),
-  period: duration('1s', 1, DAY, 'Between two readings of host and recordings'),
-  stallAfter: duration('30s', SECOND, DAY, 'Without a reading for this long the source is restarted'),
-  path: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 4096, description: 'Recording; `.gz` is unpacked' }),
-  ),
-  loop: Type.Boolean({ default: false, description: 'Play a recording again from its start' }),
-  command: Type.Optional(
-    Type.String({
-      minLength: 1,
-      maxLength: 4096,
-      description: 'Run by /bin/sh; prints one JSON object per line',
-    }),
-  ),
-});
 
 const Server = strict({
   deviceUrl: Type.Optional(
@@ -173,17 +143,23 @@ export const ConfigSchema = strict({
 });
 
 type Parsed = Static<typeof ConfigSchema>;
-export type SourceConfig = Static<typeof SourceConfig>;
+/** A source with its own limit for silence. */
+export type SourceOf = SourceConfig & Required<Pick<SourceConfig, 'stallAfter'>>;
 export interface Config extends Parsed {
+  sources: SourceOf[];
   outbox: Required<Parsed['outbox']>;
   uplink: Required<Parsed['uplink']>;
 }
 
-/** Fills what the profiles decide. */
+/** Fills what the profiles and a source's beat decide. */
 export function withProfiles(parsed: Parsed): Config {
   const metered = parsed.profile === 'metered';
   return {
     ...parsed,
+    sources: parsed.sources.map((source) => ({
+      ...source,
+      stallAfter: source.stallAfter ?? Math.max(30 * SECOND, 3 * source.period),
+    })),
     outbox: { commitInterval: parsed.storage === 'sd' ? MINUTE : 10 * SECOND, ...parsed.outbox },
     uplink: {
       batchInterval: metered ? 30 * MINUTE : MINUTE,

@@ -8,11 +8,21 @@ import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { type Config, ConfigSchema, withProfiles } from './config.ts';
 import { type Node, nodeAt, type Path, ROOT } from './config-keys.ts';
+import { checkKinds, type KindedList } from './config-kinds.ts';
 import { problem, unknownKey, type Where } from './config-problem.ts';
+import { sourceFault } from './config-source-rules.ts';
+import type { SourceConfig } from './config-sources.ts';
 import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
 import { type Environment, isObject, type Json, overrides, place } from './config-variables.ts';
 
 const compiled = Compile(ConfigSchema as TSchema);
+
+const SOURCES: KindedList<SourceConfig> = {
+  list: 'sources',
+  what: 'source',
+  schema: nodeAt(['sources', 0])!,
+  rule: sourceFault,
+};
 
 /** A parsed file, see `cli/yaml-file.ts`. */
 export interface ConfigFile {
@@ -34,7 +44,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   const [first] = [...compiled.Errors(filled)];
   if (first) throw schemaProblem(first.instancePath, first.message, where);
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
-  checkSources(config, where);
+  checkKinds(SOURCES, config.sources, root.sources, where);
   return config;
 }
 
@@ -76,27 +86,4 @@ function expected(node: Node | undefined, message: string): string {
   if (node?.enum) return `must be one of ${node.enum.join(', ')}`;
   if (node?.expected) return `must be ${node.expected}`;
   return message;
-}
-
-/** What each kind of source needs beyond the schema. */
-function checkSources({ sources }: Config, where: Where): void {
-  const needs: Record<string, 'path' | 'command'> = {
-    csv: 'path',
-    gas: 'path',
-    jsonl: 'path',
-    command: 'command',
-  };
-  const names = new Set<string>();
-  sources.forEach((source, i) => {
-    const need = needs[source.kind];
-    if (need && !source[need])
-      throw problem(
-        where(['sources', i]),
-        ['sources', i],
-        `a source of kind ${source.kind} needs \`${need}\``,
-      );
-    if (names.has(source.name))
-      throw problem(where(['sources', i, 'name']), ['sources', i, 'name'], `${source.name} is used twice`);
-    names.add(source.name);
-  });
 }

@@ -3,12 +3,14 @@
  * bounded to 16 MiB, headers and bodies must arrive within 10 s, 64 connections at once.
  *
  * `/healthz` (503 until golden answers come), `/status`, `/metrics`, `/v2/…` (Open Inference Protocol),
+ * `POST /v1/readings/<source>` with a reading, an array or NDJSON, for sources of kind http;
  * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}`.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
+import type { PushDoor } from '../sources/push-door.ts';
 import { renderMetrics } from './metrics.ts';
 import { answerOip, errorBody, type OipModels, statusOf } from './oip-rest.ts';
 import { predictOnce } from './predict-once.ts';
@@ -19,6 +21,8 @@ const MAX_BODY: Bytes = 16 * MIB;
 export interface LocalApiDeps {
   models: OipModels;
   status(): AgentStatus;
+  /** Where pushed readings go in. */
+  readings?: PushDoor;
 }
 
 export interface LocalApi {
@@ -85,7 +89,13 @@ async function serve(deps: LocalApiDeps, request: IncomingMessage, response: Ser
 async function route(deps: LocalApiDeps, request: IncomingMessage): Promise<Answer> {
   const method = request.method ?? 'GET';
   const path = new URL(request.url ?? '/', 'http://local').pathname;
-  const body = method === 'POST' ? await jsonBody(request) : undefined;
+  const readings = /^\/v1\/readings\/([^/]+)$/.exec(path);
+  if (method === 'POST' && readings && deps.readings)
+    return {
+      status: 202,
+      body: deps.readings.push(decodeURIComponent(readings[1]!), await rawBody(request)),
+    };
+  const body = method === 'POST' ? parsedBody(await rawBody(request)) : undefined;
   if (method === 'GET' && path === '/healthz') {
     const health = readiness(deps.status());
     return { status: health.ready ? 200 : 503, body: health };
@@ -113,8 +123,8 @@ function predictNamed({ models }: LocalApiDeps, name: string, body: unknown) {
   return predictOnce(current, values, (inputs) => models.predict(current.manifest.name, inputs));
 }
 
-/** Measured while it arrives, then parsed. @throws SkeinError PAYLOAD_TOO_LARGE, REQUEST_INVALID */
-async function jsonBody(request: IncomingMessage): Promise<unknown> {
+/** Measured while it arrives. @throws SkeinError PAYLOAD_TOO_LARGE */
+async function rawBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -123,8 +133,13 @@ async function jsonBody(request: IncomingMessage): Promise<unknown> {
       throw new SkeinError('PAYLOAD_TOO_LARGE', `the body is longer than ${MAX_BODY} bytes`);
     chunks.push(chunk);
   }
+  return Buffer.concat(chunks, size);
+}
+
+/** @throws SkeinError REQUEST_INVALID */
+function parsedBody(body: Buffer): unknown {
   try {
-    return JSON.parse(Buffer.concat(chunks, size).toString('utf8'));
+    return JSON.parse(body.toString('utf8'));
   } catch (cause) {
     throw new SkeinError('REQUEST_INVALID', 'the body is not JSON', { cause });
   }

@@ -101,6 +101,28 @@ function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
   ];
 }
 
+function sourceFamilies({ sources }: AgentStatus): Family[] {
+  const each = (pick: (source: AgentStatus['sources'][number]) => number): [Labels, number][] =>
+    sources.map((source) => [{ source: source.name, kind: source.kind }, pick(source)]);
+  return [
+    counter(
+      'skein_source_readings_total',
+      'Readings a source delivered.',
+      each((s) => s.readings),
+    ),
+    counter(
+      'skein_source_bad_total',
+      'What came and was no reading.',
+      each((s) => s.bad),
+    ),
+    counter(
+      'skein_source_dropped_total',
+      'Readings left out because the model was slower.',
+      each((s) => s.dropped),
+    ),
+  ];
+}
+
 function outboxFamilies({ ledger }: AgentStatus): Family[] {
   const states = ['stored', 'pending', 'dropped', 'lostAtServer', 'unknown'] as const;
   const records = ledger.flatMap((entry) =>
@@ -141,6 +163,7 @@ export function renderMetrics(status: AgentStatus): string {
     ]),
     gauge('skein_mqtt_connected', '1 while connected to the broker.', [[{}, status.connected ? 1 : 0]]),
     ...modelFamilies(status),
+    ...sourceFamilies(status),
     ...outboxFamilies(status),
     gauge('skein_health', 'Latest health sample; units are in the metric’s name, shares are 0 to 1.', health),
     gauge('skein_incident_open', 'Constant 1 for each open incident.', incidents),

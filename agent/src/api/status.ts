@@ -12,6 +12,10 @@ export interface SourceStatus {
   model: string;
   state: SupervisedSource['status'];
   readings: number;
+  /** What came and was no reading: malformed, too long. */
+  bad: number;
+  /** Readings left out because the model was slower; of frames, those that a newer one replaced. */
+  dropped: number;
   /** Since the latest reading; null before the first. */
   silentMs: Millis | null;
 }

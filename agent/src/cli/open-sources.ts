@@ -1,48 +1,133 @@
 /** The configured sources with their adapters. */
 import { dirname, resolve } from 'node:path';
-import type { Clock } from '@skein/protocol/ports.ts';
-import type { SourceConfig } from '../config.ts';
+import type { Clock, Entropy } from '@skein/protocol/ports.ts';
+import { KIB, MIB } from '@skein/protocol/units.ts';
+import type { SourceOf } from '../config.ts';
 import { childCommand } from '../sources/child-command.ts';
-import { commandSource } from '../sources/command-source.ts';
+import { commandSource, lineReader } from '../sources/command-source.ts';
 import { fileLines, stdinLines } from '../sources/disk-lines.ts';
+import { httpAsk } from '../sources/http-ask.ts';
+import { mappingOf } from '../sources/json-rows.ts';
 import { linuxHostSource } from '../sources/linux-host-source.ts';
+import { mqttSource } from '../sources/mqtt-source.ts';
+import { payloadReader, type ReadPayload } from '../sources/payload.ts';
+import { pollSource } from '../sources/poll-source.ts';
 import type { Source } from '../sources/port.ts';
-import { RECORDING_FORMATS } from '../sources/recordings.ts';
+import type { PushDoor } from '../sources/push-door.ts';
+import { MAX_WAITING, pushSource } from '../sources/push-source.ts';
+import { RECORDING_FORMATS, type RecordingFormat } from '../sources/recordings.ts';
 import { replaySource } from '../sources/replay-source.ts';
 import type { ConfiguredSource } from '../sources/run-sources.ts';
 
-/** @param configFile relative recordings are meant from its folder. */
+export interface SourceParts {
+  clock: Clock;
+  entropy: Entropy;
+  /** Where sources of kind http take what is pushed. */
+  door: PushDoor;
+}
+
+/** @param configFile relative files are meant from its folder. */
 export const openSources = (
-  sources: readonly SourceConfig[],
+  sources: readonly SourceOf[],
   configFile: string | undefined,
-  clock: Clock,
+  parts: SourceParts,
 ): ConfiguredSource[] =>
   sources.map((source) => ({
     kind: source.kind,
     model: source.model,
-    source: openSource(source, configFile ? dirname(configFile) : '.', clock),
+    source: openSource(source, configFile ? dirname(configFile) : '.', parts),
   }));
 
-function openSource(config: SourceConfig, base: string, clock: Clock): Source {
-  const { name, period, stallAfter, loop, path = '', command = '' } = config;
-  const common = { name, stallAfterMs: stallAfter };
-  const file = resolve(base, path);
+function openSource(config: SourceOf, base: string, parts: SourceParts): Source {
+  const { name, period: periodMs, stallAfter: stallAfterMs, path = '', command = '' } = config;
+  const { clock } = parts;
+  const common = { name, stallAfterMs };
   switch (config.kind) {
     case 'host':
-      return linuxHostSource({ ...common, periodMs: period }, clock);
+      return linuxHostSource({ ...common, periodMs }, clock);
     case 'csv':
     case 'gas':
-    case 'jsonl': {
-      const options = { ...common, periodMs: period, loop };
-      return replaySource(options, clock, () => fileLines(file), RECORDING_FORMATS[config.kind]);
-    }
-    case 'stdin': {
-      const options = { ...common, periodMs: 0, loop: false };
-      return replaySource(options, clock, stdinLines, RECORDING_FORMATS.jsonl);
-    }
+    case 'jsonl':
+      return recording(config, config.kind, () => fileLines(resolve(base, path)), clock);
+    case 'stdin':
+      return recording({ ...config, period: 0, loop: false }, 'jsonl', stdinLines, clock);
     case 'command':
-      return commandSource(common, clock, childCommand(command));
+      return commandSource(
+        { ...common, waits: true },
+        parts,
+        childCommand(command),
+        lineReader(mappingOf(config.values)),
+      );
+    case 'mqtt':
+      return openMqtt(config, base, parts);
+    case 'http':
+      return config.url === undefined ? openPush(config, parts) : openPoll(config, config.url, base, parts);
     default:
       return config.kind satisfies never;
   }
+}
+
+function recording(
+  config: SourceOf,
+  format: RecordingFormat,
+  lines: () => AsyncIterable<string>,
+  clock: Clock,
+) {
+  const { name, stallAfter: stallAfterMs, period: periodMs, loop, speed = 1, timeColumn, values } = config;
+  const mapping = mappingOf(values);
+  return replaySource({ name, stallAfterMs, periodMs, loop, speed }, clock, lines, () =>
+    RECORDING_FORMATS[format](timeColumn, mapping),
+  );
+}
+
+/** Relative files are meant from the configuration's folder. */
+const filesOf = ({ credentials, ca, certificate, key }: SourceOf, base: string) =>
+  Object.fromEntries(
+    Object.entries({ credentials, ca, certificate, key }).flatMap(([name, path]) =>
+      path === undefined ? [] : [[name, resolve(base, path)]],
+    ),
+  ) as Partial<Record<'credentials' | 'ca' | 'certificate' | 'key', string>>;
+
+function openMqtt(config: SourceOf, base: string, parts: SourceParts): Source {
+  const {
+    name,
+    stallAfter: stallAfterMs,
+    url = '',
+    topic = '',
+    values,
+    maxSize: maxBytes = 64 * KIB,
+  } = config;
+  const qos = config.qos === 1 ? 1 : 0;
+  const options = {
+    ...filesOf(config, base),
+    ...parts,
+    name,
+    stallAfterMs,
+    url,
+    topic,
+    qos,
+    maxBytes,
+  } as const;
+  return mqttSource(options, payloadReader({ maxBytes, maxRows: 1, mapping: mappingOf(values) }));
+}
+
+const bodyReader = ({ values, maxSize: maxBytes = MIB }: SourceOf): ReadPayload =>
+  payloadReader({ maxBytes, maxRows: MAX_WAITING, mapping: mappingOf(values) });
+
+const openPush = (config: SourceOf, { clock, door }: SourceParts): Source =>
+  pushSource({ name: config.name, stallAfterMs: config.stallAfter }, clock, door, bodyReader(config));
+
+function openPoll(config: SourceOf, url: string, base: string, parts: SourceParts): Source {
+  const {
+    name,
+    period: periodMs,
+    stallAfter: stallAfterMs,
+    timeout: timeoutMs,
+    maxSize: maxBytes = MIB,
+  } = config;
+  const question = { url, timeoutMs, maxBytes, ...filesOf(config, base) };
+  const read = bodyReader(config);
+  return pollSource({ name, periodMs, stallAfterMs }, parts, async (stopped) =>
+    read(await httpAsk(question, stopped), name),
+  );
 }

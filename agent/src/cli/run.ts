@@ -19,6 +19,7 @@ import { x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
 import { OnnxBackend } from '../inference/onnx-backend.ts';
 import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
+import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
 import { childPreflight } from '../update/child-preflight.ts';
@@ -96,6 +97,7 @@ async function compose(
 ): Promise<Agent> {
   const { stateDir } = config;
   const clock = systemClock;
+  const door = pushDoor();
   const hardware = readInventory(config.tags);
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
   let current = identity;
@@ -133,7 +135,7 @@ async function compose(
     entropy: systemEntropy,
     log,
     boot,
-    sources: openSources(config.sources, file, clock),
+    sources: openSources(config.sources, file, { clock, entropy: systemEntropy, door }),
     probe: linuxProbe(stateDir, clock),
     incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),
     engine: new Engine({ backend: new OnnxBackend({ placement }), clock, threads }),
@@ -167,7 +169,7 @@ async function compose(
         agentVersion: AGENT_VERSION,
         log,
       }),
-    openApi: (deps) => openLocalApi(deps, config.api),
+    openApi: (deps) => openLocalApi({ ...deps, readings: door }, config.api),
     startRenewal: () =>
       keepRenewed(
         {

@@ -24,8 +24,17 @@ export function statusText(status: AgentStatus): string {
   const parts = [
     `${status.device} of fleet ${status.fleet}, ${status.connected ? 'connected' : 'not connected'}, ${ready ? 'ready' : 'not ready'}: ${reason}`,
     table(
-      ['SOURCE', 'KIND', 'MODEL', 'STATE', 'READINGS', 'LATEST'],
-      status.sources.map((s) => [s.name, s.kind, s.model, s.state, s.readings, ago(s.silentMs)]),
+      ['SOURCE', 'KIND', 'MODEL', 'STATE', 'READINGS', 'BAD', 'DROPPED', 'LATEST'],
+      status.sources.map((s) => [
+        s.name,
+        s.kind,
+        s.model,
+        s.state,
+        s.readings,
+        s.bad,
+        s.dropped,
+        ago(s.silentMs),
+      ]),
     ),
   ];
   if (status.models.length > 0)

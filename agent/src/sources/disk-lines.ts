@@ -35,4 +35,18 @@ export async function* fileLines(path: string): AsyncIterable<string> {
   }
 }
 
-export const stdinLines = (): AsyncIterable<string> => linesOf(process.stdin);
+let standardInput: AsyncIterator<string> | undefined;
+let pending: Promise<IteratorResult<string>> | undefined;
+
+/** This process has one standard input: a reader that was stopped leaves the next line to the one after it. */
+export const stdinLines = (): AsyncIterable<string> => ({
+  [Symbol.asyncIterator]: () => ({
+    next() {
+      standardInput ??= linesOf(process.stdin)[Symbol.asyncIterator]();
+      pending ??= standardInput.next().finally(() => {
+        pending = undefined;
+      });
+      return pending;
+    },
+  }),
+});

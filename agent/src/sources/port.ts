@@ -25,6 +25,13 @@ export interface SourceHandlers {
   failed(error: Error): void;
   /** A finite replay has no more readings. */
   ended(): void;
+  /** The source knows that nothing comes for this long: its silence counts from then on. */
+  quiet?(ms: Millis): void;
+  /**
+   * undefined: another reading can be taken. Else as many wait for the model as may, and what comes now is left out; a
+   * source that can wait or refuse does so until this resolves.
+   */
+  room?(): Promise<void> | undefined;
 }
 
 /** Delivers readings until stopped. A source never throws out of its own timers or streams. */

@@ -2,6 +2,7 @@
  * The sources at work: each supervised, each feeding the pipeline of its model. While no model is active under that name
  * readings are only counted: nothing is accepted that was not predicted.
  */
+import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import type { Millis } from '@skein/protocol/units.ts';
@@ -13,6 +14,7 @@ import {
   type PipelineOptions,
   type PipelineProblem,
 } from '../pipeline/run-pipeline.ts';
+import { type Admission, admission } from './admission.ts';
 import type { Source } from './port.ts';
 import { type SupervisedSource, supervise } from './supervise.ts';
 
@@ -48,7 +50,9 @@ interface Lane {
   supervised: SupervisedSource;
   pipeline: Pipeline;
   latencyUs: number;
-  underWay: Set<Promise<void>>;
+  door: Admission;
+  /** What came and was no reading. */
+  bad: number;
 }
 
 export function runSources(configured: readonly ConfiguredSource[], deps: SourcesDeps): RunningSources {
@@ -59,7 +63,7 @@ export function runSources(configured: readonly ConfiguredSource[], deps: Source
     },
     async stop() {
       await Promise.all(lanes.map((lane) => lane.supervised.stop()));
-      await Promise.all(lanes.flatMap((lane) => [...lane.underWay]));
+      await Promise.all(lanes.map((lane) => lane.door.idle()));
       for (const lane of lanes) lane.pipeline.flush({ ts: deps.clock.now(), mono: deps.clock.mono() });
     },
     sources: () => lanes.map((lane) => sourceStatus(lane, deps.clock)),
@@ -83,15 +87,24 @@ function laneFor(configured: ConfiguredSource, deps: SourcesDeps): Lane {
     onDrift: deps.onDrift,
     onProblem: problems.report,
   });
+  const door = admission(
+    (reading) => pipeline.reading(reading),
+    (reading) => {
+      if (!reading.picture) problems.say(`overload ${source.name}`, `${model} is slower than ${source.name}`);
+    },
+  );
   const supervised = supervise(source, clock, {
     reading(reading) {
       // Also one that was opened before this start.
       if (supervised.readings === 1) incidents.clear('SOURCE_STALLED', source.name);
-      if (!engine.current(model)) return;
-      const done = pipeline.reading(reading).finally(() => lane.underWay.delete(done));
-      lane.underWay.add(done);
+      if (engine.current(model)) door.offer(reading);
     },
-    failed: (name, error) => problems.say(`source ${name}`, error.message),
+    room: () => door.room(),
+    failed(name, error) {
+      const { code, fix, message } = asSkeinError(error);
+      if (code === 'SOURCE_INVALID') lane.bad++;
+      problems.say(`source ${name}`, fix ? `${message}. ${fix}` : message);
+    },
     stalled(name, silentMs) {
       log.warn('source stalled; it is started again', { source: name, silentMs });
       incidents.raise('SOURCE_STALLED', {
@@ -102,7 +115,7 @@ function laneFor(configured: ConfiguredSource, deps: SourcesDeps): Lane {
     recovered: (name) => incidents.clear('SOURCE_STALLED', name),
     ended: (name) => log.info('recording ended', { source: name }),
   });
-  const lane: Lane = { configured, supervised, pipeline, latencyUs: 0, underWay: new Set() };
+  const lane: Lane = { configured, supervised, pipeline, door, latencyUs: 0, bad: 0 };
   return lane;
 }
 
@@ -144,12 +157,14 @@ function problemReporter({ clock, incidents, log }: SourcesDeps, model: string) 
   };
 }
 
-const sourceStatus = ({ configured, supervised }: Lane, clock: Clock): SourceStatus => ({
+const sourceStatus = ({ bad, configured, door, supervised }: Lane, clock: Clock): SourceStatus => ({
   name: supervised.name,
   kind: configured.kind,
   model: configured.model,
   state: supervised.status,
   readings: supervised.readings,
+  bad,
+  dropped: door.dropped,
   silentMs:
     supervised.lastReadingMono === null ? null : Math.round(clock.mono() - supervised.lastReadingMono),
 });

@@ -15,6 +15,8 @@ export interface SupervisorEvents {
   stalled(source: string, silentMs: Millis): void;
   recovered(source: string): void;
   ended(source: string): void;
+  /** As {@link SourceHandlers.room}. */
+  room?(): Promise<void> | undefined;
 }
 
 export interface SupervisedSource {
@@ -66,6 +68,10 @@ export function supervise(source: Source, clock: Clock, events: SupervisorEvents
       events.reading(reading);
     },
     failed: (error: Error): void => events.failed(source.name, error),
+    quiet(ms: Millis): void {
+      watchedSince = Math.max(watchedSince, clock.mono() + ms);
+    },
+    ...(events.room ? { room: events.room } : {}),
     ended(): void {
       if (status === 'stalled') events.recovered(source.name);
       status = 'ended';

@@ -145,3 +145,57 @@ describe('lines of a file', () => {
     expect(Object.keys(readings[0]!.values)).toHaveLength(128);
   });
 });
+
+describe('a recording in its own time', () => {
+  const playInTime = (lines: string[], format: RecordingFormat, speed: number) => {
+    const clock = manualClock();
+    const seen: { mono: number; values: Record<string, number> }[] = [];
+    const quiet: number[] = [];
+    const failures: string[] = [];
+    const source = replaySource(
+      { name: 'replay', stallAfterMs: 60_000, periodMs: 1_000, speed, loop: false },
+      clock,
+      () => from(lines),
+      () => RECORDING_FORMATS[format]('t'),
+    );
+    source.start({
+      reading: ({ mono, values }) => seen.push({ mono, values: { ...values } }),
+      failed: (e) => failures.push(e.message),
+      ended: () => {},
+      quiet: (ms) => quiet.push(ms),
+    });
+    return { clock, seen, quiet, failures };
+  };
+
+  it.each([
+    ['csv', ['t,a', '1000,1', '1000.5,2', '1060.5,3']],
+    ['csv', ['"t",a', '1763812345000,1', '1763812345500,2', '1763812405500,3']],
+    ['csv', ['t,a', '2026-01-01 00:00:00,1', '2026-01-01 00:00:00.5,2', '2026-01-01T00:01:00.500Z,3']],
+    ['jsonl', ['{"t":1000,"a":1}', '{"t":1000.5,"a":2}', '{"t":1060.5,"a":3}']],
+  ] as const)('keeps its pauses, scaled, and says that it waits: %s %j', async (format, lines) => {
+    const { clock, seen, quiet } = playInTime([...lines], format, 10);
+    await clock.advance(10_000);
+    expect(seen).toEqual([
+      { mono: 0, values: { a: 1 } },
+      { mono: 50, values: { a: 2 } },
+      { mono: 6_050, values: { a: 3 } },
+    ]);
+    expect(quiet).toEqual([6_000]);
+  });
+
+  it('goes on without a pause where the recorder’s clock was set back', async () => {
+    const { clock, seen } = playInTime(['t,a', '100,1', '50,2', '51,3'], 'csv', 1);
+    await clock.advance(10_000);
+    expect(seen.map(({ mono }) => mono)).toEqual([0, 0, 1_000]);
+  });
+
+  it.each([
+    [['t,a', 'noon,1'], 'line 2: “noon” in column t is no time'],
+    [['t,a', ',1'], 'line 2: “” in column t is no time'],
+    [['x,a', '1,1'], 'line 1: no column t'],
+  ])('says which time is none: %j', async (lines, message) => {
+    const { clock, failures } = playInTime(lines, 'csv', 1);
+    await clock.advance(10);
+    expect(failures).toEqual([message]);
+  });
+});

@@ -59,3 +59,16 @@ describe('a supervised source', () => {
     expect(clock.pendingTimers()).toBe(0);
   });
 });
+
+describe('a source that knows when it has nothing to say', () => {
+  it('is silent from then on only', async () => {
+    const { clock, seen, watched, read, handlers } = scripted();
+    watched.start();
+    read();
+    handlers().quiet!(60_000);
+    await clock.advance(60_500);
+    expect(seen).toEqual(['start 0']);
+    await clock.advance(600);
+    expect(seen).toEqual(['start 0', 'stalled cam 1000', 'stop 61000', 'start 61000']);
+  });
+});
