@@ -1,6 +1,7 @@
 /**
- * The messages of onnx.proto (ONNX 1.17, IR 10) as a protobufjs descriptor. What this project never looks into is
- * declared `bytes`: an embedded message has the same wire form, so it passes through unchanged.
+ * The messages of onnx.proto (ONNX 1.19, IR 12) as a protobufjs descriptor. What this project never looks into is
+ * declared `bytes`: an embedded message has the same wire form, so it passes through unchanged. Fields that newer
+ * versions add are kept as they came (`$unknowns`, not enumerable: a spread copy of a message loses them).
  * 64-bit integers stay as the library reads them (Long), so INT64_MAX in a Slice survives a round trip.
  */
 import type Long from 'long';
@@ -29,6 +30,7 @@ export interface AttributeProto {
   t?: TensorProto;
   g?: Uint8Array;
   floats?: number[];
+  tensors?: Uint8Array[];
   ints?: Int64[];
   graphs?: Uint8Array[];
 }
@@ -56,6 +58,7 @@ export interface GraphProto {
   input: ValueInfoProto[];
   output: ValueInfoProto[];
   valueInfo: ValueInfoProto[];
+  quantizationAnnotation?: Uint8Array[];
 }
 export interface ModelProto {
   irVersion: Int64;
@@ -63,6 +66,7 @@ export interface ModelProto {
   producerName?: string;
   producerVersion?: string;
   graph: GraphProto;
+  trainingInfo?: Uint8Array[];
   functions?: Uint8Array[];
   metadataProps?: { key: string; value: string }[];
 }
@@ -92,6 +96,9 @@ const root = protobuf.Root.fromJSON({
         dataLocation: one(14, 'int32'),
         metadataProps: many(16, 'bytes'),
       },
+    },
+    SparseTensorProto: {
+      fields: { values: one(1, 'TensorProto'), indices: one(2, 'bytes'), dims: packed(3, 'int64') },
     },
     AttributeProto: {
       fields: {
@@ -126,6 +133,7 @@ const root = protobuf.Root.fromJSON({
         domain: one(7, 'string'),
         overload: one(8, 'string'),
         metadataProps: many(9, 'bytes'),
+        deviceConfigurations: many(10, 'bytes'),
       },
     },
     Dimension: {
@@ -135,12 +143,17 @@ const root = protobuf.Root.fromJSON({
     TensorShape: { fields: { dim: many(1, 'Dimension') } },
     TensorType: { fields: { elemType: one(1, 'int32'), shape: one(2, 'TensorShape') } },
     TypeProto: {
-      oneofs: { value: { oneof: ['tensorType', 'sequenceType', 'mapType', 'sparseType', 'optionalType'] } },
+      oneofs: {
+        value: {
+          oneof: ['tensorType', 'sequenceType', 'mapType', 'opaqueType', 'sparseType', 'optionalType'],
+        },
+      },
       fields: {
         tensorType: one(1, 'TensorType'),
         sequenceType: one(4, 'bytes'),
         mapType: one(5, 'bytes'),
         denotation: one(6, 'string'),
+        opaqueType: one(7, 'bytes'),
         sparseType: one(8, 'bytes'),
         optionalType: one(9, 'bytes'),
       },
@@ -189,10 +202,28 @@ const root = protobuf.Root.fromJSON({
 });
 
 const modelType = root.lookupType('ModelProto');
+const graphType = root.lookupType('GraphProto');
+const sparseType = root.lookupType('SparseTensorProto');
+
+/** protobufjs drops fields that it does not know unless each reader is told otherwise. */
+function readerOf(bytes: Uint8Array): protobuf.Reader {
+  const reader = protobuf.Reader.create(bytes);
+  reader.discardUnknown = false;
+  return reader;
+}
 
 /** @throws Error when the bytes are not a protobuf message of this shape */
 export const decodeModel = (bytes: Uint8Array): ModelProto =>
-  modelType.decode(bytes) as unknown as ModelProto;
+  modelType.decode(readerOf(bytes)) as unknown as ModelProto;
 
+/** A subgraph as If, Loop and Scan hold it in an attribute. @throws Error */
+export const decodeGraph = (bytes: Uint8Array): GraphProto =>
+  graphType.decode(readerOf(bytes)) as unknown as GraphProto;
+
+/** Its values are a tensor whose name is the initializer's. @throws Error */
+export const decodeSparse = (bytes: Uint8Array): { values?: TensorProto } =>
+  sparseType.decode(readerOf(bytes)) as unknown as { values?: TensorProto };
+
+/** Plain objects and decoded messages may be mixed. */
 export const encodeModel = (model: ModelProto): Uint8Array =>
-  modelType.encode(modelType.fromObject(model)).finish();
+  modelType.encode(model as unknown as Record<string, unknown>).finish();

@@ -1,48 +1,35 @@
 /**
- * Writes static QDQ int8 into a prepared float graph: activations u8 asymmetric, weights s8 symmetric per output
+ * Writes static QDQ int8 into a prepared float graph: activations u8 or s8 asymmetric, weights s8 symmetric per output
  * channel, bias s32 with scale = input scale · weight scale. Pure; ranges come from calibration.
  */
+import type { ComputeNode } from './compute-nodes.ts';
 import {
   dimsOf,
   dropUnused,
   floatsOf,
   floatTensor,
+  freshNames,
   type GraphProto,
   initializersOf,
   int8Tensor,
   int32Tensor,
   intAttribute,
   type ModelProto,
+  makersOf,
   type NodeProto,
   nodeOf,
   sortNodes,
+  type TensorProto,
   uint8Tensor,
 } from './graph.ts';
-import type { ComputeNode, QuantizationPlan } from './quantize-plan.ts';
-import type { ActivationScale } from './ranges.ts';
-
-/** Weights per output channel: scale = max |w| / limit; an all-zero channel takes scale 1. */
-function quantizeWeights(weights: Float32Array, dims: readonly number[], axis: number, limit: number) {
-  const channels = dims[axis]!;
-  const inner = dims.slice(axis + 1).reduce((product, dim) => product * dim, 1);
-  const channelOf = (i: number) => Math.floor(i / inner) % channels;
-  const largest = new Float32Array(channels);
-  weights.forEach((w, i) => {
-    const c = channelOf(i);
-    largest[c] = Math.max(largest[c]!, Math.abs(w));
-  });
-  const scales = largest.map((value) => value / limit || 1);
-  const values = Int8Array.from(weights, (w, i) =>
-    Math.max(-limit, Math.min(limit, Math.round(w / scales[channelOf(i)]!))),
-  );
-  return { values, scales };
-}
-
-const INT32_MAX = 2 ** 31 - 1;
+import type { QuantizationPlan } from './quantize-plan.ts';
+import { quantizeBias, quantizeWeights } from './quantize-weights.ts';
+import type { ActivationScale, ActivationType } from './ranges.ts';
 
 export interface WriteOptions {
   /** Largest weight magnitude: 127, or 63 for processors without VNNI whose 16-bit sums would saturate. */
   weightLimit: number;
+  activations: ActivationType;
 }
 
 class Writer {
@@ -50,7 +37,11 @@ class Writer {
   readonly #plan: QuantizationPlan;
   readonly #scales: ReadonlyMap<string, ActivationScale>;
   readonly #options: WriteOptions;
+  readonly #constants: ReadonlyMap<string, TensorProto>;
+  readonly #fresh: (base: string) => string;
   readonly #added: NodeProto[] = [];
+  /** Weights that several nodes share are stored once. */
+  readonly #written = new Map<string, { dequantized: string; scales: Float32Array }>();
 
   constructor(
     graph: GraphProto,
@@ -62,12 +53,15 @@ class Writer {
     this.#plan = plan;
     this.#scales = scales;
     this.#options = options;
+    this.#constants = initializersOf(graph);
+    this.#fresh = freshNames(graph);
   }
 
   write(): void {
-    const made = this.#madeInInt8();
-    for (const name of this.#plan.pairs) this.#addPair(name, made.has(name));
+    // Weights first: they look up their input by the name that the plan knows.
     for (const compute of this.#plan.compute) this.#quantizeConstants(compute);
+    const int8 = new Set([...this.#plan.compute.map(({ node }) => node), ...this.#plan.following]);
+    for (const name of this.#plan.pairs) this.#addPair(name, int8);
     this.#graph.node.push(...this.#added);
     this.#graph.node = sortNodes(this.#graph);
     // Shapes of intermediate tensors are inferred again by the runtime.
@@ -75,70 +69,115 @@ class Writer {
     dropUnused(this.#graph);
   }
 
+  /** What only moves values has the parameters of where they came from. */
   #scaleOf(name: string): ActivationScale {
-    const scale = this.#scales.get(this.#plan.shared.get(name) ?? name) ?? this.#scales.get(name);
-    if (!scale) throw new Error(`no range was measured for ${name}`);
+    let source = name;
+    for (let i = 0; i <= this.#plan.shared.size && this.#plan.shared.has(source); i++) {
+      source = this.#plan.shared.get(source)!;
+    }
+    const scale = this.#scales.get(source);
+    if (!scale) throw new Error(`no range was measured for ${source}`);
     return scale;
   }
 
-  /** Tensors that a graph input or a float node made keep their float readers. */
-  #madeInInt8(): Set<string> {
-    const float = new Set(this.#graph.input.map(({ name }) => name));
-    return new Set([...this.#plan.pairs].filter((name) => !float.has(name)));
+  #constant(tensor: TensorProto): string {
+    this.#graph.initializer.push(tensor);
+    return tensor.name;
   }
 
-  #addPair(name: string, forAll: boolean): void {
+  /** Tensors that a graph input or a float node made keep their float readers; others are read behind the pair. */
+  #addPair(name: string, int8: ReadonlySet<NodeProto>): void {
     const { scale, zero } = this.#scaleOf(name);
-    this.#graph.initializer.push(floatTensor(`${name}_scale`, [], Float32Array.of(scale)));
-    this.#graph.initializer.push(uint8Tensor(`${name}_zero`, [], Uint8Array.of(zero)));
-    const parameters = [`${name}_scale`, `${name}_zero`];
-    const int8 = new Set(this.#plan.compute.map(({ node }) => node));
+    const made = this.#plan.made.has(name);
+    const shown = made && this.#graph.output.some((output) => output.name === name);
+    const dequantized = shown ? name : this.#fresh(`${name}_dq`);
     for (const node of this.#graph.node) {
-      const reads = forAll || int8.has(node);
-      if (reads) node.input = node.input.map((input) => (input === name ? `${name}_dq` : input));
+      const reads = !shown && (made || int8.has(node));
+      if (reads) node.input = node.input.map((input) => (input === name ? dequantized : input));
     }
-    this.#added.push(
-      nodeOf('QuantizeLinear', [name, ...parameters], [`${name}_q`]),
-      nodeOf('DequantizeLinear', [`${name}_q`, ...parameters], [`${name}_dq`]),
-    );
+    // A graph output keeps its name behind the pair; what its maker gives is renamed.
+    const source = shown ? this.#renameOutput(name) : name;
+    const zeros =
+      this.#options.activations === 'u8'
+        ? uint8Tensor(this.#fresh(`${name}_zero`), [], Uint8Array.of(zero))
+        : int8Tensor(this.#fresh(`${name}_zero`), [], Int8Array.of(zero));
+    const parameters = [
+      this.#constant(floatTensor(this.#fresh(`${name}_scale`), [], Float32Array.of(scale))),
+      this.#constant(zeros),
+    ];
+    const quantized = this.#fresh(`${name}_q`);
+    this.#add('QuantizeLinear', [source, ...parameters], quantized);
+    this.#add('DequantizeLinear', [quantized, ...parameters], dequantized);
   }
 
-  #quantizeConstants({ node, input, weight, bias, axis }: ComputeNode): void {
-    const constants = initializersOf(this.#graph);
-    const tensor = constants.get(weight)!;
+  #renameOutput(name: string): string {
+    const maker = makersOf(this.#graph).get(name)!;
+    const renamed = this.#fresh(`${name}_float`);
+    maker.output = maker.output.map((output) => (output === name ? renamed : output));
+    return renamed;
+  }
+
+  #add(opType: string, input: string[], output: string, axis?: number): void {
+    const attributes = axis === undefined ? [] : [intAttribute('axis', axis)];
+    this.#added.push({
+      ...nodeOf(opType, input, [output], attributes),
+      name: this.#fresh(`${opType}_${output}`),
+    });
+  }
+
+  #quantizeConstants(compute: ComputeNode): void {
+    const { node, weight, bias } = compute;
+    if (!weight) return;
+    const inputScale = this.#scaleOf(compute.inputs[0]!).scale;
+    const tensor = this.#constants.get(weight)!;
+    const biases = bias ? this.#biasOf(bias, tensor, compute.axis) : undefined;
+    const { dequantized, scales } = this.#weight(compute, tensor, biases, inputScale);
+    node.input[1] = dequantized;
+    if (!biases) return;
+    const { values, scales: biasScales } = quantizeBias(biases, scales, inputScale);
+    const base = `${node.output[0]}_${bias}`;
+    const quantized = this.#constant(int32Tensor(this.#fresh(`${base}_q`), [values.length], values));
+    const zeros = new Int32Array(values.length);
+    const zero = this.#constant(int32Tensor(this.#fresh(`${base}_zero`), [values.length], zeros));
+    node.input[2] = this.#dequantize(base, quantized, biasScales, zero, 0);
+  }
+
+  /** One number a channel. */
+  #biasOf(name: string, weight: TensorProto, axis: number | undefined): Float32Array {
+    const values = floatsOf(this.#constants.get(name)!);
+    const channels = axis === undefined ? values.length : dimsOf(weight)[axis]!;
+    return values.length === channels ? values : new Float32Array(channels).fill(values[0]!);
+  }
+
+  #weight(
+    { weight, axis }: ComputeNode,
+    tensor: TensorProto,
+    bias: Float32Array | undefined,
+    inputScale: number,
+  ) {
     const dims = dimsOf(tensor);
-    const { values, scales } = quantizeWeights(floatsOf(tensor), dims, axis, this.#options.weightLimit);
-    const base = `${node.output[0]}_${weight}`;
-    this.#graph.initializer.push(int8Tensor(`${base}_q`, dims, values));
-    node.input[1] = this.#dequantize(base, scales, axis, (zero) =>
-      int8Tensor(zero, [scales.length], new Int8Array(scales.length)),
-    );
-    if (!bias) return;
-    const inputScale = this.#scaleOf(input).scale;
-    const biasScales = scales.map((scale) => scale * inputScale);
-    const biasBase = `${node.output[0]}_${bias}`;
-    const biases = Int32Array.from(floatsOf(constants.get(bias)!), (value, c) =>
-      Math.max(-INT32_MAX, Math.min(INT32_MAX, Math.round(value / biasScales[c]!))),
-    );
-    this.#graph.initializer.push(int32Tensor(`${biasBase}_q`, [biases.length], biases));
-    node.input[2] = this.#dequantize(biasBase, biasScales, 0, (zero) =>
-      int32Tensor(zero, [biases.length], new Int32Array(biases.length)),
-    );
+    const limit = this.#options.weightLimit;
+    const request = { weights: floatsOf(tensor), dims, axis, limit, bias, inputScale };
+    const { values, scales } = quantizeWeights(request);
+    const key = `${weight} ${axis} ${scales.join()}`;
+    const before = this.#written.get(key);
+    if (before) return before;
+    const quantized = this.#constant(int8Tensor(this.#fresh(`${weight}_q`), dims, values));
+    const perChannel = axis !== undefined;
+    const zeroDims = perChannel ? [scales.length] : [];
+    const zeros = int8Tensor(this.#fresh(`${weight}_zero`), zeroDims, new Int8Array(scales.length));
+    const dequantized = this.#dequantize(weight!, quantized, scales, this.#constant(zeros), axis);
+    const written = { dequantized, scales };
+    this.#written.set(key, written);
+    return written;
   }
 
-  #dequantize(
-    base: string,
-    scales: Float32Array,
-    axis: number,
-    zeros: (name: string) => GraphProto['initializer'][number],
-  ): string {
-    this.#graph.initializer.push(
-      floatTensor(`${base}_scale`, [scales.length], scales),
-      zeros(`${base}_zero`),
-    );
-    const inputs = [`${base}_q`, `${base}_scale`, `${base}_zero`];
-    this.#added.push(nodeOf('DequantizeLinear', inputs, [`${base}_dq`], [intAttribute('axis', axis)]));
-    return `${base}_dq`;
+  #dequantize(base: string, quantized: string, scales: Float32Array, zero: string, axis?: number): string {
+    const dims = axis === undefined ? [] : [scales.length];
+    const scale = this.#constant(floatTensor(this.#fresh(`${base}_scale`), dims, scales));
+    const dequantized = this.#fresh(`${base}_dq`);
+    this.#add('DequantizeLinear', [quantized, scale, zero], dequantized, axis);
+    return dequantized;
   }
 }
 
@@ -147,7 +186,7 @@ export function writeQuantized(
   model: ModelProto,
   plan: QuantizationPlan,
   scales: ReadonlyMap<string, ActivationScale>,
-  options: WriteOptions = { weightLimit: 127 },
+  options: WriteOptions = { weightLimit: 127, activations: 'u8' },
 ): void {
   new Writer(model.graph, plan, scales, options).write();
 }

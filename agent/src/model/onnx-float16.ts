@@ -1,0 +1,59 @@
+/** float16: half the bytes; nodes that harm most stay in float32. */
+import { canBeHalf, type HalfReport, writeHalf } from './float16-graph.ts';
+import { loadGraph, type ModelProto, nodeName, saveGraph } from './graph.ts';
+import { mixPrecision, unloadable, type Writable } from './onnx-mixed.ts';
+import type { Made, StaticRequest } from './onnx-static.ts';
+
+export type HalfRequest = Pick<
+  StaticRequest,
+  'model' | 'isFloat' | 'measure' | 'skip' | 'bounds' | 'onProgress'
+>;
+
+const chosenIn = (model: ModelProto, names: ReadonlySet<string>, isFloat: HalfRequest['isFloat']) =>
+  new Set(model.graph.node.filter((node) => names.has(nodeName(node)) && canBeHalf(node, isFloat)));
+
+function warningsOf({ clamped, vanished }: HalfReport): string[] {
+  const beyond = [...clamped].map(
+    ([name, count]) => `${count} values of \`${name}\` lie beyond ±65504 and were clamped to it`,
+  );
+  return vanished > 0 ? [...beyond, `${vanished} weights are too small for float16 and became zero`] : beyond;
+}
+
+/** @returns only `float`, with the reasons, when nothing can be computed in float16 */
+export async function makeFloat16(
+  request: HalfRequest,
+): Promise<(Made & { warnings: string[] }) | { float: Map<string, string> }> {
+  const { model, isFloat, skip } = request;
+  const float = new Map<string, string>();
+  const names: string[] = [];
+  for (const node of model.graph.node) {
+    const asked = skip.has(nodeName(node)) || node.output.some((name) => skip.has(name));
+    if (asked) float.set(nodeName(node), 'as asked');
+    else if (canBeHalf(node, isFloat)) names.push(nodeName(node));
+    else float.set(nodeName(node), `${node.opType} stays in float32`);
+  }
+  const written = saveGraph(model);
+  const writeWith = (chosen: ReadonlySet<string>) => {
+    const copy = loadGraph(written);
+    const report = writeHalf(copy.graph, chosenIn(copy, chosen, isFloat), isFloat);
+    return { bytes: saveGraph(copy), report };
+  };
+  const write = (chosen: ReadonlySet<string>) => writeWith(chosen).bytes;
+  if (names.length === 0) return { float };
+  for (const [name, reason] of await unloadable({ nodes: names, write })) float.set(name, reason);
+  const writable: Writable = { nodes: names.filter((name) => !float.has(name)), write };
+  if (writable.nodes.length === 0) return { float };
+  const mixed = await mixPrecision(writable, request.measure, request.bounds, request.onProgress);
+  for (const [name, reason] of mixed.returned) float.set(name, reason);
+  const quantized = names.filter((name) => !float.has(name));
+  const { report } = writeWith(new Set(quantized));
+  return {
+    bytes: mixed.bytes,
+    method: 'float16',
+    quantized,
+    float,
+    alone: mixed.alone,
+    following: [],
+    warnings: warningsOf(report),
+  };
+}
