@@ -6,7 +6,8 @@
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
-import { invalid, isObject, readTensor, tensorView, writeTensor } from './oip-tensors.ts';
+import { modelMetadata } from './oip-models.ts';
+import { invalid, isObject, readTensor, writeTensor } from './oip-tensors.ts';
 
 export interface OipRequest {
   method: string;
@@ -68,7 +69,7 @@ async function route(models: OipModels, { method, path, body }: OipRequest): Pro
   const [, name = '', version, action] = MODEL_PATH.exec(path) ?? [];
   if (!name) return undefined;
   const model = modelNamed(models, decodeURIComponent(name), version);
-  if (!action && get) return ok(metadata(model));
+  if (!action && get) return ok(modelMetadata(model));
   if (action === '/ready' && get) return readyAnswer(models.modelReady(model.manifest.name));
   if (action === '/infer' && method === 'POST') return ok(await infer(models, model, body));
   return { status: 405, body: { error: `${method} is not possible here` } };
@@ -85,14 +86,6 @@ function modelNamed(models: OipModels, name: string, version: string | undefined
     : `no model ${name} is active`;
   throw new SkeinError('NOT_FOUND', what, { fix: '`skein-agent status` lists the models that run.' });
 }
-
-const metadata = ({ manifest, loaded }: CurrentModel) => ({
-  name: manifest.name,
-  versions: [manifest.version],
-  platform: 'onnxruntime_onnx',
-  inputs: loaded.inputs.map(tensorView),
-  outputs: loaded.outputs.map(tensorView),
-});
 
 async function infer(models: OipModels, model: CurrentModel, body: unknown): Promise<unknown> {
   if (!isObject(body) || !Array.isArray(body.inputs)) throw invalid('the body has no `inputs` array');

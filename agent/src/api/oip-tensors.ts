@@ -6,7 +6,8 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
 
-const DATATYPES: Record<TensorSpec['type'], string> = {
+/** The protocol’s names of element types. */
+export const DATATYPES: Record<TensorSpec['type'], string> = {
   float32: 'FP32',
   float64: 'FP64',
   float16: 'FP16',

@@ -13,8 +13,9 @@ import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
 import type { Backend, LoadedModel, Placement, Tensors } from './backend.ts';
 import { RunStats } from './latency.ts';
-import { type Answer, ModelQueue, type QueueStatistics } from './model-queue.ts';
+import { type Answer, ModelQueue } from './model-queue.ts';
 import type { Priority } from './request-queue.ts';
+import { type InferenceStatistics, ModelStatistics } from './statistics.ts';
 import { allFinite, checkInputs } from './tensors.ts';
 import { tryBatch } from './try-batch.ts';
 
@@ -63,18 +64,21 @@ export interface CurrentModel {
     LoadedModel,
     'sha256' | 'proof' | 'provider' | 'placement' | 'reason' | 'inputs' | 'outputs'
   >;
+  /** Rows that requests may share in one run; absent or 1: each runs alone. */
+  readonly maxBatch?: number;
+}
+
+export interface EngineStatistics extends InferenceStatistics {
+  /** Requests that wait now. */
+  pending: number;
 }
 
 interface Running extends CurrentModel {
   readonly stats: RunStats;
+  readonly statistics: ModelStatistics;
   readonly queue: ModelQueue;
 }
 
-const NO_STATISTICS: QueueStatistics = {
-  requestSucceeded: () => undefined,
-  requestFailed: () => undefined,
-  executed: () => undefined,
-};
 const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
 
 const fits = (found: TensorSpec, declared: TensorSpec): boolean =>
@@ -160,11 +164,12 @@ export class Engine implements ModelRuntime {
       throw error;
     }
     const batching = await tryBatch(model, maxBatch, clock);
-    const statistics = NO_STATISTICS;
+    const statistics = new ModelStatistics();
     const queueOptions = { clock, limit: queueLimit, maxBatch: batching.maxBatch, timeoutMs, statistics };
     const queue = new ModelQueue(model, queueOptions);
     const loaded = described(model, batching.reason);
-    return { manifest, manifestSha256, variant, loaded, queue, stats: new RunStats() };
+    const own = { statistics, maxBatch: batching.maxBatch, stats: new RunStats() };
+    return { manifest, manifestSha256, variant, loaded, queue, ...own };
   }
 
   #of(name: string) {
@@ -187,6 +192,12 @@ export class Engine implements ModelRuntime {
 
   stats(model: string): ProbationStats {
     return this.#models.get(model)?.stats.snapshot() ?? NO_STATS;
+  }
+
+  /** What the model did since it was loaded, self-inferences included. undefined: it is not active. */
+  statistics(model: string): EngineStatistics | undefined {
+    const running = this.#models.get(model);
+    return running && { ...running.statistics.snapshot(), pending: running.queue.waiting };
   }
 
   /**

@@ -95,6 +95,11 @@ export class ModelQueue {
     return this.#busy;
   }
 
+  /** Requests that wait now. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** @param submission inputs are checked. @throws SkeinError OVERLOADED, MODEL_TIMEOUT and those of {@link LoadedModel.infer} */
   submit({ inputs, priority, timeoutMs, ran }: Submission): Promise<Answer> {
     const arrived = this.#options.clock.mono();

@@ -26,7 +26,7 @@ const manifest = {
 const current = {
   manifest,
   manifestSha256: 'a'.repeat(64),
-  variant: { id: 'fp32', tolerance: 0 },
+  variant: { id: 'fp32', backend: 'onnxruntime', tolerance: 0 },
   loaded: {
     inputs: manifest.inputs,
     outputs: manifest.outputs,

@@ -76,6 +76,22 @@ describe('the engine', () => {
     expect([...(prediction.outputs.y!.data as Float32Array)]).toEqual([2, 4, 6]);
   });
 
+  it('counts requests and runs, and forgets them with the version', async () => {
+    const engine = engineWith('inline');
+    await engine.activate(staged(2));
+    await Promise.all([engine.predict('scale', input), engine.predict('scale', input)]);
+    const { maxBatch } = engine.current('scale')!;
+    expect(maxBatch).toBeGreaterThan(1);
+    expect(engine.statistics('scale')).toMatchObject({
+      ...{ inference_count: 2, execution_count: 1, pending: 0 },
+      inference_stats: { success: { count: 2 }, fail: { count: 0 } },
+      batch_stats: [{ batch_size: 2, compute_infer: { count: 1 } }],
+    });
+    await engine.activate(staged(3));
+    expect(engine.statistics('scale')).toMatchObject({ inference_count: 0 });
+    expect(engine.statistics('other')).toBeUndefined();
+  });
+
   it('has no answer for a model that is not active', async () => {
     await expect(engineWith('inline').predict('scale', input)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
