@@ -10,6 +10,7 @@ import type { Probe } from './health/probe.ts';
 import type { Identity } from './identity/identity.ts';
 import type { Engine } from './inference/engine.ts';
 import type { Outbox } from './outbox/port.ts';
+import type { Pictures } from './pipeline/pictures.ts';
 import type { ConfiguredSource } from './sources/run-sources.ts';
 import type { Trust } from './update/ports.ts';
 import type { UpdateParts } from './update/update-parts.ts';
@@ -51,6 +52,7 @@ export interface AgentParts {
   log: Log;
   boot: string;
   sources: readonly ConfiguredSource[];
+  pictures: Pictures;
   probe: Probe;
   incidentStore: IncidentStore;
   engine: Engine;

@@ -67,7 +67,10 @@ export class Agent {
     this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
     this.#health = reportHealth(healthOptions(parts), clock, parts.probe, incidents, this.#reports.health);
     const { prediction: onPrediction, drift: onDrift } = this.#reports;
-    this.#sources = runSources(parts.sources, { engine, boot, clock, log, incidents, onPrediction, onDrift });
+    this.#sources = runSources(parts.sources, {
+      ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
+      pictures: parts.pictures,
+    });
     this.#updates = this.#updateRunner();
     this.#standing = reportStanding({
       clock,
@@ -162,7 +165,7 @@ export class Agent {
     await this.#within(Promise.all([this.#sources.stop(), this.#api?.close(), this.#updates.stop()]));
     this.#recorder.stop();
     await this.#within(this.#uplink.stop());
-    await this.#within(this.#parts.engine.close());
+    await this.#within(Promise.all([this.#parts.engine.close(), this.#parts.pictures.close()]));
     this.#outbox.close();
   }
 

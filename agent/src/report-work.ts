@@ -6,6 +6,8 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { Uplink } from './agent-parts.ts';
 import type { Incidents } from './health/incidents.ts';
 import type { Metrics } from './health/probe.ts';
+import { detailOf } from './pipeline/outcome-detail.ts';
+import type { Outcome } from './pipeline/postprocess.ts';
 import type { Recorder } from './run-records.ts';
 
 export interface WorkReportDeps {
@@ -20,7 +22,7 @@ export interface WorkReportDeps {
 }
 
 export interface WorkReports {
-  prediction(record: PredictionRecord): void;
+  prediction(record: PredictionRecord, outcome?: Pick<Outcome, 'top' | 'boxes'>): void;
   health(record: HealthRecord): void;
   drift(record: DriftRecord): void;
   /** @throws SkeinError DISK_FULL, DISK_FAILED: the report is not durable yet */
@@ -42,12 +44,12 @@ export function reportWork({
 }: WorkReportDeps): WorkReports {
   let predictedMono = Number.NEGATIVE_INFINITY;
   return {
-    prediction(record) {
+    prediction(record, outcome) {
       recorder.prediction(record);
       predictedMono = clock.mono();
       const { ts, model, version, label, score, alarm, latency_us } = record;
       const state = { ts, model, version, label, score, alarm, latency_ms: latency_us / 1000 };
-      if (live) uplink.state({ ...state, ...latestHealth() });
+      if (live) uplink.state({ ...state, ...detailOf(outcome), ...latestHealth() });
     },
     health(record) {
       recorder.health(record);

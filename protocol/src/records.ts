@@ -23,6 +23,8 @@ export const PredictionRecord = strict({
   score: Type.Number(),
   alarm: Type.Integer({ minimum: 0, maximum: 1 }),
   latency_us: Type.Integer({ minimum: 0 }),
+  /** A detector’s boxes; label and score are the best one’s. Absent for other models, so it costs them nothing. */
+  count: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
 });
 
 export const HealthRecord = strict({

@@ -40,6 +40,11 @@ export const WARNINGS = {
     text: 'Readings with NaN or infinite values were left out.',
     fix: 'Check the sensor; see drift for which feature is missing.',
   },
+  PICTURES_INVALID: {
+    severity: 'warning',
+    text: 'Pictures of a source could not be decoded.',
+    fix: 'Look at one of its files or frames; check the format and the frame size in the configuration.',
+  },
   UPDATE_FAILED: {
     severity: 'warning',
     text: 'A model update was refused or reverted; the last good model runs.',

@@ -94,6 +94,21 @@ function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
       ofModel((p) => p.notFinite),
     ),
     counter(
+      'skein_outputs_not_finite_total',
+      'Predictions refused because the model gave NaN or an infinity.',
+      ofModel((p) => p.outputsNotFinite),
+    ),
+    counter(
+      'skein_pictures_invalid_total',
+      'Pictures that could not be decoded.',
+      ofModel((p) => p.picturesInvalid),
+    ),
+    counter(
+      'skein_readings_dropped_total',
+      'Readings left out because too many were under way.',
+      ofModel((p) => p.dropped),
+    ),
+    counter(
       'skein_readings_failed_total',
       'Readings that gave no prediction.',
       ofModel((p) => p.failures),

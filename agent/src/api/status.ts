@@ -35,6 +35,10 @@ export interface PipelineStatus {
   readings: number;
   predictions: number;
   notFinite: number;
+  outputsNotFinite: number;
+  picturesInvalid: number;
+  /** Left out because too many were under way. */
+  dropped: number;
   failures: number;
   /** Sum over all predictions. */
   latencyUs: number;

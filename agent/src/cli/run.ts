@@ -19,6 +19,7 @@ import { x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
 import { OnnxBackend } from '../inference/onnx-backend.ts';
 import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
+import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
@@ -136,6 +137,7 @@ async function compose(
     log,
     boot,
     sources: openSources(config.sources, file, { clock, entropy: systemEntropy, door }),
+    pictures: workerPictures(),
     probe: linuxProbe(stateDir, clock),
     incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),
     engine: new Engine({ backend: new OnnxBackend({ placement }), clock, threads }),

@@ -86,10 +86,14 @@ export const zeroInputs = (specs: readonly TensorSpec[]): Tensors =>
     }),
   );
 
+/** binary16: an exponent of ones is an infinity or NaN. */
+const isNotFiniteHalf = (bits: number): boolean => (bits & 0x7c00) === 0x7c00;
+
 /** True when no floating-point output holds NaN or an infinity. */
 export function allFinite(tensors: Tensors): boolean {
   for (const name in tensors) {
-    const { data } = tensors[name]!;
+    const { type, data } = tensors[name]!;
+    if (type === 'float16' && (data as Uint16Array).some(isNotFiniteHalf)) return false;
     if (!(data instanceof Float32Array || data instanceof Float64Array)) continue;
     for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false;
   }

@@ -2,12 +2,15 @@
 import type { FeaturePreprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 
-/** The features of a reading in the model's order; NaN where it has none or it is not finite. */
+/** Beyond this a value would be an infinity in the model's float32. */
+const LARGEST = 3.4028234663852886e38;
+
+/** The features of a reading in the model's order; NaN where it has none, or it is not finite or beyond float32. */
 export function rowOf(features: readonly string[], values: Readonly<Record<string, number>>): Float64Array {
   const row = new Float64Array(features.length);
   for (let i = 0; i < row.length; i++) {
     const value = values[features[i]!];
-    row[i] = value !== undefined && Number.isFinite(value) ? value : Number.NaN;
+    row[i] = value !== undefined && Math.abs(value) <= LARGEST ? value : Number.NaN;
   }
   return row;
 }

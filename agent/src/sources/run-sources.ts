@@ -2,12 +2,14 @@
  * The sources at work: each supervised, each feeding the pipeline of its model. While no model is active under that name
  * readings are only counted: nothing is accepted that was not predicted.
  */
-import { asSkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type ErrorCode } from '@skein/protocol/errors.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import type { WarningCode } from '@skein/protocol/warnings.ts';
 import type { PipelineStatus, SourceStatus } from '../api/status.ts';
 import type { Incidents } from '../health/incidents.ts';
+import type { Outcome } from '../pipeline/postprocess.ts';
 import {
   createPipeline,
   type Pipeline,
@@ -30,7 +32,8 @@ export interface SourcesDeps {
   clock: Clock;
   log: Log;
   incidents: Incidents;
-  onPrediction(record: PredictionRecord): void;
+  pictures?: PipelineOptions['pictures'];
+  onPrediction(record: PredictionRecord, outcome: Outcome): void;
   onDrift: PipelineOptions['onDrift'];
 }
 
@@ -79,10 +82,11 @@ function laneFor(configured: ConfiguredSource, deps: SourcesDeps): Lane {
     engine,
     model,
     boot: deps.boot,
-    onPrediction({ record }) {
+    pictures: deps.pictures,
+    onPrediction({ record, outcome }) {
       lane.latencyUs += record.latency_us;
       problems.well(source.name);
-      deps.onPrediction(record);
+      deps.onPrediction(record, outcome);
     },
     onDrift: deps.onDrift,
     onProblem: problems.report,
@@ -127,6 +131,13 @@ const MODEL_PROBLEMS = [
   'INTERNAL',
 ];
 
+/** What is wrong with the readings of a source rather than with its model. */
+const READING_PROBLEMS: Partial<Record<ErrorCode, WarningCode>> = {
+  INPUT_NOT_FINITE: 'INPUT_NOT_FINITE',
+  IMAGE_INVALID: 'PICTURES_INVALID',
+  IMAGE_TOO_LARGE: 'PICTURES_INVALID',
+};
+
 /** An incident about readings ends with a prediction that comes this long after the last problem, so it cannot flap. */
 const CALM_AFTER_MS: Millis = 30_000;
 
@@ -144,14 +155,15 @@ function problemReporter({ clock, incidents, log }: SourcesDeps, model: string) 
     report({ code, message, source }: PipelineProblem): void {
       say(`${code} ${source}`, message);
       problemMono = clock.mono();
-      if (code === 'INPUT_NOT_FINITE') incidents.raise('INPUT_NOT_FINITE', { source, detail: message });
+      const raised = READING_PROBLEMS[code];
+      if (raised) incidents.raise(raised, { source, detail: message });
       else if (MODEL_PROBLEMS.includes(code))
         incidents.raise('MODEL_FAILING', { source: model, detail: message });
     },
     well(source: string): void {
       if (problemMono === null || clock.mono() - problemMono < CALM_AFTER_MS) return;
       problemMono = null;
-      incidents.clear('INPUT_NOT_FINITE', source);
+      for (const raised of new Set(Object.values(READING_PROBLEMS))) incidents.clear(raised, source);
       incidents.clear('MODEL_FAILING', model);
     },
   };
