@@ -81,7 +81,9 @@ describe.skipIf(missing)('the agent’s packages', () => {
           ),
         ].map((match) => match[1]!),
       );
-      expect(new Set(named)).toEqual(new Set(['inference-onnx-worker.js', 'update-preflight-child.js']));
+      expect(new Set(named)).toEqual(
+        new Set(['inference-onnx-worker.js', 'pipeline-image-worker.js', 'update-preflight-child.js']),
+      );
       expect(named.filter((name) => !files.has(name))).toEqual([]);
     });
 
