@@ -3,43 +3,55 @@
  * A worker that dies or overruns its time is ended and rejects what it held; it can not be revived, its owner
  * starts another. (A fault inside the native runtime itself ends the whole process: preflight is where that is caught.)
  */
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import { systemClock } from '../system-clock.ts';
 import type { LoadRequest, Tensors } from './backend.ts';
-import type { FromWorker, Loaded, ToWorker } from './onnx-wire.ts';
-import { fitsLayout, type Layout, layoutOf, readTensors, writeTensors } from './tensors.ts';
+import { Deadline } from './deadline.ts';
+import {
+  ANSWERS,
+  ASKED,
+  COMPUTE,
+  CONTROL_BYTES,
+  type FromWorker,
+  type Loaded,
+  REQUESTS,
+  TOLD,
+  type ToWorker,
+} from './onnx-wire.ts';
+import { SharedTensors } from './shared-tensors.ts';
 
 interface Waiting {
-  resolve(message: FromWorker): void;
+  resolve(message: FromWorker | undefined): void;
   reject(error: Error): void;
-}
-
-interface Region {
-  layout: Layout;
-  buffer: SharedArrayBuffer;
+  what: string;
+  timeoutMs: Millis;
+  deadline: Millis;
 }
 
 const LOAD_TIMEOUT_MS: Millis = 120_000;
 
 export class OnnxWorkerSession {
   readonly #worker: Worker;
-  readonly #bell = new Int32Array(new SharedArrayBuffer(4));
+  readonly #control = new SharedArrayBuffer(CONTROL_BYTES);
+  readonly #counters = new Int32Array(this.#control);
+  readonly #times = new Float64Array(this.#control);
   readonly #port;
+  readonly #deadline = new Deadline(systemClock, (now) => this.#overrun(now));
+  #answered = 0;
   #waiting: Waiting | undefined;
-  #input: Region | undefined;
-  #output: Region | undefined;
+  #input: SharedTensors | undefined;
+  #output: SharedTensors | undefined;
   #ended: SkeinError | undefined;
-  /** Settles, never rejects, when the inference that runs has been answered. */
-  #running: Promise<void> = Promise.resolve();
+  #whenIdle: (() => void) | undefined;
   loaded!: Loaded;
 
   private constructor(url: URL, request: LoadRequest) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const start = { control: this.#bell.buffer, request, port: port2 };
+    const start = { control: this.#control, request, port: port2 };
     this.#worker = new Worker(url, { workerData: start, transferList: [port2], name: 'skein-inference' });
-    this.#worker.on('message', (message: FromWorker) => this.#settle(message));
     this.#worker.on('error', (cause) => this.#end(`the inference worker failed: ${String(cause)}`, cause));
     this.#worker.on('exit', (code) => this.#end(`the inference worker ended with code ${code}`));
   }
@@ -48,12 +60,17 @@ export class OnnxWorkerSession {
   static async start(url: URL, request: LoadRequest): Promise<OnnxWorkerSession> {
     const session = new OnnxWorkerSession(url, request);
     const message = await session.#wait(LOAD_TIMEOUT_MS, 'loading');
-    if (message.kind !== 'loaded') {
+    if (message?.kind !== 'loaded') {
       await session.#worker.terminate();
       throw toError(message);
     }
     session.loaded = message;
     return session;
+  }
+
+  /** Time of the latest run in the runtime alone. */
+  get computeMs(): Millis {
+    return this.#times[COMPUTE]!;
   }
 
   get dead(): boolean {
@@ -64,55 +81,58 @@ export class OnnxWorkerSession {
   async run(inputs: Tensors, timeoutMs: Millis): Promise<Tensors> {
     if (this.#ended) throw this.#ended;
     if (this.#waiting) throw new SkeinError('INTERNAL', 'a worker runs one inference at a time');
-    this.#place(inputs);
+    const moved = this.#place(inputs);
     const answer = this.#wait(timeoutMs, 'inference');
-    Atomics.add(this.#bell, 0, 1);
-    Atomics.notify(this.#bell, 0);
-    this.#running = answer.then(
-      () => undefined,
-      () => undefined,
-    );
+    this.#ring(moved);
     const message = await answer;
-    if (message.kind === 'outputs') this.#output = message;
-    else if (message.kind !== 'same') throw toError(message);
-    return readTensors(this.#output!.layout, this.#output!.buffer, true);
+    if (message?.kind === 'outputs') this.#output = new SharedTensors(message.region);
+    else if (message) throw toError(message);
+    return this.#output!.copy();
   }
 
-  #place(inputs: Tensors): void {
-    if (!this.#input || !fitsLayout(inputs, this.#input.layout)) {
-      const layout = layoutOf(inputs);
-      const old = this.#input?.buffer;
-      const buffer = old && old.byteLength >= layout.bytes ? old : new SharedArrayBuffer(layout.bytes);
-      this.#input = { layout, buffer };
-      this.#post({ kind: 'inputs', layout, buffer });
-    }
-    writeTensors(inputs, this.#input.layout, this.#input.buffer);
+  /** @returns what the worker must be told: that they lie elsewhere than before */
+  #place(inputs: Tensors): ToWorker | undefined {
+    const known = this.#input?.fits(inputs) ? this.#input : undefined;
+    this.#input = known ?? SharedTensors.roomFor(inputs, this.#input);
+    this.#input.write(inputs);
+    return known ? undefined : { kind: 'inputs', region: this.#input.region };
   }
 
-  #post(message: ToWorker): void {
-    this.#port.postMessage(message);
+  #ring(message?: ToWorker): void {
+    if (message) this.#port.postMessage(message);
+    this.#counters[ASKED] = message ? 1 : 0;
+    Atomics.add(this.#counters, REQUESTS, 1);
+    Atomics.notify(this.#counters, REQUESTS);
   }
 
-  #wait(timeoutMs: Millis, what: string): Promise<FromWorker> {
+  /** Listens before anything is asked: the counter moves only after this. @returns what came with the answer, if anything */
+  #wait(timeoutMs: Millis, what: string): Promise<FromWorker | undefined> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        const error = new SkeinError('MODEL_TIMEOUT', `${what} took longer than ${timeoutMs} ms`);
-        this.#fail(error);
-        void this.#worker.terminate();
-      }, timeoutMs);
-      const done = <T>(act: (value: T) => void) => {
-        return (value: T) => {
-          clearTimeout(timer);
-          this.#waiting = undefined;
-          act(value);
-        };
-      };
-      this.#waiting = { resolve: done(resolve), reject: done(reject) };
+      const deadline = systemClock.mono() + timeoutMs;
+      this.#waiting = { resolve, reject, what, timeoutMs, deadline };
+      this.#deadline.watch(deadline);
+      const change = Atomics.waitAsync(this.#counters, ANSWERS, this.#answered);
+      if (change.async) void change.value.then(this.#settle);
+      else this.#settle();
     });
   }
 
-  #settle(message: FromWorker): void {
-    this.#waiting?.resolve(message);
+  readonly #settle = (): void => {
+    const waiting = this.#waiting;
+    if (!waiting || this.#ended) return;
+    this.#answered = (this.#answered + 1) | 0;
+    this.#waiting = undefined;
+    const news = this.#counters[TOLD] === 1 ? receiveMessageOnPort(this.#port) : undefined;
+    waiting.resolve(news?.message as FromWorker | undefined);
+    this.#whenIdle?.();
+  };
+
+  #overrun(now: Millis): Millis | undefined {
+    if (!this.#waiting || this.#waiting.deadline > now) return this.#waiting?.deadline;
+    const { what, timeoutMs } = this.#waiting;
+    this.#fail(new SkeinError('MODEL_TIMEOUT', `${what} took longer than ${timeoutMs} ms`));
+    void this.#worker.terminate();
+    return undefined;
   }
 
   #end(message: string, cause?: unknown): void {
@@ -120,26 +140,30 @@ export class OnnxWorkerSession {
   }
 
   #fail(error: SkeinError): void {
-    this.#ended ??= error;
+    if (this.#ended) return;
+    this.#ended = error;
+    this.#deadline.stop();
     this.#port.close();
+    // Lets go of who listens for an answer that will not come.
+    Atomics.notify(this.#counters, ANSWERS);
     this.#waiting?.reject(error);
+    this.#waiting = undefined;
+    this.#whenIdle?.();
   }
 
   /** Lets a running inference finish first; ends the thread for good after `graceMs`. */
   async close(graceMs: Millis = 5_000): Promise<void> {
-    await this.#running;
+    if (this.#waiting) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
     if (this.#ended) return;
     const gone = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
-    this.#post({ kind: 'close' });
-    Atomics.add(this.#bell, 0, 1);
-    Atomics.notify(this.#bell, 0);
+    this.#ring({ kind: 'close' });
     const timer = setTimeout(() => void this.#worker.terminate(), graceMs);
     await gone;
     clearTimeout(timer);
   }
 }
 
-function toError(message: FromWorker): SkeinError {
-  if (message.kind !== 'failed') return new SkeinError('INTERNAL', `unexpected answer ${message.kind}`);
+function toError(message: FromWorker | undefined): SkeinError {
+  if (message?.kind !== 'failed') return new SkeinError('INTERNAL', `unexpected answer ${message?.kind}`);
   return new SkeinError(message.code, message.message, message.fix ? { fix: message.fix } : {});
 }

@@ -1,22 +1,38 @@
 /**
- * The worker thread: one session, one request at a time.
- *
- * Doorbell: Int32 0 of the control buffer counts requests; the worker sleeps on it in Atomics.wait (a tenth of the
- * cost of an event loop's wake-up) and so never runs event handlers. What changes rarely (layout, closing) is posted
- * on the port *before* the bell rings and read synchronously. Inputs lie in the main thread's shared buffer, outputs
- * in this thread's; a layout travels only when it differs from the one before.
+ * The worker thread: one session, one request at a time. It sleeps in Atomics.wait (a tenth of the cost of an event
+ * loop's wake-up) and so never runs event handlers: what changes rarely (layout, closing) is posted on the port *before*
+ * the bell rings and read synchronously. Inputs lie in the main thread's shared buffer, outputs in this thread's; a
+ * layout travels only when it differs from the one before. `onnx-wire.ts` has the counters.
  */
-import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { LoadRequest } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
 import { openSession, warmUp } from './onnx-session.ts';
-import type { FromWorker, ToWorker, WorkerStart } from './onnx-wire.ts';
-import { fitsLayout, type Layout, layoutOf, readTensors, writeTensors } from './tensors.ts';
+import {
+  ANSWERS,
+  ASKED,
+  COMPUTE,
+  type FromWorker,
+  REQUESTS,
+  TOLD,
+  type ToWorker,
+  type WorkerStart,
+} from './onnx-wire.ts';
+import { SharedTensors } from './shared-tensors.ts';
 
 const { control, request, port } = workerData as WorkerStart;
-const bell = new Int32Array(control);
-const answer = (message: FromWorker) => parentPort!.postMessage(message);
+const counters = new Int32Array(control);
+const times = new Float64Array(control);
+
+/** Without a message the outputs lie where they lay before. */
+function answer(message?: FromWorker): void {
+  if (message) port.postMessage(message);
+  counters[TOLD] = message ? 1 : 0;
+  Atomics.add(counters, ANSWERS, 1);
+  Atomics.notify(counters, ANSWERS);
+}
+
 const failed = (thrown: unknown, code: 'MODEL_INVALID' | 'MODEL_CRASHED'): FromWorker => {
   const error = asSkeinError(thrown, code);
   return { kind: 'failed', code: error.code, message: error.message, fix: error.fix };
@@ -38,33 +54,31 @@ async function load(wanted: LoadRequest): Promise<OnnxSession | undefined> {
 /** Serves until told to close. */
 async function serve(session: OnnxSession, commands: MessagePort): Promise<void> {
   let rung = 0;
-  let input: { layout: Layout; buffer: SharedArrayBuffer } | undefined;
-  let output: { layout: Layout; buffer: SharedArrayBuffer } | undefined;
+  let input: SharedTensors | undefined;
+  let output: SharedTensors | undefined;
   for (;;) {
-    Atomics.wait(bell, 0, rung);
+    Atomics.wait(counters, REQUESTS, rung);
     rung = (rung + 1) | 0;
-    const command = receiveMessageOnPort(commands)?.message as ToWorker | undefined;
+    const asked = counters[ASKED] === 1 ? receiveMessageOnPort(commands) : undefined;
+    const command = asked?.message as ToWorker | undefined;
     if (command?.kind === 'close') break;
-    if (command) input = command;
+    if (command) input = new SharedTensors(command.region);
     if (!input) continue;
     try {
-      const results = await session.run(readTensors(input.layout, input.buffer, false));
-      const known = output !== undefined && fitsLayout(results, output.layout);
-      if (!output || !known) {
-        const layout = layoutOf(results);
-        const enough = output !== undefined && output.buffer.byteLength >= layout.bytes;
-        output = { layout, buffer: enough ? output!.buffer : new SharedArrayBuffer(layout.bytes) };
-      }
-      writeTensors(results, output.layout, output.buffer);
-      answer(known ? { kind: 'same' } : { kind: 'outputs', ...output });
+      const started = performance.now();
+      const results = await session.run(input.views);
+      times[COMPUTE] = performance.now() - started;
+      const known = output?.fits(results) ? output : undefined;
+      output = known ?? SharedTensors.roomFor(results, output);
+      output.write(results);
+      answer(known ? undefined : { kind: 'outputs', region: output.region });
     } catch (error) {
       answer(failed(error, 'MODEL_CRASHED'));
     }
   }
   await session.close();
-  commands.close();
 }
 
 const session = await load(request);
 if (session) await serve(session, port);
-else port.close();
+port.close();

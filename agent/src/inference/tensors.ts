@@ -1,7 +1,4 @@
-/**
- * Tensors as values: element types, checks against a model's declaration, and the layout of several tensors in one
- * buffer. Offsets are multiples of 16 bytes, so every typed array is aligned.
- */
+/** Tensors as values: element types and checks against a model's declaration. */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
@@ -24,6 +21,9 @@ export const ELEMENT_TYPES = Object.keys(ELEMENTS) as TensorSpec['type'][];
 
 /** More elements than this in one tensor is refused before anything is allocated: 256 Mi. */
 const MAX_ELEMENTS = 2 ** 28;
+
+/** Bytes of one element. */
+export const elementBytes = (type: TensorSpec['type']): Bytes => ELEMENTS[type].bytes;
 
 export const elementCount = (dims: readonly number[]): number =>
   dims.reduce((product, dim) => product * dim, 1);
@@ -98,60 +98,4 @@ export function allFinite(tensors: Tensors): boolean {
     for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false;
   }
   return true;
-}
-
-export interface Slot {
-  name: string;
-  type: TensorSpec['type'];
-  dims: readonly number[];
-  offset: Bytes;
-  length: number;
-}
-export interface Layout {
-  slots: Slot[];
-  bytes: Bytes;
-}
-
-export function layoutOf(tensors: Tensors): Layout {
-  let bytes = 0;
-  const slots = Object.entries(tensors).map(([name, { type, dims, data }]) => {
-    const offset = bytes;
-    bytes += Math.ceil((data.length * ELEMENTS[type].bytes) / 16) * 16;
-    return { name, type, dims: [...dims], offset, length: data.length };
-  });
-  return { slots, bytes };
-}
-
-/** Same names, types and shapes in the same order: the other side already knows where everything lies. */
-export function fitsLayout(tensors: Tensors, layout: Layout): boolean {
-  let i = 0;
-  for (const name in tensors) {
-    const slot = layout.slots[i++];
-    const tensor = tensors[name]!;
-    if (!slot || slot.name !== name || slot.type !== tensor.type || slot.length !== tensor.data.length) {
-      return false;
-    }
-    if (slot.dims.length !== tensor.dims.length) return false;
-    for (let axis = 0; axis < slot.dims.length; axis++) {
-      if (slot.dims[axis] !== tensor.dims[axis]) return false;
-    }
-  }
-  return i === layout.slots.length;
-}
-
-export function writeTensors(tensors: Tensors, layout: Layout, buffer: ArrayBufferLike): void {
-  for (const slot of layout.slots) {
-    const data = tensors[slot.name]!.data;
-    (viewOf(slot.type, buffer, slot.offset, slot.length) as Float32Array).set(data as Float32Array);
-  }
-}
-
-/** Views into `buffer`; `copy` detaches them from it. */
-export function readTensors(layout: Layout, buffer: ArrayBufferLike, copy: boolean): Tensors {
-  const tensors: Record<string, Tensor> = {};
-  for (const { name, type, dims, offset, length } of layout.slots) {
-    const view = viewOf(type, buffer, offset, length);
-    tensors[name] = { type, dims, data: copy ? view.slice() : view };
-  }
-  return tensors;
 }
