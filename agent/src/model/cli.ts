@@ -9,11 +9,20 @@ import { benchCommand } from './cli/bench.ts';
 import { inspectCommand } from './cli/inspect.ts';
 import { endProgress } from './cli/output.ts';
 import { packCommand } from './cli/pack.ts';
+import { predictCommand } from './cli/predict.ts';
 import { quantizeCommand } from './cli/quantize.ts';
 import { tryCommand } from './cli/try.ts';
 import { verifyCommand } from './cli/verify.ts';
 
-const COMMANDS = [tryCommand, inspectCommand, quantizeCommand, packCommand, verifyCommand, benchCommand];
+const COMMANDS = [
+  tryCommand,
+  predictCommand,
+  inspectCommand,
+  quantizeCommand,
+  packCommand,
+  verifyCommand,
+  benchCommand,
+];
 
 const program = new Command('skein-model')
   .description('Try, quantize, pack and check ONNX models. No server and no keys are needed.')

@@ -47,3 +47,18 @@ export const progress = (done: number, total: number, what: string): void => {
 export const endProgress = (): void => {
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
 };
+
+const EVERY_MS = 200;
+
+/** A counter on one line, for work of a length that may not be known. */
+export function progressOf(what: string): (done: number, total: number | undefined) => void {
+  const started = performance.now();
+  let shown = started;
+  return (done, total) => {
+    const now = performance.now();
+    if (!process.stderr.isTTY || now - shown < EVERY_MS) return;
+    shown = now;
+    const rate = Math.round((done / (now - started)) * 1000);
+    process.stderr.write(`\r\x1b[2K${done}${total === undefined ? '' : `/${total}`} ${what}, ${rate}/s`);
+  };
+}

@@ -46,16 +46,18 @@ export function featureRow(
   );
 }
 
-/** @throws SkeinError SOURCE_INVALID when the data name their columns and lack a feature */
-export function checkColumns(columns: readonly string[] | undefined, features: readonly string[]): void {
+/**
+ * Data that name their columns must have the model's: all of them, or one at least where missing values are filled.
+ * @throws SkeinError SOURCE_INVALID
+ */
+export function checkColumns(columns: readonly string[] | undefined, preprocess: Preprocess): void {
+  const { features, onMissing } = preprocess;
   const lacking = columns ? features.filter((name) => !columns.includes(name)) : [];
-  if (lacking.length === 0) return;
+  if (lacking.length === 0 || (onMissing !== 'reject' && lacking.length < features.length)) return;
+  const more = lacking.length > 5 ? ` and ${lacking.length - 5} more` : '';
   throw refuse(
     'the data',
-    `no column ${lacking
-      .slice(0, 5)
-      .map((name) => `\`${name}\``)
-      .join(', ')}${lacking.length > 5 ? ` and ${lacking.length - 5} more` : ''}`,
+    `no column ${lacking.slice(0, 5).join(', ')}${more}; there are ${columns!.slice(0, 10).join(', ')}`,
     `The model takes the features ${features.join(', ').slice(0, 500)}.`,
   );
 }
@@ -66,7 +68,7 @@ function featureFeeder(
   columns: readonly string[] | undefined,
 ): Feeder {
   const { features, onMissing } = preprocess;
-  if (onMissing === 'reject') checkColumns(columns, features);
+  checkColumns(columns, preprocess);
   const windows = new RowWindow(preprocess.window);
   return {
     push(sample) {

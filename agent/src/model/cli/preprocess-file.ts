@@ -1,0 +1,28 @@
+/** The preprocessing and postprocessing files: a manifest's object of that name, as JSON or YAML. */
+import { readFile } from 'node:fs/promises';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import { Preprocess } from '@skein/protocol/manifest.ts';
+import { checker } from '@skein/protocol/schema.ts';
+import { parse } from 'yaml';
+
+const MAX_BYTES = 1 << 20;
+const FIX = 'The README lists the fields of a preprocessing file.';
+
+/** @throws SkeinError MANIFEST_INVALID */
+export async function readObject(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new SkeinError('MANIFEST_INVALID', `${path} can not be read`, { fix: 'Check its path.', cause });
+  });
+  if (text.length > MAX_BYTES)
+    throw new SkeinError('MANIFEST_INVALID', `${path} is larger than 1 MiB`, { fix: FIX });
+  try {
+    return parse(text, { maxAliasCount: 10 });
+  } catch (cause) {
+    throw new SkeinError('MANIFEST_INVALID', `${path}: ${(cause as Error).message}`, { fix: FIX, cause });
+  }
+}
+
+const preprocessOf = checker(Preprocess, 'MANIFEST_INVALID', MAX_BYTES, FIX);
+
+export const readPreprocess = async (path: string): Promise<Preprocess> =>
+  preprocessOf.check(await readObject(path), path);
