@@ -76,7 +76,7 @@ describe('skein-model', () => {
     writeFileSync(at('bundle/manifest.json'), JSON.stringify(manifest));
     expect(await skeinModel('verify', 'bundle')).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('BUNDLE_TRUNCATED'),
+      stdout: expect.stringContaining('BUNDLE_TRUNCATED'),
     });
   });
 

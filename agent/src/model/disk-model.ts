@@ -1,6 +1,7 @@
 /** Model files for the desk tools: bare ONNX, or what a bundle holds. */
 import { readFile, stat } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Bundle } from './bundle.ts';
 import { readBundle } from './disk-bundle.ts';
 import { MAX_MODEL_BYTES } from './graph.ts';
 
@@ -20,9 +21,17 @@ export async function readModelFile(path: string): Promise<Uint8Array> {
 
 export const isModelFile = (path: string): boolean => path.endsWith('.onnx');
 
-/** The file, or the first variant of the bundle. @throws SkeinError MODEL_INVALID, BUNDLE_* */
-export async function readAnyModel(path: string): Promise<Uint8Array> {
-  if (isModelFile(path)) return readModelFile(path);
-  const { manifest, blobs } = await readBundle(path);
-  return blobs.get(manifest.variants[0]!.file.sha256)!;
+/** A variant of a bundle; its first when none is named. @throws SkeinError NOT_FOUND */
+export function variantBytes({ manifest, blobs }: Bundle, wanted?: string): Uint8Array {
+  const variant =
+    wanted === undefined ? manifest.variants[0] : manifest.variants.find(({ id }) => id === wanted);
+  if (variant) return blobs.get(variant.file.sha256)!;
+  throw new SkeinError('NOT_FOUND', `the bundle has no variant \`${wanted}\``, {
+    fix: `It has ${manifest.variants.map(({ id }) => id).join(', ')}.`,
+  });
+}
+
+/** The file, or a variant of the bundle. @throws SkeinError MODEL_INVALID, BUNDLE_*, NOT_FOUND */
+export async function readAnyModel(path: string, variant?: string): Promise<Uint8Array> {
+  return isModelFile(path) ? readModelFile(path) : variantBytes(await readBundle(path), variant);
 }

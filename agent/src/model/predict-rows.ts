@@ -2,7 +2,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 import { softmax } from '../pipeline/postprocess.ts';
-import { fromHalf } from './data/half.ts';
+import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 
 export interface Ranked {
   label: string;
@@ -16,8 +16,7 @@ export type PredictRow = { sample: number; where: string; truth?: string } & (
   | ({ label: string; score: number; alarm?: 0 | 1 } & Record<string, unknown>)
 );
 
-export const numbersOf = ({ type, data }: Tensor): number[] =>
-  type === 'float16' ? Array.from(data as Uint16Array, fromHalf) : Array.from(data as Float32Array, Number);
+const numbersOf = (tensor: Tensor): number[] => Array.from(tensorNumbers(tensor));
 
 /** Values nested as the tensor's shape is; the axis of the batch is left out. JSON has no NaN: those become null. */
 function nested(tensor: Tensor): unknown {

@@ -4,17 +4,18 @@
  * a line that says so, and the next goes on. Memory is one batch, whatever the files' size.
  */
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Manifest, Postprocess, Preprocess } from '@skein/protocol/manifest.ts';
+import type { Postprocess, Preprocess } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 import { type OnnxSession, sessionFromBytes } from '../inference/onnx-session.ts';
-import { allFinite } from '../inference/tensors.ts';
+import { allFinite, checkInputs } from '../inference/tensors.ts';
+import { decodePicture } from '../pipeline/image-decode.ts';
 import { postprocess } from '../pipeline/postprocess.ts';
 import { openArgument } from './data/disk-data.ts';
 import { widthOf } from './data/disk-fed.ts';
 import { type Fed, feeder } from './data/fed.ts';
 import { canBatch, stackable, stacked, unstacked } from './data/tensors-of.ts';
 import { readBundle } from './disk-bundle.ts';
-import { isModelFile, readModelFile } from './disk-model.ts';
+import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
 import { CsvWriter, type PredictRow, rankedClasses, rawOutputs, toJsonLine } from './predict-rows.ts';
 
 export interface PredictOptions {
@@ -72,7 +73,7 @@ interface Model {
 function describeBundle(post: Postprocess, top: number): Describe {
   const wanted = post.kind === 'classify' && top > 1 ? { ...post, topK: Math.min(16, top) } : post;
   return (fed, outputs) => {
-    const { charts: _, ...shown } = postprocess(wanted, outputs, fed.window ?? new Float32Array());
+    const { charts: _, ...shown } = postprocess(wanted, outputs, fed.input, fed.place);
     return shown;
   };
 }
@@ -85,18 +86,6 @@ function describeBare({ top, labels, softmax }: PredictOptions): Describe {
   };
 }
 
-async function variantOf(
-  path: string,
-  wanted: string | undefined,
-): Promise<{ manifest: Manifest; bytes: Uint8Array }> {
-  const { manifest, blobs } = await readBundle(path);
-  const variant = wanted ? manifest.variants.find(({ id }) => id === wanted) : manifest.variants[0];
-  if (variant) return { manifest, bytes: blobs.get(variant.file.sha256)! };
-  throw new SkeinError('NOT_FOUND', `the bundle has no variant \`${wanted}\``, {
-    fix: `It has ${manifest.variants.map(({ id }) => id).join(', ')}.`,
-  });
-}
-
 async function openForPredict(path: string, options: PredictOptions): Promise<Model> {
   const where = { path, threads: options.threads, providers: ['cpu'] };
   if (isModelFile(path)) {
@@ -104,8 +93,9 @@ async function openForPredict(path: string, options: PredictOptions): Promise<Mo
     const classes = options.labels || options.top > 0 ? { labels: options.labels } : undefined;
     return { session, preprocess: options.preprocess, describe: describeBare(options), classes };
   }
-  const { manifest, bytes } = await variantOf(path, options.variant);
-  const session = await sessionFromBytes(bytes, where);
+  const bundle = await readBundle(path);
+  const { manifest } = bundle;
+  const session = await sessionFromBytes(variantBytes(bundle, options.variant), where);
   const preprocess = options.preprocess ?? manifest.preprocess;
   const post = manifest.postprocess;
   const classes = 'labels' in post ? { labels: post.labels } : undefined;
@@ -143,17 +133,20 @@ class Prediction {
   async file(argument: string): Promise<void> {
     const { truth, truthColumn } = this.#options;
     const { session, preprocess } = this.#model;
-    const width = preprocess ? undefined : widthOf(session.inputs);
+    const tensors = !preprocess || preprocess.kind === 'tensor';
+    const width = tensors ? widthOf(session.inputs) : undefined;
     const data = await openArgument(argument, { width, truth, truthColumn });
-    const feed = feeder(session.inputs, preprocess, data.columns);
+    const feed = feeder(session.inputs, preprocess, data.columns, decodePicture);
     const from = this.#sample;
     for await (const entry of data.samples()) {
       if (this.#io.signal.aborted) break;
       const sample = this.#sample++;
       try {
         if ('problem' in entry) throw entry.problem;
-        const fed = feed.push(entry);
-        if (fed) await this.#add(sample, fed);
+        const fed = await feed.push(entry);
+        if (!fed) continue;
+        checkInputs(fed.inputs, session.inputs);
+        await this.#add(sample, fed);
       } catch (thrown) {
         await this.#flush();
         await this.#failed(sample, entry.where, thrown);

@@ -1,17 +1,18 @@
 /** `skein-model try`: what does this model say about this input? No manifest and no keys are needed. */
 import type { Tensors } from '../inference/backend.ts';
 import type { OnnxSession } from '../inference/onnx-session.ts';
+import { decodePicture } from '../pipeline/image-decode.ts';
 import { argmax, postprocess } from '../pipeline/postprocess.ts';
 import { openArgument } from './data/disk-data.ts';
 import { widthOf } from './data/disk-fed.ts';
 import { type Fed, feeder } from './data/fed.ts';
 import { strictly } from './data/samples.ts';
 import { readBundle } from './disk-bundle.ts';
-import { isModelFile, readModelFile } from './disk-model.ts';
+import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
 import { openModel } from './onnx-quantize.ts';
 
 /** One line of the answer: flat, for a table or JSON. */
-export type TryRow = Record<string, string | number | number[]>;
+export type TryRow = Record<string, string | number | readonly object[] | number[]>;
 
 const SHOWN = 10;
 
@@ -47,10 +48,12 @@ async function answers(
   const rows: TryRow[] = [];
   let sample = 0;
   for (const input of argumentsOf(inputs)) {
-    const data = await openArgument(input, { width: preprocess ? undefined : widthOf(session.inputs) });
-    const feed = feeder(session.inputs, preprocess, data.columns);
+    const data = await openArgument(input, {
+      width: preprocess?.kind === 'features' ? undefined : widthOf(session.inputs),
+    });
+    const feed = feeder(session.inputs, preprocess, data.columns, decodePicture);
     for await (const entry of strictly(data.samples())) {
-      const fed = feed.push(entry);
+      const fed = await feed.push(entry);
       if (fed) {
         const row: TryRow = { sample, ...answer(fed, await session.run(fed.inputs)) };
         if (fed.truth !== undefined) row.truth = fed.truth;
@@ -65,16 +68,15 @@ async function answers(
 /** @throws SkeinError at the first sample that does not fit; `predict` goes on after it */
 export async function runTry(model: string, inputs: readonly string[]): Promise<TryRow[]> {
   const bundle = isModelFile(model) ? undefined : await readBundle(model);
-  const bytes = bundle
-    ? bundle.blobs.get(bundle.manifest.variants[0]!.file.sha256)!
-    : await readModelFile(model);
+  const bytes = bundle ? variantBytes(bundle) : await readModelFile(model);
   const session = await openModel(bytes);
   try {
     if (!bundle) return await answers(session, inputs, undefined, (_, outputs) => describeRow(outputs));
     const { preprocess, postprocess: post } = bundle.manifest;
     return await answers(session, inputs, preprocess, (fed, outputs) => {
-      const { label, score, alarm } = postprocess(post, outputs, fed.window ?? new Float32Array());
-      return { label, score, alarm };
+      const { label, score, alarm, top, boxes } = postprocess(post, outputs, fed.input, fed.place);
+      const shown = { ...(top && { top }), ...(boxes && { boxes }) };
+      return { label, score, alarm, ...shown };
     });
   } finally {
     await session.close();

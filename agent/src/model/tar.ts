@@ -1,7 +1,7 @@
 /**
  * Plain ustar archives of regular files, written deterministically: names as given, mode 0644, owner 0, time 0.
  * Layout: per file a 512-byte header, the bytes, zeros to the next multiple of 512; two empty blocks end it.
- * Limits when reading: 10,000 files, names of at most 100 ASCII characters without `..` or a leading `/`.
+ * Limits when reading: 10,000 files, no two of one name; names of at most 100 ASCII characters without `..` or a leading `/`.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 
@@ -12,6 +12,11 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 const padded = (size: number): number => Math.ceil(size / BLOCK) * BLOCK;
+/** Octal digits and nothing else: `parseInt` would take a number with rubbish behind it. */
+const numberAt = (block: Uint8Array, from: number, length: number): number => {
+  const text = textAt(block, from, length);
+  return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN;
+};
 const octal = (value: number, digits: number): string => `${value.toString(8).padStart(digits, '0')}\0`;
 
 const safe = (name: string): boolean => SAFE_NAME.test(name) && !name.split('/').includes('..');
@@ -58,10 +63,10 @@ const textAt = (block: Uint8Array, from: number, length: number): string =>
     .trim();
 
 function checkHeader(block: Uint8Array): { name: string; size: number } {
-  const stored = Number.parseInt(textAt(block, 148, 8), 8);
+  const stored = numberAt(block, 148, 8);
   const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 32 : byte), 0);
   const name = textAt(block, 0, 100);
-  const size = Number.parseInt(textAt(block, 124, 12), 8);
+  const size = numberAt(block, 124, 12);
   const kind = block[156];
   if (stored !== sum || !Number.isSafeInteger(size) || size < 0) throw broken('the archive is damaged');
   if (!safe(name) || (kind !== 0x30 && kind !== 0))
@@ -77,6 +82,7 @@ export function readTar(bytes: Uint8Array): Map<string, Uint8Array> {
     const block = bytes.subarray(at, at + BLOCK);
     if (block.every((byte) => byte === 0)) return files;
     const { name, size } = checkHeader(block);
+    if (files.has(name)) throw broken(`the archive holds \`${name}\` twice`);
     at += BLOCK;
     if (at + size > bytes.length || files.size >= MAX_FILES) break;
     files.set(name, bytes.subarray(at, at + size));

@@ -5,8 +5,8 @@ import { type Bundle, bundleFromTar, bundleToTar, goldenOf, hashOf } from '@skei
 import { readBundle, writeBundle, writeBundleArchive } from '@skein/agent/model/disk-bundle.ts';
 import { goldenDifference } from '@skein/agent/model/golden.ts';
 import { type PackRequest, packModel } from '@skein/agent/model/onnx-pack.ts';
-import { runVerify } from '@skein/agent/model/run-inspect.ts';
 import { runTry } from '@skein/agent/model/run-try.ts';
+import { runVerify } from '@skein/agent/model/run-verify.ts';
 import { readTar, writeTar } from '@skein/agent/model/tar.ts';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { scaleModel } from '../inference/models.ts';
@@ -86,7 +86,12 @@ describe('a bundle on disk', () => {
       expect(read.manifestSha256).toBe(bundle.manifestSha256);
       expect([...read.blobs.keys()].sort()).toEqual([...bundle.blobs.keys()].sort());
     }
-    expect(await runVerify(join(directory, 'model.skein'))).toMatchObject([{ golden: '8/8', ok: true }]);
+    expect(await runVerify(join(directory, 'model.skein'), { now: 0 })).toMatchObject([
+      { check: 'manifest', ok: true },
+      { check: 'blob', subject: 'variant fp32', ok: true },
+      { check: 'blob', subject: 'golden vectors', ok: true },
+      { check: 'golden', detail: expect.stringContaining('8/8'), ok: true },
+    ]);
   });
 
   it('says labels and scores when it is tried on readings', async () => {

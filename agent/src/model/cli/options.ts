@@ -13,6 +13,18 @@ export const count = (text: string): number => {
   return value;
 };
 
+/** `1,2,4`: at least 1 each. */
+export const counts = (text: string): number[] =>
+  text.split(',').map((part) => {
+    const value = count(part);
+    if (value < 1 || value > 4096) throw new InvalidArgumentError('numbers from 1 to 4096 are needed');
+    return value;
+  });
+
+/** `a,b,c`, in place of the default. */
+export const words = (text: string): string[] => text.split(',').filter(Boolean);
+
+/** As {@link words}, added to those given before. */
 export const list = (text: string, before: string[]): string[] => [...before, ...text.split(',')];
 
 export interface OutputOption {

@@ -1,4 +1,5 @@
 import { createWriteStream } from 'node:fs';
+import { SkeinError } from '@skein/protocol/errors.ts';
 import { Command, Option } from 'commander';
 import { readLabels } from '../data/disk-labels.ts';
 import { type PredictOptions, type PredictSummary, runPredict } from '../run-predict.ts';
@@ -35,7 +36,10 @@ function writerTo(path: string | undefined, stop: AbortController) {
     },
     async end(): Promise<void> {
       if (path && !failure) await new Promise<void>((resolve) => stream.end(resolve));
-      if (failure) throw failure;
+      if (failure)
+        throw new SkeinError('REQUEST_INVALID', `${path} can not be written: ${failure.message}`, {
+          cause: failure,
+        });
     },
   };
 }

@@ -1,8 +1,8 @@
 /** The preprocessing and postprocessing files: a manifest's object of that name, as JSON or YAML. */
 import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { Preprocess } from '@skein/protocol/manifest.ts';
-import { checker } from '@skein/protocol/schema.ts';
+import type { Preprocess } from '@skein/protocol/manifest.ts';
+import { checkPreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import { parse } from 'yaml';
 
 const MAX_BYTES = 1 << 20;
@@ -22,7 +22,5 @@ export async function readObject(path: string): Promise<unknown> {
   }
 }
 
-const preprocessOf = checker(Preprocess, 'MANIFEST_INVALID', MAX_BYTES, FIX);
-
 export const readPreprocess = async (path: string): Promise<Preprocess> =>
-  preprocessOf.check(await readObject(path), path);
+  checkPreprocess(await readObject(path), path);

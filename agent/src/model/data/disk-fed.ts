@@ -1,6 +1,7 @@
 /** Data files as what a model is calibrated and measured on: bounded in number and memory, evenly thinned. */
 import type { Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
+import { decodePicture } from '../../pipeline/image-decode.ts';
 import { type DataOptions, openData } from './disk-data.ts';
 import { type Fed, featureRow, feeder } from './fed.ts';
 import { type DataSet, refuse, strictly } from './samples.ts';
@@ -34,7 +35,7 @@ export async function readFed(
   { preprocess, most = MOST_SAMPLES, ...options }: FedOptions = {},
 ): Promise<{ samples: readonly Fed[]; total: number }> {
   const data = await openData(path, { ...options, width: widthOf(specs) });
-  const feed = feeder(specs, preprocess, data.columns);
+  const feed = feeder(specs, preprocess, data.columns, decodePicture);
   const windowed = preprocess?.kind === 'features';
   let kept: Thinned<Fed> | undefined;
   for await (const sample of strictly(data.samples())) {
@@ -43,7 +44,7 @@ export async function readFed(
       kept.skip();
       continue;
     }
-    const fed = feed.push(sample);
+    const fed = await feed.push(sample);
     if (!fed) continue;
     kept ??= new Thinned(Math.min(most, Math.floor(MOST_BYTES / Math.max(1, bytesOf(fed)))));
     kept.add(fed);

@@ -1,13 +1,22 @@
 /**
- * Samples as a model gets them: with a preprocessing, by the device's own walk (order of the features, scaling, window);
- * without, as the tensors that the model declares. Pure.
+ * Samples as a model gets them: with a preprocessing, by the device's own walk (order of the features, scaling, window;
+ * decoded, resized and normalised pictures); without, as the tensors that the model declares. Pure.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { FeaturePreprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
-import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
+import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../../inference/backend.ts';
+import {
+  imageDims,
+  imageTensor,
+  type Placement,
+  pictureRow,
+  placementOf,
+} from '../../pipeline/picture-tensor.ts';
+import type { Pixels } from '../../pipeline/pixels.ts';
 import { inputTensors, missingIn, rowOf, scaleRow } from '../../pipeline/preprocess.ts';
 import { RowWindow } from '../../pipeline/window.ts';
+import type { Picture } from '../../sources/port.ts';
 import { refuse, type Sample } from './samples.ts';
 import { tensorsFrom } from './tensors-of.ts';
 
@@ -15,15 +24,26 @@ export interface Fed {
   where: string;
   truth: string | undefined;
   inputs: Tensors;
-  /** The window that was fed, when features were. */
-  window: Float32Array | undefined;
+  /** The one tensor that was fed, for a reconstruction; none when there are several. */
+  input: ArrayLike<number>;
+  /** What drift is charted on: the raw features, or brightness and contrast of a picture. */
+  row: Float64Array;
+  /** How a picture lay on the model's image, for boxes. */
+  place?: Placement;
 }
 
 /** Stateful: a window remembers the rows before. */
 export interface Feeder {
-  /** undefined: more rows are needed for the window. @throws SkeinError TENSOR_INVALID, INPUT_NOT_FINITE, SOURCE_INVALID */
-  push(sample: Sample): Fed | undefined;
+  /**
+   * undefined: more rows are needed for the window.
+   * @throws SkeinError TENSOR_INVALID, INPUT_NOT_FINITE, SOURCE_INVALID, IMAGE_INVALID, IMAGE_TOO_LARGE
+   */
+  push(sample: Sample): Promise<Fed | undefined>;
 }
+
+export type Decode = (picture: Picture) => Promise<Pixels>;
+
+const NOTHING = new Float64Array();
 
 /** Raw values in the order of `features`. */
 export function featureRow(
@@ -35,9 +55,7 @@ export function featureRow(
   if (content.kind !== 'values')
     throw refuse(where, 'features are numbers, one a column; here is something else');
   const row = Float64Array.from(content.values as Float64Array, Number);
-  if (columns) {
-    return rowOf(features, Object.fromEntries(columns.map((name, c) => [name, row[c]!])));
-  }
+  if (columns) return rowOf(features, Object.fromEntries(columns.map((name, c) => [name, row[c]!])));
   if (row.length === features.length) return row;
   throw new SkeinError(
     'TENSOR_INVALID',
@@ -50,7 +68,7 @@ export function featureRow(
  * Data that name their columns must have the model's: all of them, or one at least where missing values are filled.
  * @throws SkeinError SOURCE_INVALID
  */
-export function checkColumns(columns: readonly string[] | undefined, preprocess: Preprocess): void {
+export function checkColumns(columns: readonly string[] | undefined, preprocess: FeaturePreprocess): void {
   const { features, onMissing } = preprocess;
   const lacking = columns ? features.filter((name) => !columns.includes(name)) : [];
   if (lacking.length === 0 || (onMissing !== 'reject' && lacking.length < features.length)) return;
@@ -71,43 +89,53 @@ function featureFeeder(
   checkColumns(columns, preprocess);
   const windows = new RowWindow(preprocess.window);
   return {
-    push(sample) {
+    async push(sample) {
+      const { where, truth } = sample;
       const row = featureRow(sample, features, columns);
       const missing = missingIn(row);
       if (missing.length > 0 && onMissing === 'reject') {
         const names = missing.slice(0, 8).map((i) => features[i]);
-        throw new SkeinError(
-          'INPUT_NOT_FINITE',
-          `${sample.where}: missing or not finite: ${names.join(', ')}`,
-        );
+        throw new SkeinError('INPUT_NOT_FINITE', `${where}: missing or not finite: ${names.join(', ')}`);
       }
-      const window = windows.push(scaleRow(preprocess, row));
-      if (!window) return undefined;
-      return {
-        where: sample.where,
-        truth: sample.truth,
-        inputs: inputTensors({ inputs: specs }, window),
-        window,
-      };
+      const input = windows.push(scaleRow(preprocess, row));
+      return input && { where, truth, inputs: inputTensors({ inputs: specs }, input), input, row };
     },
   };
 }
 
-/** @param columns of the data set. @throws SkeinError SOURCE_INVALID when the data can not feed the model at all */
+function pictureFeeder(specs: readonly TensorSpec[], preprocess: ImagePreprocess, decode: Decode): Feeder {
+  const { name } = specs[0]!;
+  return {
+    async push({ where, truth, content }) {
+      if (content.kind !== 'picture') throw refuse(where, 'numbers, the model takes pictures');
+      const pixels = await decode(content.picture);
+      const data = imageTensor(preprocess, pixels);
+      const inputs = { [name]: { type: preprocess.type, dims: imageDims(preprocess), data } };
+      const place = placementOf(preprocess, pixels.width, pixels.height);
+      return { where, truth, inputs, input: data as Float32Array, row: pictureRow(pixels), place };
+    },
+  };
+}
+
+/**
+ * @param preprocess absent or of kind `tensor`: the data are the model's tensors
+ * @param columns of the data set
+ * @throws SkeinError SOURCE_INVALID when the data can not feed the model at all
+ */
 export function feeder(
   specs: readonly TensorSpec[],
   preprocess: Preprocess | undefined,
   columns: readonly string[] | undefined,
+  decode: Decode,
 ): Feeder {
-  if (preprocess && preprocess.kind !== 'tensor') {
-    return featureFeeder(specs, featurePreprocess(preprocess), columns);
-  }
+  if (preprocess?.kind === 'features') return featureFeeder(specs, preprocess, columns);
+  if (preprocess?.kind === 'image') return pictureFeeder(specs, preprocess, decode);
   return {
-    push: (sample) => ({
-      where: sample.where,
-      truth: sample.truth,
-      inputs: tensorsFrom(sample, specs),
-      window: undefined,
-    }),
+    async push(sample) {
+      const inputs = tensorsFrom(sample, specs);
+      const [only, ...others] = Object.values(inputs);
+      const input = others.length === 0 ? (only!.data as Float32Array) : NOTHING;
+      return { where: sample.where, truth: sample.truth, inputs, input, row: NOTHING };
+    },
   };
 }
