@@ -128,9 +128,11 @@ export class Agent {
       models: {
         version,
         ready: () => readiness(this.status()).ready,
+        all: () => engine.models(),
         current: (model) => engine.current(model),
         modelReady: (model) => this.#modelReady(model),
-        predict: (model, inputs) => engine.predict(model, inputs, { priority: 'api' }),
+        statistics: (model) => engine.statistics(model),
+        predict: (model, inputs, options) => engine.predict(model, inputs, { ...options, priority: 'api' }),
       },
     });
     this.#recorder.start();

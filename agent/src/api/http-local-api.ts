@@ -12,7 +12,8 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import type { PushDoor } from '../sources/push-door.ts';
 import { renderMetrics } from './metrics.ts';
-import { answerOip, errorBody, type OipModels, statusOf } from './oip-rest.ts';
+import type { OipModels } from './oip-models.ts';
+import { answerOip, errorBody, statusOf } from './oip-rest.ts';
 import { predictOnce } from './predict-once.ts';
 import { type AgentStatus, readiness } from './status.ts';
 

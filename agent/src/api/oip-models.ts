@@ -3,10 +3,40 @@
  * model configuration, statistics, repository index (github.com/triton-inference-server/server, docs/protocol/).
  * Versions are strings there too, so `1.2.0` is one.
  */
+import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
-import type { CurrentModel } from '../inference/engine.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { Tensors } from '../inference/backend.ts';
+import type { CurrentModel, EngineStatistics } from '../inference/engine.ts';
 import type { InferenceStatistics } from '../inference/statistics.ts';
 import { DATATYPES, tensorView } from './oip-tensors.ts';
+
+/** What the protocol needs of the agent. */
+export interface OipModels {
+  version: string;
+  ready(): boolean;
+  all(): CurrentModel[];
+  current(model: string): CurrentModel | undefined;
+  /** Is this model giving its golden answers? */
+  modelReady(model: string): boolean;
+  statistics(model: string): EngineStatistics | undefined;
+  /** @param options `timeoutMs` of the client, if it has one */
+  predict(
+    model: string,
+    inputs: Tensors,
+    options?: { timeoutMs?: Millis },
+  ): Promise<{ outputs: Tensors; version: string }>;
+}
+
+/** @param version of the request; absent or empty: any. @throws SkeinError NOT_FOUND */
+export function modelNamed(models: OipModels, name: string, version?: string): CurrentModel {
+  const model = models.current(name);
+  if (model && (!version || version === model.manifest.version)) return model;
+  const what = model
+    ? `${name} runs version ${model.manifest.version}, not ${version}`
+    : `no model ${name} is active`;
+  throw new SkeinError('NOT_FOUND', what, { fix: '`skein-agent status` lists the models that run.' });
+}
 
 /** What this server speaks beyond the protocol's core, by Triton's names. */
 export const EXTENSIONS: readonly string[] = ['model_repository', 'model_configuration', 'statistics'];

@@ -3,10 +3,9 @@
  * Pure: a request in, an answer out. Errors are `{"error": "…"}` as the protocol says and name tensor, expected and found
  * shape.
  */
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Tensors } from '../inference/backend.ts';
+import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { CurrentModel } from '../inference/engine.ts';
-import { modelMetadata } from './oip-models.ts';
+import { modelMetadata, modelNamed, type OipModels } from './oip-models.ts';
 import { invalid, isObject, readTensor, writeTensor } from './oip-tensors.ts';
 
 export interface OipRequest {
@@ -19,16 +18,6 @@ export interface OipRequest {
 export interface OipAnswer {
   status: number;
   body: unknown;
-}
-
-/** What the protocol needs of the agent. */
-export interface OipModels {
-  version: string;
-  ready(): boolean;
-  current(model: string): CurrentModel | undefined;
-  /** Is this model giving its golden answers? */
-  modelReady(model: string): boolean;
-  predict(model: string, inputs: Tensors): Promise<{ outputs: Tensors; version: string }>;
 }
 
 const MODEL_PATH = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(\/ready|\/infer)?$/;
@@ -77,15 +66,6 @@ async function route(models: OipModels, { method, path, body }: OipRequest): Pro
 
 const ok = (body: unknown): OipAnswer => ({ status: 200, body });
 const readyAnswer = (ready: boolean): OipAnswer => ({ status: ready ? 200 : 503, body: { ready } });
-
-function modelNamed(models: OipModels, name: string, version: string | undefined): CurrentModel {
-  const model = models.current(name);
-  if (model && (version === undefined || version === model.manifest.version)) return model;
-  const what = model
-    ? `${name} runs version ${model.manifest.version}, not ${version}`
-    : `no model ${name} is active`;
-  throw new SkeinError('NOT_FOUND', what, { fix: '`skein-agent status` lists the models that run.' });
-}
 
 async function infer(models: OipModels, model: CurrentModel, body: unknown): Promise<unknown> {
   if (!isObject(body) || !Array.isArray(body.inputs)) throw invalid('the body has no `inputs` array');

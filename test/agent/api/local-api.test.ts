@@ -110,7 +110,9 @@ beforeAll(async () => {
   const models = {
     version: '0.1.0',
     ready: () => ready,
+    all: () => [current],
     current: (name: string) => (name === 'sum' ? current : undefined),
+    statistics: () => undefined,
     modelReady: () => ready,
     predict,
   };
