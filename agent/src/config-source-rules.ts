@@ -1,7 +1,9 @@
 /** What one kind of source needs beyond its schema, in words that say what to write instead. */
+import { MIB } from '@skein/protocol/units.ts';
 import type { Fault } from './config-kinds.ts';
-import type { SourceConfig } from './config-sources.ts';
+import { MAX_PICTURE, type SourceConfig } from './config-sources.ts';
 import { urlFault } from './config-url.ts';
+import { frameBytes } from './sources/frames/raw.ts';
 import { parseJsonPath } from './sources/json-path.ts';
 
 type Rule = (source: SourceConfig, given: ReadonlySet<string>) => Fault | undefined;
@@ -67,11 +69,52 @@ const timeFault: Rule = (_, given) => {
   return needs(given, ['speed'], 'timeColumn', 'without a time column `period` sets the pace');
 };
 
+const RAW_KEYS = ['width', 'height', 'pixels'] as const;
+
+const framesFault: Rule = (
+  { format, width = 1, height = 1, pixels = 'gray8', maxSize = MAX_PICTURE },
+  given,
+) => {
+  if (format !== 'rawvideo') {
+    const key = RAW_KEYS.find((each) => given.has(each));
+    if (key === undefined) return undefined;
+    return {
+      key,
+      what: `does nothing for ${format}, which says it itself`,
+      fix: 'Remove it, or write `format: rawvideo`.',
+    };
+  }
+  const absent = RAW_KEYS.find((each) => !given.has(each));
+  if (absent)
+    return {
+      what: `rawvideo needs \`${absent}\``,
+      fix: `Add \`${absent}\`, or let the command write y4m or mjpeg.`,
+    };
+  if (given.has('maxSize'))
+    return {
+      key: 'maxSize',
+      what: 'does nothing for rawvideo',
+      fix: 'Remove it; `width`, `height` and `pixels` say the size.',
+    };
+  if (frameBytes({ format: pixels, width, height }) <= maxSize * 4) return undefined;
+  return {
+    key: 'width',
+    what: `a frame would be longer than ${(maxSize * 4) / MIB} MiB`,
+    fix: 'Let the command scale it down.',
+  };
+};
+
+const imagesFault: Rule = ({ loop, watch }) =>
+  loop && watch ? { key: 'watch', what: 'does not go with `loop`', fix: 'Keep one of the two.' } : undefined;
+
 const RULES: Partial<Record<SourceConfig['kind'], Rule>> = {
   csv: timeFault,
   jsonl: timeFault,
   mqtt: (source, given) =>
     urlFault(source.url!, ['mqtt', 'mqtts'], given) ?? topicFault(source) ?? pairFault(given),
+  frames: framesFault,
+  images: imagesFault,
+  snapshots: (source, given) => urlFault(source.url!, ['http', 'https'], given),
   http: (source, given) =>
     source.url === undefined
       ? needs(given, POLL_KEYS, 'url', 'without it the agent takes POST /v1/readings/<name>')

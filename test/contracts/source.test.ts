@@ -108,8 +108,9 @@ describeSource('readings that are pushed', () => {
   };
 });
 
-describeSource('an address that is polled', async () => {
-  const server = createServer((_, response) => response.end('{"a":{"b":[3]}}'));
+/** Answers every question with the same bytes until it is closed. */
+async function serving(body: string | Uint8Array) {
+  const server = createServer((_, response) => response.end(body));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const close = () =>
@@ -117,14 +118,59 @@ describeSource('an address that is polled', async () => {
       server.closeAllConnections();
       server.close(() => resolve());
     });
+  return { url: `http://127.0.0.1:${port}/x`, breakPeer: close, dispose: close };
+}
+
+describeSource('an address that is polled', async () => {
+  const { url, ...rest } = await serving('{"a":{"b":[3]}}');
+  return { source: open({ kind: 'http', url, period: '10ms', values: { v: '$.a.b[0]' } }), ...rest };
+});
+
+/** One pixel. */
+const PNG = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==',
+  'base64',
+);
+
+describeSource('snapshots of a camera', async () => {
+  const { url, ...rest } = await serving(PNG);
+  return { source: open({ kind: 'snapshots', url, period: '10ms' }), ...rest };
+});
+
+const pictureFolder = () => {
+  const path = mkdtempSync(join(folder, 'pictures-'));
+  for (const name of ['a.png', 'b.PNG']) writeFileSync(join(path, name), PNG);
+  return path;
+};
+
+describeSource('a folder of images', () => {
+  const path = pictureFolder();
   return {
-    source: open({
-      kind: 'http',
-      url: `http://127.0.0.1:${port}/x`,
-      period: '10ms',
-      values: { v: '$.a.b[0]' },
-    }),
-    breakPeer: close,
-    dispose: close,
+    source: open({ kind: 'images', path, period: '10ms', loop: true }),
+    breakPeer: () => rmSync(path, { recursive: true }),
+    ...still,
   };
 });
+
+describeSource('a folder that is watched', () => {
+  const path = pictureFolder();
+  let next = 0;
+  return {
+    source: open({ kind: 'images', path, period: '5ms', watch: true }),
+    feed: () => writeFileSync(join(path, `c${next++}.png`), PNG),
+    ...still,
+  };
+});
+
+const camera = join(import.meta.dirname, '../agent/sources/write-frames.mjs');
+describeSource('frames of a command', () => ({
+  source: open({
+    kind: 'frames',
+    command: `${process.execPath} ${camera}`,
+    format: 'rawvideo',
+    width: 8,
+    height: 8,
+    pixels: 'gray8',
+  }),
+  ...still,
+}));

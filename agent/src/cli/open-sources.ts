@@ -3,14 +3,21 @@ import { dirname, resolve } from 'node:path';
 import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import { KIB, MIB } from '@skein/protocol/units.ts';
 import type { SourceOf } from '../config.ts';
+import { MAX_PICTURE } from '../config-sources.ts';
 import { childCommand } from '../sources/child-command.ts';
 import { commandSource, lineReader } from '../sources/command-source.ts';
+import { directorySource } from '../sources/directory-source.ts';
 import { fileLines, stdinLines } from '../sources/disk-lines.ts';
+import { diskPictures } from '../sources/disk-pictures.ts';
+import { jpegReader } from '../sources/frames/jpeg.ts';
+import { rawReader } from '../sources/frames/raw.ts';
+import { y4mReader } from '../sources/frames/y4m.ts';
 import { httpAsk } from '../sources/http-ask.ts';
 import { mappingOf } from '../sources/json-rows.ts';
 import { linuxHostSource } from '../sources/linux-host-source.ts';
 import { mqttSource } from '../sources/mqtt-source.ts';
 import { payloadReader, type ReadPayload } from '../sources/payload.ts';
+import { pictureIn } from '../sources/picture-bytes.ts';
 import { pollSource } from '../sources/poll-source.ts';
 import type { Source } from '../sources/port.ts';
 import type { PushDoor } from '../sources/push-door.ts';
@@ -62,6 +69,12 @@ function openSource(config: SourceOf, base: string, parts: SourceParts): Source 
       return openMqtt(config, base, parts);
     case 'http':
       return config.url === undefined ? openPush(config, parts) : openPoll(config, config.url, base, parts);
+    case 'frames':
+      return commandSource({ ...common, waits: false }, parts, childCommand(command), frameReader(config));
+    case 'images':
+      return openImages(config, resolve(base, path), clock);
+    case 'snapshots':
+      return openSnapshots(config, base, parts);
     default:
       return config.kind satisfies never;
   }
@@ -130,4 +143,34 @@ function openPoll(config: SourceOf, url: string, base: string, parts: SourcePart
   return pollSource({ name, periodMs, stallAfterMs }, parts, async (stopped) =>
     read(await httpAsk(question, stopped), name),
   );
+}
+
+function frameReader({ format, width = 1, height = 1, pixels = 'rgb24', maxSize = MAX_PICTURE }: SourceOf) {
+  if (format === 'rawvideo') return rawReader({ format: pixels, width, height });
+  return format === 'y4m' ? y4mReader(maxSize) : jpegReader(maxSize);
+}
+
+function openImages(config: SourceOf, folder: string, clock: Clock): Source {
+  const {
+    name,
+    period: periodMs,
+    stallAfter: stallAfterMs,
+    loop,
+    watch,
+    maxSize: maxBytes = MAX_PICTURE,
+  } = config;
+  return directorySource(
+    { name, periodMs, stallAfterMs, loop, watch, maxBytes },
+    clock,
+    diskPictures(folder),
+  );
+}
+
+function openSnapshots(config: SourceOf, base: string, parts: SourceParts): Source {
+  const { name, period: periodMs, stallAfter: stallAfterMs, timeout: timeoutMs, url = '' } = config;
+  const question = { url, timeoutMs, maxBytes: config.maxSize ?? MAX_PICTURE, ...filesOf(config, base) };
+  return pollSource({ name, periodMs, stallAfterMs }, parts, async (stopped) => {
+    const picture = pictureIn(await httpAsk(question, stopped), name);
+    return [{ values: {}, picture }];
+  });
 }

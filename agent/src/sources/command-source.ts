@@ -4,7 +4,7 @@
  * came. What is no reading is reported and skipped; it never ends the source.
  *
  * Lines wait for the model: the command's output is not read on while they do, so it feels the back pressure in its own
- * write. Frames do not: see frames-source.ts.
+ * write. Frames do not wait: of them the latest wins (admission.ts), and at most one that is not whole is held here.
  */
 import type { Clock, Entropy, Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
@@ -42,6 +42,8 @@ export interface OutputReader {
 export interface ReaderHandlers {
   found(reading: Omit<Reading, 'ts' | 'mono' | 'source'>): void;
   failed(error: Error): void;
+  /** Nothing more can be made of this run's output: the command is ended and started again. */
+  broken(error: Error): void;
 }
 
 export interface CommandSourceOptions {
@@ -75,6 +77,7 @@ export function commandSource(
 
   const run = (state: Run, handlers: SourceHandlers, attempt: number): void => {
     let delivered = false;
+    let broken = false;
     const reader = readerFor({
       found(found) {
         if (state.stopped) return;
@@ -84,10 +87,16 @@ export function commandSource(
         else handlers.reading(reading);
       },
       failed: (error) => !state.stopped && handlers.failed(error),
+      broken(error) {
+        if (state.stopped || broken) return;
+        broken = true;
+        handlers.failed(error);
+        void state.command?.stop();
+      },
     });
     state.command = launch({
       data(chunk) {
-        if (state.stopped) return;
+        if (state.stopped || broken) return;
         reader.push(chunk);
         if (state.queue.waiting > 0) state.command?.pause();
       },

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { childCommand } from '../../../agent/src/sources/child-command.ts';
 import {
@@ -10,14 +9,7 @@ import {
 import type { Reading, Source, SourceHandlers } from '../../../agent/src/sources/port.ts';
 import { systemClock, systemEntropy } from '../../../agent/src/system-clock.ts';
 import { manualClock } from '../manual-clock.ts';
-
-const alive = (pid: number): boolean => {
-  try {
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return false;
-  }
-};
+import { alive } from './alive.ts';
 
 const linesOf = (launch: LaunchCommand, clock = systemClock, entropy = systemEntropy): Source =>
   commandSource(
