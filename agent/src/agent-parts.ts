@@ -8,6 +8,7 @@ import type { Config } from './config.ts';
 import type { IncidentStore } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import type { Identity } from './identity/identity.ts';
+import type { Backends } from './inference/backends.ts';
 import type { Engine } from './inference/engine.ts';
 import type { Outbox } from './outbox/port.ts';
 import type { Pictures } from './pipeline/pictures.ts';
@@ -56,6 +57,8 @@ export interface AgentParts {
   probe: Probe;
   incidentStore: IncidentStore;
   engine: Engine;
+  /** Servers that run models beside onnxruntime; absent: there are none. */
+  backends?: Pick<Backends, 'watch' | 'facts' | 'names'>;
   trust: Trust;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;

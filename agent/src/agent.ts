@@ -26,6 +26,8 @@ import { UpdateRunner } from './update/run-update.ts';
 /** Each of the steps of stopping; three of them may wait for something outside. */
 const STEP_WITHIN_MS: Millis = 900;
 
+const BACKEND_POLL_MS: Millis = 30_000;
+
 export class Agent {
   readonly #parts: AgentParts;
   readonly #outbox: Outbox;
@@ -40,6 +42,7 @@ export class Agent {
   readonly #selfCheck: SelfCheck;
   #hardware: HelloMessage['hardware'];
   #poll: Timer | undefined;
+  #backendPoll: Timer | undefined;
   #renewal: { stop(): void } | undefined;
   #api: LocalApi | undefined;
   #stopping: Promise<void> | undefined;
@@ -65,6 +68,7 @@ export class Agent {
     const incidents = this.#incidents;
     const latestHealth = () => this.#health.latest();
     this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
+    parts.backends?.watch((name, fault) => this.#reports.backend(name, fault));
     this.#health = reportHealth(healthOptions(parts), clock, parts.probe, incidents, this.#reports.health);
     const { prediction: onPrediction, drift: onDrift } = this.#reports;
     this.#sources = runSources(parts.sources, {
@@ -144,7 +148,16 @@ export class Agent {
     this.#standing.start();
     this.#renewal = startRenewal();
     this.#pollOrders();
+    this.#askBackends();
     void this.#nameBoard();
+  }
+
+  /** A server that no model uses just now is missed before one needs it. What is wrong comes by `watch`. */
+  #askBackends(): void {
+    const { backends, clock } = this.#parts;
+    if (!backends || backends.names.length === 0) return;
+    this.#backendPoll = clock.after(BACKEND_POLL_MS, () => this.#askBackends());
+    for (const name of backends.names) void backends.facts(name);
   }
 
   async #nameBoard(): Promise<void> {
@@ -162,6 +175,7 @@ export class Agent {
 
   async #stop(): Promise<void> {
     this.#poll?.cancel();
+    this.#backendPoll?.cancel();
     this.#renewal?.stop();
     for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
     await this.#within(Promise.all([this.#sources.stop(), this.#api?.close(), this.#updates.stop()]));

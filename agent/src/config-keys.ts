@@ -9,6 +9,8 @@ export interface Node {
   type?: string;
   properties?: Record<string, Node>;
   items?: Node;
+  /** A map with keys of the user's: the one schema of its values, by the pattern of its keys. */
+  patternProperties?: Record<string, Node>;
   enum?: string[];
   default?: unknown;
   unit?: Unit;
@@ -24,9 +26,13 @@ export const ROOT = ConfigSchema as unknown as Node;
 
 export const nodeAt = (path: Path): Node | undefined =>
   path.reduce<Node | undefined>(
-    (node, step) => (typeof step === 'number' ? node?.items : node?.properties?.[step]),
+    (node, step) =>
+      typeof step === 'number' ? node?.items : (node?.properties?.[step] ?? (node && valuesOf(node))),
     ROOT,
   );
+
+/** The schema of a map's values. */
+export const valuesOf = (node: Node): Node | undefined => Object.values(node.patternProperties ?? {})[0];
 
 export interface ConfigKey {
   key: string;
@@ -42,10 +48,15 @@ export function configKeys(schema: Node = ROOT, path: string[] = [], inList = fa
   return Object.entries(schema.properties ?? {}).flatMap(([key, node]) => {
     const whole = [...path, key];
     if (node.properties) return configKeys(node, whole, inList);
-    const variable = inList || node.items?.properties ? null : variableOf(whole);
+    const entries = valuesOf(node);
+    const variable = inList || node.items?.properties || entries ? null : variableOf(whole);
     const values = node.enum?.join(' | ') ?? node.unit ?? node.type ?? '';
     const described = { default: node.default, values, description: wordsOf(node) };
-    const below = node.items?.properties ? configKeys(node.items, [...path, `${key}[]`], true) : [];
+    const below = node.items?.properties
+      ? configKeys(node.items, [...path, `${key}[]`], true)
+      : entries
+        ? configKeys(entries, [...whole, 'NAME'], true)
+        : [];
     return [{ key: whole.join('.'), variable, ...described }, ...below];
   });
 }

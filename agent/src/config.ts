@@ -95,6 +95,33 @@ const Inference = strict({
   threads: Type.Integer({ default: 1, minimum: 1, maximum: 64, description: 'Per model' }),
 });
 
+/** A server on this machine that runs variants which name it; see agent/examples/sidecar/README.md. */
+export const BackendConfig = strict({
+  url: Type.String({
+    pattern: '^(unix:/.{1,106}|http://(localhost|127(\\.\\d{1,3}){3}|\\[::1\\])(:\\d{1,5})?/?)$',
+    expected: 'unix:/run/NAME.sock or http://127.0.0.1:PORT',
+    description: 'Where it listens; only on this machine',
+  }),
+  load: choice(
+    ['sidecar', 'repository'],
+    'sidecar',
+    'sidecar: it gets the path and says the hash of what it loaded; repository: it gets the bytes (Triton)',
+  ),
+  timeout: duration('30s', 10, HOUR, 'Of one inference'),
+  loadTimeout: duration('30min', SECOND, DAY, 'Of a load, compiling included'),
+  connections: Type.Integer({ default: 4, minimum: 1, maximum: 64, description: 'Requests at once' }),
+  target: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 64, description: 'Its hardware, if it does not say so itself' }),
+  ),
+  sdk: Type.Optional(
+    Type.String({
+      pattern: '^[0-9]{1,6}(\\.[0-9]{1,6}){0,3}$',
+      expected: 'a version such as 4.20.0',
+      description: 'Its runtime’s version, if it does not say so itself',
+    }),
+  ),
+});
+
 const Update = strict({
   pollInterval: duration(
     '6h',
@@ -138,6 +165,11 @@ export const ConfigSchema = strict({
   uplink: Uplink,
   health: Health,
   inference: Inference,
+  backends: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,31}$' }), BackendConfig, {
+    default: {},
+    maxProperties: 8,
+    description: 'Servers on this machine that run variants of other kinds, by the name that variants use',
+  }),
   update: Update,
   api: Api,
 });
@@ -145,6 +177,7 @@ export const ConfigSchema = strict({
 type Parsed = Static<typeof ConfigSchema>;
 /** A source with its own limit for silence. */
 export type SourceOf = SourceConfig & Required<Pick<SourceConfig, 'stallAfter'>>;
+export type BackendConfig = Static<typeof BackendConfig>;
 export interface Config extends Parsed {
   sources: SourceOf[];
   outbox: Required<Parsed['outbox']>;

@@ -7,13 +7,14 @@ import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { type Config, ConfigSchema, withProfiles } from './config.ts';
-import { type Node, nodeAt, type Path, ROOT } from './config-keys.ts';
+import { type Node, nodeAt, type Path, ROOT, valuesOf } from './config-keys.ts';
 import { checkKinds, type KindedList } from './config-kinds.ts';
 import { problem, unknownKey, type Where } from './config-problem.ts';
 import { sourceFault } from './config-source-rules.ts';
 import type { SourceConfig } from './config-sources.ts';
 import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
 import { type Environment, isObject, type Json, overrides, place } from './config-variables.ts';
+import { IN_PROCESS } from './inference/backend.ts';
 
 const compiled = Compile(ConfigSchema as TSchema);
 
@@ -45,12 +46,23 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   if (first) throw schemaProblem(first.instancePath, first.message, where);
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);
+  const reserved = Object.keys(config.backends).find((name) => IN_PROCESS.includes(name));
+  if (reserved)
+    throw problem(where(['backends', reserved]), ['backends', reserved], 'is the agent’s own backend');
   return config;
 }
 
 /** Applies defaults, converts units and refuses unknown keys, depth first. Types are checked by the schema after. */
 function fill(schema: Node, value: unknown, path: Path, where: Where): unknown {
   if (schema.unit) return unitValue(schema.unit, value, path, where);
+  const entries = valuesOf(schema);
+  if (entries && isObject(value))
+    return Object.fromEntries(
+      Object.entries(value).map(([key, one]) => {
+        checkName(schema, key, [...path, key], where);
+        return [key, fill(entries, one, [...path, key], where)];
+      }),
+    );
   if (schema.properties && isObject(value)) return fillObject(schema, value, path, where);
   if (schema.items && Array.isArray(value))
     return value.map((item, i) => fill(schema.items!, item, [...path, i], where));
@@ -65,6 +77,11 @@ function fillObject({ properties = {} }: Node, value: Json, path: Path, where: W
     return given === undefined ? [] : [[key, fill(schema, given, [...path, key], where)] as const];
   });
   return Object.fromEntries(entries);
+}
+
+function checkName(schema: Node, key: string, path: Path, where: Where): void {
+  const pattern = Object.keys(schema.patternProperties ?? {})[0] ?? '';
+  if (!new RegExp(pattern).test(key)) throw problem(where(path), path, 'must be a name of a-z, 0-9, . _ -');
 }
 
 function unitValue(unit: Unit, value: unknown, path: Path, where: Where): number {

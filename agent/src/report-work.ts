@@ -6,6 +6,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { Uplink } from './agent-parts.ts';
 import type { Incidents } from './health/incidents.ts';
 import type { Metrics } from './health/probe.ts';
+import type { BackendFacts } from './inference/backend.ts';
 import { detailOf } from './pipeline/outcome-detail.ts';
 import type { Outcome } from './pipeline/postprocess.ts';
 import type { Recorder } from './run-records.ts';
@@ -27,6 +28,8 @@ export interface WorkReports {
   drift(record: DriftRecord): void;
   /** @throws SkeinError DISK_FULL, DISK_FAILED: the report is not durable yet */
   update(report: UpdateReport): void;
+  /** An execution backend became unusable, or usable again (null). */
+  backend(name: string, fault: BackendFacts['fault']): void;
   /** Committing to the outbox fails for this reason, or works again. */
   disk(reason: string | null): void;
 }
@@ -69,6 +72,12 @@ export function reportWork({
       if (outcome === 'refused' || outcome === 'reverted')
         incidents.raise('UPDATE_FAILED', { source, detail: said });
       if (outcome === 'committed') incidents.clear('UPDATE_FAILED', source);
+    },
+    backend(source, fault) {
+      const code = fault?.code === 'DRIVER_MISMATCH' ? 'DRIVER_MISMATCH' : 'BACKEND_UNAVAILABLE';
+      for (const other of ['DRIVER_MISMATCH', 'BACKEND_UNAVAILABLE'] as const)
+        if (!fault || other !== code) incidents.clear(other, source);
+      if (fault) incidents.raise(code, { source, detail: `${fault.code}: ${fault.detail}` });
     },
     disk(reason) {
       if (reason === null) incidents.clear('DISK_LOW', 'outbox');

@@ -26,6 +26,26 @@ describe('a configuration', () => {
     expect(config.uplink).toEqual({ batchInterval: 2000, keepAlive: 900_000, state: false });
   });
 
+  it('names backends as it likes, each with defaults, on this machine only', () => {
+    const at = (url: string) => parse(`backends:\n  hailo:\n    url: ${url}\n`);
+    expect(at('unix:/run/h.sock').backends.hailo).toEqual({
+      url: 'unix:/run/h.sock',
+      load: 'sidecar',
+      timeout: 30_000,
+      loadTimeout: 1_800_000,
+      connections: 4,
+    });
+    expect(at('http://127.0.0.1:8000').backends.hailo!.url).toBe('http://127.0.0.1:8000');
+    expect(() => at('http://10.0.0.1:8000')).toThrow(
+      'agent.yaml:3: backends.hailo.url: must be unix:/run/NAME.sock or http://127.0.0.1:PORT',
+    );
+    expect(() => parse('backends:\n  hailo:\n    ulr: x\n')).toThrow('did you mean url?');
+    expect(() => parse('backends:\n  "Big One":\n    url: unix:/a\n')).toThrow('must be a name of a-z');
+    expect(() => parse('backends:\n  onnxruntime:\n    url: unix:/a\n')).toThrow('the agent’s own backend');
+    expect(() => parse('backends:\n  hailo: 5\n')).toThrow('agent.yaml:2: backends.hailo');
+    expect(configKeys().map(({ key }) => key)).toContain('backends.NAME.timeout');
+  });
+
   it('is overridden by the environment, which is named when it is wrong', () => {
     const env = {
       SKEIN_AGENT_PORT: '0',

@@ -17,7 +17,6 @@ import type { Identity, IdentityStore } from '../identity/identity.ts';
 import { keepRenewed } from '../identity/renew.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
-import { OnnxBackend } from '../inference/onnx-backend.ts';
 import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
 import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
@@ -30,6 +29,7 @@ import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
+import { openBackends } from './open-backends.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
 import type { Settings } from './settings.ts';
@@ -122,7 +122,8 @@ async function compose(
   });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
-  const { threads, placement } = config.inference;
+  const { threads } = config.inference;
+  const backends = opened.add(openBackends(config), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
   const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
   return new Agent({
@@ -140,7 +141,8 @@ async function compose(
     pictures: workerPictures(),
     probe: linuxProbe(stateDir, clock),
     incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),
-    engine: new Engine({ backend: new OnnxBackend({ placement }), clock, threads }),
+    engine: new Engine({ backend: backends, clock, threads }),
+    backends,
     trust,
     timeFloor,
     update: {

@@ -18,6 +18,8 @@ export interface BackendDirectory {
   facts(backend: string): Promise<BackendFacts>;
 }
 
+export type FaultListener = (backend: string, fault: BackendFacts['fault']) => void;
+
 /** Of a backend that takes any file with its name on it. */
 export const ANYTHING: BackendFacts = { target: null, sdk: null, fault: null };
 
@@ -26,9 +28,29 @@ export class Backends implements Backend, BackendDirectory {
   readonly #inProcess: Backend;
   readonly #others: ReadonlyMap<string, Backend>;
 
+  readonly #faults = new Map<string, BackendFacts['fault']>();
+  #listener: FaultListener = () => undefined;
+
   constructor(inProcess: Backend, others: readonly Backend[] = []) {
     this.#inProcess = inProcess;
     this.#others = new Map(others.map((backend) => [backend.name, backend]));
+  }
+
+  /** Those that are programs of their own. */
+  get names(): string[] {
+    return [...this.#others.keys()];
+  }
+
+  /** Hears what is known already, then every change. One listener. */
+  watch(listener: FaultListener): void {
+    this.#listener = listener;
+    for (const [name, fault] of this.#faults) listener(name, fault);
+  }
+
+  /** A backend became unusable, or usable again (null). */
+  changed(name: string, fault: BackendFacts['fault']): void {
+    this.#faults.set(name, fault);
+    this.#listener(name, fault);
   }
 
   async facts(name = 'onnxruntime'): Promise<BackendFacts> {

@@ -1,0 +1,24 @@
+/** The execution backends of a configuration: onnxruntime in this process, and servers on this machine. */
+import type { Config } from '../config.ts';
+import { Backends } from '../inference/backends.ts';
+import { OipBackend, type OipBackendOptions } from '../inference/oip-backend.ts';
+import { OnnxBackend } from '../inference/onnx-backend.ts';
+
+/** As both the agent and its preflight child take them. */
+export const backendOptions = (config: Pick<Config, 'backends'>): OipBackendOptions[] =>
+  Object.entries(config.backends).map(([name, { timeout, loadTimeout, ...rest }]) => ({
+    name,
+    timeoutMs: timeout,
+    loadTimeoutMs: loadTimeout,
+    ...rest,
+  }));
+
+/** @throws SkeinError CONFIG_INVALID */
+export function openBackends(config: Pick<Config, 'backends' | 'inference'>): Backends & { close(): void } {
+  const { placement } = config.inference;
+  const servers = backendOptions(config).map(
+    (options) => new OipBackend({ ...options, onFault: (fault) => all.changed(options.name, fault) }),
+  );
+  const all = new Backends(new OnnxBackend({ placement }), servers);
+  return Object.assign(all, { close: () => servers.forEach((server) => void server.close()) });
+}
