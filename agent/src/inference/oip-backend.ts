@@ -87,7 +87,12 @@ export class OipBackend implements Backend {
     const { target = null, sdk = null } = this.#options;
     let facts: BackendFacts;
     try {
-      const reply = await this.#client.exchange({ path: '/v2', timeoutMs: FACTS_MS, maxBytes: 64 * KIB });
+      const reply = await this.#client.exchange({
+        path: '/v2',
+        control: true,
+        timeoutMs: FACTS_MS,
+        maxBytes: 64 * KIB,
+      });
       if (reply.status !== 200) throw new SkeinError('BACKEND_FAULT', `GET /v2 answers ${reply.status}`);
       const { skein } = ServerMetadata.parse(reply.body, `backend ${this.name}`);
       facts = { target: skein?.target ?? target, sdk: skein?.sdk ?? sdk, fault: faultOf(skein?.fault) };
@@ -144,7 +149,7 @@ export class OipBackend implements Backend {
   /** What an earlier life left loaded takes memory that the next load needs. */
   async #sweep(): Promise<void> {
     try {
-      const index = { method: 'POST', timeoutMs: FACTS_MS, maxBytes: MIB } as const;
+      const index = { method: 'POST', control: true, timeoutMs: FACTS_MS, maxBytes: MIB } as const;
       const reply = await this.#client.exchange({ ...index, path: '/v2/repository/index' });
       if (reply.status !== 200) return;
       const left = Index.parse(reply.body, 'repository index').filter(({ name }) =>

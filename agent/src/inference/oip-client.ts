@@ -14,6 +14,8 @@ export interface OipExchange {
   headers?: Record<string, string>;
   timeoutMs: Millis;
   maxBytes: Bytes;
+  /** Not an inference: loads that last minutes must not stand before inferences, nor hung inferences before questions. */
+  control?: boolean;
 }
 
 export interface OipReply {
@@ -25,6 +27,7 @@ export interface OipReply {
 /** A reply that did not come in time; the server may be at work or may hang. */
 export class LateReply extends Error {}
 
+const CONTROL_CONNECTIONS = 16;
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const UNIX = /^unix:(\/[^\0]{1,106})$/;
 
@@ -44,6 +47,7 @@ export class OipClient {
   readonly #name: string;
   readonly #to: Pick<RequestOptions, 'socketPath' | 'host' | 'port'>;
   readonly #agent: Agent;
+  readonly #control = new Agent({ keepAlive: false, maxSockets: CONTROL_CONNECTIONS });
 
   /** @param name for people, in errors */
   constructor(name: string, url: string, connections: number) {
@@ -71,11 +75,11 @@ export class OipClient {
   }
 
   #once(call: OipExchange, kept: { reused: boolean }): Promise<OipReply> {
-    const { method = 'GET', path, body = [], headers = {}, timeoutMs, maxBytes } = call;
+    const { method = 'GET', path, body = [], headers = {}, timeoutMs, maxBytes, control } = call;
     const length = body.reduce((sum, part) => sum + part.length, 0);
     const options = {
       ...this.#to,
-      agent: this.#agent,
+      agent: control ? this.#control : this.#agent,
       method,
       path,
       headers: { host: 'localhost', 'content-length': length, ...headers },
@@ -114,6 +118,7 @@ export class OipClient {
 
   close(): void {
     this.#agent.destroy();
+    this.#control.destroy();
   }
 }
 

@@ -127,7 +127,19 @@ async function sidecarBody(request: LoadRequest): Promise<Buffer> {
  * @param name under which the server knows the model
  * @throws SkeinError BLOB_MISMATCH, MODEL_INVALID, BACKEND_*, DRIVER_MISMATCH
  */
-export async function loadInto(
+export async function loadInto(...to: Parameters<typeof loadAndAsk>): Promise<OipLoaded> {
+  try {
+    return await loadAndAsk(...to);
+  } catch (thrown) {
+    if (!(thrown instanceof LateReply)) throw thrown;
+    const [, backend] = to;
+    throw new SkeinError('BACKEND_UNAVAILABLE', `backend ${backend}: not loaded in time`, {
+      fix: `Look at the log of its service, or raise backends.${backend}.loadTimeout.`,
+    });
+  }
+}
+
+async function loadAndAsk(
   client: OipClient,
   backend: string,
   way: LoadWay,
@@ -167,6 +179,7 @@ async function askUntilReady(
     for (;;) {
       const reply = await client.exchange({
         method: 'POST',
+        control: true,
         path: `/v2/repository/models/${name}/load`,
         body: [body],
         headers: { 'content-type': 'application/json' },
@@ -182,11 +195,6 @@ async function askUntilReady(
       if (performance.now() + POLL_MS > until) throw new LateReply('it still compiles');
       await new Promise((done) => setTimeout(done, POLL_MS));
     }
-  } catch (thrown) {
-    if (!(thrown instanceof LateReply)) throw thrown;
-    throw new SkeinError('BACKEND_UNAVAILABLE', `backend ${backend}: not loaded in ${loadTimeoutMs} ms`, {
-      fix: `Look at the log of its service, or raise backends.${backend}.loadTimeout.`,
-    });
   } finally {
     clearTimeout(slow);
   }
@@ -199,7 +207,8 @@ async function readMetadata(
   timeoutMs: Millis,
   provider: string | undefined,
 ) {
-  const reply = await client.exchange({ path: `/v2/models/${name}`, timeoutMs, maxBytes: MAX_WORDS });
+  const call = { path: `/v2/models/${name}`, control: true, timeoutMs, maxBytes: MAX_WORDS };
+  const reply = await client.exchange(call);
   if (reply.status !== 200) throw loadRefusal(backend, reply);
   const { versions, platform, inputs, outputs } = Metadata.parse(reply.body, `metadata of ${name}`);
   return {

@@ -14,6 +14,7 @@ import { inferBody, readInferAnswer } from './oip-tensor-body.ts';
 import { checkInputs } from './tensors.ts';
 
 const ALIVE_MS: Millis = SECOND;
+const BUSY_IN_A_ROW = 3;
 const UNLOAD_MS: Millis = 5 * SECOND;
 
 export const unload = (client: OipClient, name: string): Promise<unknown> =>
@@ -21,6 +22,7 @@ export const unload = (client: OipClient, name: string): Promise<unknown> =>
     .exchange({
       method: 'POST',
       path: `/v2/repository/models/${name}/unload`,
+      control: true,
       timeoutMs: UNLOAD_MS,
       maxBytes: 64 * KIB,
     })
@@ -52,6 +54,7 @@ export class OipModel implements LoadedModel {
   #lost = false;
   #again: Promise<void> | undefined;
   #failures = 0;
+  #busy = 0;
   #notBefore = 0;
 
   constructor(on: Serving, loaded: OipLoaded, released: () => void) {
@@ -88,11 +91,12 @@ export class OipModel implements LoadedModel {
       await this.#reloadBy(until);
       reply = await this.#ask(inputs, until);
     }
-    if (reply.status !== 200) throw this.#noted(inferRefusal(this.#on.options.name, reply));
+    if (reply.status !== 200) throw this.#refused(inferRefusal(this.#on.options.name, reply));
     const { name } = this.#on;
     const asked = { model: name, version: this.#version, sha256: this.sha256, outputs: this.outputs };
     try {
       const outputs = readInferAnswer(asked, reply.headers, reply.body);
+      this.#busy = 0;
       this.#on.told.tell(null);
       return outputs;
     } catch (thrown) {
@@ -125,7 +129,7 @@ export class OipModel implements LoadedModel {
   async #late(): Promise<SkeinError> {
     const { client, options } = this.#on;
     const alive = await client
-      .exchange({ path: '/v2/health/live', timeoutMs: ALIVE_MS, maxBytes: 64 * KIB })
+      .exchange({ path: '/v2/health/live', control: true, timeoutMs: ALIVE_MS, maxBytes: 64 * KIB })
       .then(({ status }) => status === 200)
       .catch(() => false);
     if (alive) return new SkeinError('MODEL_TIMEOUT', `backend ${options.name} gave no answer in time`);
@@ -138,6 +142,12 @@ export class OipModel implements LoadedModel {
         },
       ),
     ) as SkeinError;
+  }
+
+  /** A full queue that empties at once is no incident. */
+  #refused(error: SkeinError): unknown {
+    if (error.code === 'BACKEND_BUSY' && ++this.#busy < BUSY_IN_A_ROW) return error;
+    return this.#noted(error);
   }
 
   #noted(thrown: unknown): unknown {
