@@ -4,7 +4,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensors } from '../inference/backend.ts';
 import { zeroInputs } from '../inference/tensors.ts';
-import { toHalf } from './data/half.ts';
+import { float16Bits } from './float16.ts';
 
 /**
  * Floats in [0, 1); integers are 0 or 1, which any table of a model has. Free dimensions but the first are 1.
@@ -30,7 +30,7 @@ export function benchInputs(specs: readonly TensorSpec[], batch: number): Tensor
     for (let i = 0; i < data.length; i++) {
       const value = uniform();
       if (type === 'int64') (data as BigInt64Array)[i] = value < 0.5 ? 0n : 1n;
-      else if (type === 'float16') (data as Uint16Array)[i] = toHalf(value);
+      else if (type === 'float16') (data as Uint16Array)[i] = float16Bits(value);
       else (data as Float32Array)[i] = type.startsWith('float') ? value : Math.round(value);
     }
   }

@@ -1,5 +1,5 @@
 /** Values of initializers of any numeric type, and what they say about a model. Pure. */
-import { fromHalf } from './data/half.ts';
+import { halfOf } from '../pipeline/tensor-numbers.ts';
 import { dimsOf, type TensorProto } from './graph.ts';
 
 /** TensorProto.DataType → bytes of an element and how raw data (little-endian) become numbers. */
@@ -12,7 +12,7 @@ const RAW: Record<number, { bytes: number; read(raw: ArrayBuffer): ArrayLike<num
   6: { bytes: 4, read: (b) => new Int32Array(b) },
   7: { bytes: 8, read: (b) => new BigInt64Array(b) },
   9: { bytes: 1, read: (b) => new Uint8Array(b) },
-  10: { bytes: 2, read: (b) => Float32Array.from(new Uint16Array(b), fromHalf) },
+  10: { bytes: 2, read: (b) => Float32Array.from(new Uint16Array(b), halfOf) },
   11: { bytes: 8, read: (b) => new Float64Array(b) },
   // bfloat16 is the upper half of a float32.
   16: {
@@ -38,7 +38,7 @@ export function numbersIn(tensor: TensorProto): ArrayLike<number | bigint> | und
     return raw.read(Uint8Array.from(tensor.rawData.subarray(0, whole)).buffer);
   }
   // Halves are stored as their bits in int32_data.
-  if (tensor.dataType === 10) return Array.from(tensor.int32Data ?? [], fromHalf);
+  if (tensor.dataType === 10) return Array.from(tensor.int32Data ?? [], halfOf);
   if (tensor.dataType === 7) return Array.from(tensor.int64Data ?? [], Number);
   const typed = [tensor.floatData, tensor.int32Data, tensor.doubleData].find(
     (list) => (list?.length ?? 0) > 0,

@@ -3,7 +3,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 
 /** IEEE 754 binary16 from its bits: 1 sign, 5 exponent, 10 fraction. */
-function halfOf(bits: number): number {
+export function halfOf(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;

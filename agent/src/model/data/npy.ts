@@ -3,7 +3,7 @@
  * 1.0, u32 from 2.0 on, little-endian), a Python dictionary with `descr`, `fortran_order` and `shape`, then the data.
  * Read: bool, signed and unsigned integers of 1 to 8 bytes, floats of 2 to 8, either byte order. Pure.
  */
-import { fromHalf } from './half.ts';
+import { halfOf } from '../../pipeline/tensor-numbers.ts';
 import { type Numbers, refuse, sizeOf } from './samples.ts';
 
 export interface NpyHeader {
@@ -69,7 +69,7 @@ const READ: Record<string, Read> = {
   i4: (b) => new Int32Array(b),
   u8: (b) => new BigUint64Array(b),
   i8: (b) => new BigInt64Array(b),
-  f2: (b) => Float32Array.from(new Uint16Array(b), fromHalf),
+  f2: (b) => Float32Array.from(new Uint16Array(b), halfOf),
   f4: (b) => new Float32Array(b),
   f8: (b) => new Float64Array(b),
 };

@@ -3,7 +3,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensor, TensorData, Tensors } from '../../inference/backend.ts';
 import { elementCount, viewOf } from '../../inference/tensors.ts';
-import { toHalf } from './half.ts';
+import { float16Bits } from '../float16.ts';
 import { type Sample, shapeText, sizeOf, type Values } from './samples.ts';
 
 const wrong = (where: string, message: string, fix: string) =>
@@ -70,7 +70,7 @@ function fill(where: string, spec: TensorSpec, data: TensorData, values: Values[
     if (typeof value === 'bigint' && !Number.isSafeInteger(number)) throw refuse(value);
     if (range && !(Number.isInteger(number) && number >= range[0] && number <= range[1]))
       throw refuse(number);
-    (data as Float32Array)[i] = spec.type === 'float16' ? toHalf(number) : number;
+    (data as Float32Array)[i] = spec.type === 'float16' ? float16Bits(number) : number;
   }
 }
 

@@ -1,4 +1,5 @@
-import { fromHalf, toHalf } from '@skein/agent/model/data/half.ts';
+import { float16Bits as toHalf } from '@skein/agent/model/float16.ts';
+import { halfOf as fromHalf } from '@skein/agent/pipeline/tensor-numbers.ts';
 import { describe, expect, it } from 'vitest';
 
 describe('half precision', () => {
