@@ -3,21 +3,28 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { GoldenVectors, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 import { elementCount, viewOf } from '../inference/tensors.ts';
+import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 
 type Flat = GoldenVectors['vectors'][number]['inputs'];
 
-const flatten = (tensors: Tensors): Flat =>
+const flatten = (tensors: Tensors, numbersOf: (tensor: Tensor) => ArrayLike<number>): Flat =>
   Object.fromEntries(
-    Object.entries(tensors).map(([name, { dims, data }]) => [
+    Object.entries(tensors).map(([name, tensor]) => [
       name,
-      { shape: [...dims], data: Array.from(data as Float32Array, Number) },
+      { shape: [...tensor.dims], data: Array.from(numbersOf(tensor), Number) },
     ]),
   );
+
+/** float16 as its raw bits: what {@link goldenInputs} makes tensors of. */
+const asFed = ({ data }: Tensor) => data as Float32Array;
 
 /** Inputs and outputs in the same order. */
 export const goldenFrom = (inputs: readonly Tensors[], outputs: readonly Tensors[]): GoldenVectors => ({
   format: 1,
-  vectors: inputs.map((input, i) => ({ inputs: flatten(input), outputs: flatten(outputs[i]!) })),
+  vectors: inputs.map((input, i) => ({
+    inputs: flatten(input, asFed),
+    outputs: flatten(outputs[i]!, tensorNumbers),
+  })),
 });
 
 /** The inputs of one vector as the tensors that `specs` declare. @throws SkeinError BUNDLE_INVALID */
@@ -45,7 +52,7 @@ export function goldenInputs(
 export function goldenDifference(vector: GoldenVectors['vectors'][number], found: Tensors): number {
   let largest = 0;
   for (const [name, { data }] of Object.entries(vector.outputs)) {
-    const values = found[name]?.data as Float32Array | undefined;
+    const values = found[name] && tensorNumbers(found[name]);
     if (!values || values.length !== data.length) return Number.POSITIVE_INFINITY;
     for (let i = 0; i < data.length; i++) {
       const difference = Math.abs(Number(values[i]) - data[i]!);

@@ -6,8 +6,9 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { GoldenVectors, Manifest, Postprocess, Preprocess, Variant } from '@skein/protocol/manifest.ts';
 import { featurePreprocess, inputCharts } from '@skein/protocol/manifest-pipeline.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
-import type { Tensors } from '../inference/backend.ts';
+import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { Outcome } from '../pipeline/postprocess.ts';
+import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 import { type Bundle, hashOf, makeBundle } from './bundle.ts';
 import { goldenDifference, goldenFrom } from './golden.ts';
 import { openModel, type QuantizeOptions, type QuantizeReport, quantize, runAll } from './onnx-quantize.ts';
@@ -31,11 +32,13 @@ export interface PackRequest {
   model: Uint8Array;
   preprocess: Preprocess;
   postprocess: Postprocess;
-  /** What is calibrated and measured on; best not what the model was trained on. */
-  recording: readonly Segment[];
+  /** What is calibrated and measured on; best not what the model was trained on. For models of features. */
+  recording?: readonly Segment[];
+  /** The same for models of pictures or tensors, made by the device's own preprocessing ({@link pictureSample}). */
+  samples?: readonly Sample[];
   /** What drift is compared with; the recording itself when absent. */
   reference?: readonly Segment[];
-  /** Known class of each reading, in the order of all segments; then accuracy is measured instead of agreement. */
+  /** Known class of each reading of `recording`, in the order of all segments; then accuracy is measured instead of agreement. */
   truth?: readonly string[];
   /** false: float only. */
   int8: false | Int8Request;
@@ -65,6 +68,29 @@ const LEAST_AGREEMENT = 0.98;
 const FLOAT_TOLERANCE = 1e-4;
 const INT8_SLACK = 2;
 
+/** Values of all golden inputs together, unless one alone has more: they are text in the bundle. */
+const GOLDEN_VALUES = 400_000;
+
+/** Four digits: pictures are as real as before, and a third as long in JSON. */
+const shortened = ({ type, dims, data }: Tensor): Tensor =>
+  data instanceof Float32Array
+    ? { type, dims, data: data.map((value) => Number(value.toPrecision(4))) }
+    : { type, dims, data };
+
+/** Few of many values, so that the bundle stays small. */
+function goldenSamples({ kind }: Preprocess, samples: readonly Sample[]): Sample[] {
+  const values = Object.values(samples[0]!.inputs).reduce((sum, { data }) => sum + data.length, 0);
+  const most = Math.max(1, Math.min(GOLDEN_VECTORS, Math.floor(GOLDEN_VALUES / values)));
+  const chosen = thinned(samples, most);
+  if (kind !== 'image') return chosen;
+  return chosen.map((sample) => ({
+    ...sample,
+    inputs: Object.fromEntries(
+      Object.entries(sample.inputs).map(([name, tensor]) => [name, shortened(tensor)]),
+    ),
+  }));
+}
+
 /** What every variant is measured on, and the float model's own answers. */
 interface Measure {
   request: PackRequest;
@@ -82,22 +108,28 @@ interface Made {
   outcomes: Outcome[];
 }
 
-const largestIn = ({ data }: Tensors[string]): number =>
-  (data as Float32Array).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const largestIn = (tensor: Tensors[string]): number => {
+  const values = tensorNumbers(tensor);
+  let most = 0;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]!));
+  return most;
+};
 const largestOf = (outputs: readonly Tensors[]): number =>
   Math.max(...outputs.flatMap((tensors) => Object.values(tensors).map(largestIn)));
 
 async function measureFloat(request: PackRequest, all: readonly Sample[]): Promise<Measure> {
   const samples = thinned(all, EVALUATED_SAMPLES);
-  const inputs = samples.map(({ input }) => input);
+  const inputs = samples.map((sample) => sample.inputs);
   const outputs = await runAll(request.model, inputs);
-  const goldenInputs = thinned(inputs, GOLDEN_VECTORS);
+  const chosen = goldenSamples(request.preprocess, samples);
+  const goldenInputs = chosen.map((sample) => sample.inputs);
+  const goldenOutputs = await runAll(request.model, goldenInputs);
   return {
     request,
     samples,
     inputs,
     float: outcomesOf(request.postprocess, samples, outputs),
-    golden: goldenFrom(goldenInputs, thinned(outputs, GOLDEN_VECTORS)),
+    golden: goldenFrom(goldenInputs, goldenOutputs),
     goldenInputs,
     floatTolerance: FLOAT_TOLERANCE * Math.max(1, largestOf(outputs)),
   };
@@ -163,14 +195,27 @@ const provenanceOf = (report: QuantizeReport): NonNullable<Manifest['quantizatio
   float_nodes: report.floatNodes.length,
 });
 
+function driftOf(
+  { preprocess, recording, reference }: PackRequest,
+  drift: DriftRequest,
+  samples: readonly Sample[],
+  outcomes: readonly Outcome[],
+): Manifest['drift'] {
+  if (preprocess.kind === 'tensor') return null;
+  const rows = samples.flatMap(({ row }) => row ?? []);
+  const inTime = preprocess.kind === 'features';
+  return profileOf(drift, inputCharts(preprocess), reference ?? recording ?? [rows], outcomes, inTime);
+}
+
 function manifestOf(
   request: PackRequest,
+  samples: readonly Sample[],
   specs: Pick<Manifest, 'inputs' | 'outputs'>,
   made: readonly Made[],
   goldenBytes: Uint8Array,
   report: QuantizeReport | null,
 ): Manifest {
-  const { name, version, description, licence, preprocess, postprocess, drift, recording } = request;
+  const { name, version, description, licence, preprocess, postprocess, drift } = request;
   return {
     format: 1,
     name,
@@ -182,8 +227,7 @@ function manifestOf(
     postprocess,
     variants: made.map(({ variant }) => variant),
     golden: { sha256: hashOf(goldenBytes), size: goldenBytes.length },
-    drift:
-      drift && profileOf(drift, inputCharts(preprocess), request.reference ?? recording, made[0]!.outcomes),
+    drift: drift && driftOf(request, drift, samples, made[0]!.outcomes),
     needs: { memoryBytes: 32 * 1024 * 1024 + 8 * request.model.length, tags: [] },
     quantization: report && provenanceOf(report),
     lineage: { trainedFrom: [...request.trainedFrom] },
@@ -195,14 +239,11 @@ export async function packModel(request: PackRequest): Promise<{ bundle: Bundle;
   const session = await openModel(request.model);
   const specs = { inputs: [...session.inputs], outputs: [...session.outputs] };
   await session.close();
-  const all = samplesOf(
-    specs.inputs,
-    featurePreprocess(request.preprocess),
-    request.recording,
-    request.truth,
-  );
+  const all =
+    request.samples ??
+    samplesOf(specs.inputs, featurePreprocess(request.preprocess), request.recording ?? [], request.truth);
   if (all.length === 0) {
-    throw new SkeinError('MODEL_INVALID', 'the calibration data gives no complete window', {
+    throw new SkeinError('MODEL_INVALID', 'the calibration data gives no complete sample', {
       fix: 'Give more rows, or a smaller window.',
     });
   }
@@ -212,7 +253,7 @@ export async function packModel(request: PackRequest): Promise<{ bundle: Bundle;
   const made = request.int8 && int8 ? ranked(float, int8, request.int8) : [float];
   const goldenBytes = new TextEncoder().encode(JSON.stringify(measure.golden));
   const quantization = int8?.report ?? null;
-  const manifest = manifestOf(request, specs, made, goldenBytes, quantization);
+  const manifest = manifestOf(request, all, specs, made, goldenBytes, quantization);
   const variants = made.map(({ variant: { id, file, accuracy, tolerance } }) => ({
     id,
     sizeBytes: file.size,

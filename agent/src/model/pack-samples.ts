@@ -1,10 +1,13 @@
 /**
- * From recorded rows to what packing measures on. Rows go through the device's own window and preprocessing, so what
+ * From recorded rows or pictures to what packing measures on. They go through the device's own preprocessing, so what
  * is calibrated, compared and charted here is what the model will see there. Pure.
  */
 import { differences, makeProfile } from '@skein/protocol/drift/profile.ts';
 import type { DriftProfile, FeaturePreprocess, Postprocess, TensorSpec } from '@skein/protocol/manifest.ts';
+import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../inference/backend.ts';
+import { imageDims, type Placement } from '../pipeline/picture-tensor.ts';
+import type { PreparedPicture } from '../pipeline/pictures.ts';
 import { type Outcome, postprocess } from '../pipeline/postprocess.ts';
 import { inputTensors, missingIn, scaleRow } from '../pipeline/preprocess.ts';
 import { RowWindow } from '../pipeline/window.ts';
@@ -12,10 +15,27 @@ import { RowWindow } from '../pipeline/window.ts';
 /** Rows of raw features, NaN where missing, in order of time and without gaps. */
 export type Segment = readonly Float64Array[];
 
+/** One inference, and what its outcome is told by. */
 export interface Sample {
-  input: Tensors;
-  window: Float32Array;
+  inputs: Tensors;
+  /** The values of the one input, for a reconstruction. */
+  input: ArrayLike<number>;
   truth: string | undefined;
+  /** What drift is charted on: `inputCharts` of the preprocessing. */
+  row?: Float64Array;
+  /** How a picture lies on the model's image, for boxes. */
+  place?: Placement;
+}
+
+/** @param inputs of the model: the first takes the picture. */
+export function pictureSample(
+  inputs: readonly TensorSpec[],
+  preprocess: ImagePreprocess,
+  { data, place, row }: PreparedPicture,
+  truth?: string,
+): Sample {
+  const tensor = { type: preprocess.type, dims: imageDims(preprocess), data };
+  return { inputs: { [inputs[0]!.name]: tensor }, input: data as Float32Array, truth, row, place };
 }
 
 /** @param truth known class of each row, over all segments. A new segment starts a new window. */
@@ -33,7 +53,7 @@ export function samplesOf(
       const known = truth?.[reading++];
       if (preprocess.onMissing === 'reject' && missingIn(row).length > 0) continue;
       const window = windows.push(scaleRow(preprocess, row));
-      if (window) samples.push({ input: inputTensors({ inputs }, window), window, truth: known });
+      if (window) samples.push({ inputs: inputTensors({ inputs }, window), input: window, truth: known });
     }
   }
   return samples;
@@ -49,7 +69,7 @@ export const outcomesOf = (
   post: Postprocess,
   samples: readonly Sample[],
   outputs: readonly Tensors[],
-): Outcome[] => outputs.map((output, i) => postprocess(post, output, samples[i]!.window));
+): Outcome[] => outputs.map((output, i) => postprocess(post, output, samples[i]!.input, samples[i]!.place));
 
 /** With known classes the accuracy on them, else the share of equal labels with the float model. */
 export function accuracyOf(
@@ -70,21 +90,21 @@ export interface DriftRequest {
   readingsPerSecond: number;
 }
 
-/** Charts of every feature, its first difference, and every output. */
+/** Charts of every feature, its first difference where readings follow each other in time, and every output. */
 export function profileOf(
   request: DriftRequest,
   features: readonly string[],
   segments: readonly Segment[],
   outcomes: readonly Outcome[],
+  inTime = true,
 ): DriftProfile {
   const joined = (of: (segment: Segment) => Float64Array) =>
     Float64Array.from(segments.flatMap((segment) => [...of(segment)]));
   const inputs = features.flatMap((name, column) => {
     const valuesOf = (segment: Segment) => Float64Array.from(segment, (row) => row[column]!);
-    return [
-      { name, values: joined(valuesOf) },
-      { name: `${name}:diff`, values: joined((segment) => differences(valuesOf(segment))) },
-    ];
+    const plain = { name, values: joined(valuesOf) };
+    if (!inTime) return [plain];
+    return [plain, { name: `${name}:diff`, values: joined((segment) => differences(valuesOf(segment))) }];
   });
   const outputs = Object.keys(outcomes[0]?.charts ?? {}).map((name) => ({
     name,

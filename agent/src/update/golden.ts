@@ -2,6 +2,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { GoldenVectors, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { TensorData, Tensors } from '../inference/backend.ts';
+import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 
 export type GoldenVector = GoldenVectors['vectors'][number];
 type Flat = GoldenVector['inputs'][string];
@@ -58,9 +59,10 @@ function compareOne(name: string, expected: Flat, found: Tensors[string] | undef
     const detail = `output \`${name}\` has ${found?.data.length ?? 'no'} values, ${expected.data.length} expected`;
     return { code: 'GOLDEN_MISMATCH', detail } as const;
   }
+  const numbers = tensorNumbers(found);
   let worst = 0;
   for (let i = 0; i < expected.data.length; i++) {
-    const value = Number(found.data[i]);
+    const value = numbers[i]!;
     if (!Number.isFinite(value)) {
       return { code: 'MODEL_OUTPUT_NOT_FINITE', detail: `output \`${name}\`[${i}] is ${value}` } as const;
     }

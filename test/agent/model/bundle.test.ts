@@ -71,7 +71,7 @@ describe('packing', () => {
 
   it('refuses features that do not fill the input', async () => {
     const preprocess = { ...request.preprocess, features: ['a'] };
-    const recording = request.recording.map((rows) => rows.map((row) => row.slice(0, 1)));
+    const recording = request.recording!.map((rows) => rows.map((row) => row.slice(0, 1)));
     await expect(packModel({ ...request, preprocess, recording })).rejects.toBeDefined();
   });
 });
