@@ -10,6 +10,7 @@ import { readiness } from './api/status.ts';
 import { fetchStatus, requestPrediction } from './cli/local-client.ts';
 import { EXIT, type Output, print, reportFailure } from './cli/output.ts';
 import { readSettings, type Settings } from './cli/settings.ts';
+import { listSources, SOURCE_HELP, testCommand } from './cli/source-command.ts';
 import { configText, findingsText, ledgerText, selftestText, statusText } from './cli/tables.ts';
 import { AGENT_VERSION } from './cli/version.ts';
 import { configKeys } from './config-keys.ts';
@@ -23,6 +24,7 @@ Examples:
   skein-agent status -o json | jq .ledger
   skein-agent predict gas 0.1 0.2 0.3        values in the model's order
   skein-agent predict host '{"cpu_user":0.9}'
+  skein-agent source test cam1               does it deliver, and how fast?
   skein-agent doctor                         what is wrong here, and what to do about it
 
 The configuration is --config, SKEIN_AGENT_CONFIG, ./.skein/agent/agent.yaml or /etc/skein/agent.yaml;
@@ -139,8 +141,8 @@ function createProgram(): Command {
     .addHelpText('after', HELP)
     .showHelpAfterError('(skein-agent --help lists the commands)')
     .exitOverride();
-  const add = (usage: string, description: string): Command =>
-    program
+  const add = (usage: string, description: string, parent = program): Command =>
+    parent
       .command(usage)
       .description(description)
       .option('-c, --config <file>', 'configuration file')
@@ -165,6 +167,12 @@ function createProgram(): Command {
     .requiredOption('--bundle <path>', 'bundle folder or .skein file')
     .option('--dir <path>', 'where to leave selftest.db; a folder of its own that is removed when absent')
     .action(selftestCommand);
+  const source = program.command('source').description('Try the sources of readings').exitOverride();
+  add('list', 'The configured sources', source).action(listSources);
+  add('test <name>', 'What one source delivers, and what the installed model makes of it', source)
+    .option('--seconds <n>', 'how long; Ctrl-C ends it early', '10')
+    .addHelpText('after', SOURCE_HELP)
+    .action(testCommand(untilAsked));
   add('config', 'Every configuration key with unit, default and variable').action(config);
   return program;
 }

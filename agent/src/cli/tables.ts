@@ -1,9 +1,13 @@
 /** What `status` and `buffer` show people: aligned columns, figures to the right. */
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
+import type { SourceOf } from '../config.ts';
 import type { ConfigKey } from '../config-keys.ts';
+import { formatUnit } from '../config-units.ts';
+import type { TallyReport } from '../sources/tally.ts';
 import type { Finding } from './doctor-check.ts';
 import type { SelftestOutcome } from './selftest.ts';
+import type { SourceTestReport } from './source-test.ts';
 
 export function table(header: string[], rows: (string | number)[][]): string {
   const lines = [header, ...rows.map((row) => row.map(String))];
@@ -119,4 +123,62 @@ export function selftestText({ ok, arch, node, model, variants, stored }: Selfte
   ]);
   const kept = `${stored.accepted} predictions stored, sealed into ${stored.batchBytes} bytes`;
   return `${model} on ${arch}, Node ${node}: ${ok ? 'works' : 'FAILS'}\n\n${table(header, rows)}\n\n${kept}`;
+}
+
+/** The configured sources: what each reads from. */
+export const sourcesText = (sources: readonly SourceOf[]): string =>
+  table(
+    ['SOURCE', 'KIND', 'MODEL', 'FROM', 'STALL_AFTER'],
+    sources.map((s) => [s.name, s.kind, s.model, fromOf(s), formatUnit('duration', s.stallAfter)]),
+  );
+
+const fromOf = ({ command, kind, name, path, topic, url }: SourceOf): string => {
+  const from = topic === undefined ? (url ?? path ?? command) : `${url} ${topic}`;
+  const shown = from ?? (kind === 'http' ? `POST /v1/readings/${name}` : '-');
+  return shown.length > 60 ? `${shown.slice(0, 59)}…` : shown;
+};
+
+const TALLY = ['SECONDS', 'READINGS', 'PER_SECOND', 'BAD', 'DROPPED', 'SIZE', 'P50_MS', 'P95_MS', 'LABEL'];
+
+const tallyRow = (report: TallyReport): string[] => {
+  const { latencyMs, size, prediction } = report;
+  const counts = [report.seconds, report.readings, report.perSecond, report.bad, report.dropped].map(String);
+  const spoken = size ? `${size.mean} ${size.of}` : '-';
+  return [
+    ...counts,
+    spoken,
+    latencyMs ? `${latencyMs.p50}` : '-',
+    latencyMs ? `${latencyMs.p95}` : '-',
+    prediction?.label ?? '-',
+  ];
+};
+
+/** Rows that come one by one cannot wait for the widest. */
+const live = (cells: readonly string[]): string =>
+  cells
+    .map((cell, i) => cell.padEnd(Math.max(TALLY[i]!.length, i === 5 ? 14 : 8)))
+    .join('  ')
+    .trimEnd();
+
+export const tallyHeader = (): string => live(TALLY);
+export const tallyLine = (report: TallyReport): string => live(tallyRow(report));
+
+/** What `source test` found, when it is over. */
+export function sourceTestText(report: SourceTestReport): string {
+  const { source, kind, readings, latest, prediction, problem, reason, fix } = report;
+  const lines = [`${source} (${kind}): ${readings > 0 ? 'delivers' : `NO READING: ${reason}`}`];
+  if (latest?.picture) lines.push(`latest: ${latest.picture}`);
+  if (latest?.values)
+    lines.push(
+      `latest: ${Object.entries(latest.values)
+        .map(([k, v]) => `${k}=${v}`)
+        .join(' ')}`,
+    );
+  if (prediction)
+    lines.push(
+      `prediction: ${prediction.label}, score ${prediction.score}${prediction.alarm ? ', ALARM' : ''}`,
+    );
+  if (problem && !reason) lines.push(`went wrong: ${problem.message}`);
+  if (fix) lines.push(`  → ${fix}`);
+  return lines.join('\n');
 }

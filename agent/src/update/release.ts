@@ -28,7 +28,10 @@ export function releaseOf(agreed: AgreedOrder, bytes: Uint8Array): Release {
 }
 
 /** @throws SkeinError NOT_FOUND, BLOB_MISMATCH, MANIFEST_INVALID */
-export async function stagedModel(slots: Slots, release: Release): Promise<StagedModel> {
+export async function stagedModel(
+  slots: Pick<Slots, 'read' | 'pathOf'>,
+  release: Release,
+): Promise<StagedModel> {
   const bytes = await slots.read(release.manifest.sha256);
   const manifest: Manifest = parseManifest.parse(bytes, `manifest of ${release.version}`);
   const variant = manifest.variants.find((v) => v.id === release.variant);
