@@ -1,0 +1,42 @@
+/**
+ * Tensors as their little-endian bytes, as gRPC's raw contents and the binary tensor extension carry them. Nothing is
+ * copied that need not be: a tensor shares the memory of its message where that is aligned.
+ */
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { TensorSpec } from '@skein/protocol/manifest.ts';
+import type { Tensor, TensorData } from '../inference/backend.ts';
+import { elementBytes, elementCount, viewOf } from '../inference/tensors.ts';
+import { DATATYPES } from './oip-tensors.ts';
+
+export const shapeText = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+
+/** @param dims not negative. @throws SkeinError TENSOR_INVALID unless the bytes are just what the shape needs */
+export function tensorOfBytes(
+  { name, type }: Pick<TensorSpec, 'name' | 'type'>,
+  dims: readonly number[],
+  bytes: Uint8Array,
+): Tensor {
+  const size = elementBytes(type);
+  const count = elementCount(dims);
+  if (bytes.byteLength !== count * size)
+    throw new SkeinError(
+      'TENSOR_INVALID',
+      `input \`${name}\` has ${bytes.byteLength} bytes, ${DATATYPES[type]} of shape ${shapeText(dims)} needs ${count * size}`,
+      {
+        fix: 'Send the values row by row, little-endian, without padding.',
+        data: { name, expected: count * size, found: bytes.byteLength },
+      },
+    );
+  return { type, dims, data: dataOf(type, bytes, count) };
+}
+
+function dataOf(type: TensorSpec['type'], bytes: Uint8Array, count: number): TensorData {
+  // A byte that is neither 0 nor 1 is no boolean to the runtime.
+  if (type === 'bool') return bytes.map((byte) => (byte === 0 ? 0 : 1));
+  const aligned = bytes.byteOffset % elementBytes(type) === 0 ? bytes : new Uint8Array(bytes);
+  return viewOf(type, aligned.buffer, aligned.byteOffset, count);
+}
+
+/** The tensor's own memory: valid as long as the tensor is. */
+export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
