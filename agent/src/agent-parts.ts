@@ -3,7 +3,9 @@ import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { EventMessage, HelloMessage, StateMessage, UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import type { GrpcApi } from './api/grpc-api.ts';
 import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
+import type { OipModels } from './api/oip-models.ts';
 import type { Config } from './config.ts';
 import type { IncidentStore } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
@@ -66,6 +68,8 @@ export interface AgentParts {
   openOutbox(trouble: (error: SkeinError) => void): Outbox;
   openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
   openApi(deps: LocalApiDeps): Promise<LocalApi>;
+  /** undefined: it is off. */
+  openGrpc(models: OipModels): Promise<GrpcApi | undefined>;
   /** Keeps the certificate alive. */
   startRenewal(): { stop(): void };
 }

@@ -11,7 +11,9 @@ import type { Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { AgentParts, Uplink } from './agent-parts.ts';
 import { modelInUse, modelStatus, trustStatus, updateStatus } from './api/collect-status.ts';
+import type { GrpcApi } from './api/grpc-api.ts';
 import type { LocalApi } from './api/http-local-api.ts';
+import type { OipModels } from './api/oip-models.ts';
 import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
 import { type Incidents, openIncidents } from './health/incidents.ts';
@@ -45,6 +47,7 @@ export class Agent {
   #backendPoll: Timer | undefined;
   #renewal: { stop(): void } | undefined;
   #api: LocalApi | undefined;
+  #grpc: GrpcApi | undefined;
   #stopping: Promise<void> | undefined;
 
   /** Opens the outbox. @throws SkeinError DISK_FULL, DISK_FAILED */
@@ -124,21 +127,22 @@ export class Agent {
     return this.#api?.url ?? '';
   }
 
+  /** `host:port`; empty when gRPC is off. */
+  get grpcAddress(): string {
+    return this.#grpc?.address ?? '';
+  }
+
   /** @throws SkeinError PORT_IN_USE; nothing runs then. */
   async start(): Promise<void> {
-    const { agentVersion: version, engine, openApi, startRenewal } = this.#parts;
-    this.#api = await openApi({
-      status: () => this.status(),
-      models: {
-        version,
-        ready: () => readiness(this.status()).ready,
-        all: () => engine.models(),
-        current: (model) => engine.current(model),
-        modelReady: (model) => this.#modelReady(model),
-        statistics: (model) => engine.statistics(model),
-        predict: (model, inputs, options) => engine.predict(model, inputs, { ...options, priority: 'api' }),
-      },
-    });
+    const { openApi, openGrpc, startRenewal } = this.#parts;
+    const models = this.#servedModels();
+    this.#api = await openApi({ status: () => this.status(), models });
+    try {
+      this.#grpc = await openGrpc(models);
+    } catch (error) {
+      await this.#api.close();
+      throw error;
+    }
     this.#recorder.start();
     await this.#updates.start();
     this.#sources.start();
@@ -160,6 +164,19 @@ export class Agent {
     for (const name of backends.names) void backends.facts(name);
   }
 
+  #servedModels(): OipModels {
+    const { agentVersion: version, engine } = this.#parts;
+    return {
+      version,
+      ready: () => readiness(this.status()).ready,
+      all: () => engine.models(),
+      current: (model) => engine.current(model),
+      modelReady: (model) => this.#modelReady(model),
+      statistics: (model) => engine.statistics(model),
+      predict: (model, inputs, options) => engine.predict(model, inputs, { ...options, priority: 'api' }),
+    };
+  }
+
   async #nameBoard(): Promise<void> {
     const named = await this.#parts.nameBoard(this.#hardware);
     if (named.model === this.#hardware.model || this.#stopping) return;
@@ -178,7 +195,8 @@ export class Agent {
     this.#backendPoll?.cancel();
     this.#renewal?.stop();
     for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
-    await this.#within(Promise.all([this.#sources.stop(), this.#api?.close(), this.#updates.stop()]));
+    const serving = [this.#api?.close(), this.#grpc?.close()];
+    await this.#within(Promise.all([this.#sources.stop(), ...serving, this.#updates.stop()]));
     this.#recorder.stop();
     await this.#within(this.#uplink.stop());
     await this.#within(Promise.all([this.#parts.engine.close(), this.#parts.pictures.close()]));

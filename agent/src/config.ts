@@ -139,6 +139,17 @@ const Api = strict({
     description: 'The local API has no authentication: keep it on loopback',
   }),
   port: Type.Integer({ default: 9700, minimum: 0, maximum: 65_535, description: '0 picks a free port' }),
+  grpc: Type.Boolean({
+    default: true,
+    description: 'The same over gRPC; it takes memory from its first connection on',
+  }),
+  grpcPort: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Of gRPC; when absent the one after port, if it is free. 0 picks a free port',
+    }),
+  ),
 });
 
 export const ConfigSchema = strict({

@@ -53,9 +53,9 @@ async function run(_options: unknown, command: Command): Promise<void> {
   process.on('unhandledRejection', (error) => log.error('unhandled', { error: asSkeinError(error).stack }));
   const { startAgent } = await import('./cli/run.ts');
   const running = await startAgent(settingsOf(command), log);
-  const { apiUrl } = running.agent;
-  const ports = { agent: Number(new URL(apiUrl).port) };
-  process.stdout.write(`${JSON.stringify({ ready: true, device: running.device, api: apiUrl, ports })}\n`);
+  const { apiUrl: api, grpcAddress: grpc } = running.agent;
+  const ports = { agent: Number(new URL(api).port) };
+  process.stdout.write(`${JSON.stringify({ ready: true, device: running.device, api, grpc, ports })}\n`);
   await asked;
   await running.stop();
   process.exit(EXIT.done);

@@ -16,7 +16,7 @@ describe('a configuration', () => {
       outbox: { commitInterval: 10_000, caps: { predictions: 256 * 2 ** 20 } },
       uplink: { batchInterval: 60_000, keepAlive: 60_000, state: true },
       update: { pollInterval: 6 * 3_600_000 },
-      api: { host: '127.0.0.1', port: 9700 },
+      api: { host: '127.0.0.1', port: 9700, grpc: true },
     });
   });
 

@@ -60,9 +60,9 @@ function tensorOf(
   const dims = shape.map(Number);
   if (dims.length > MAX_DIMS || !dims.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
     throw wrong(name, `has shape [${dims.slice(0, MAX_DIMS + 1).join(', ')}], which is none`);
-  if (raw && contents) throw wrong(name, 'has both raw and typed contents');
+  if (raw && contents.length > 0) throw wrong(name, 'has both raw and typed contents');
   if (raw) return tensorOfBytes(spec, dims, raw);
-  return tensorOfContents(spec, dims, contents ?? new Uint8Array(0));
+  return tensorOfContents(spec, dims, contents);
 }
 
 /** Names of the outputs that are asked for; all when none is. @throws SkeinError REQUEST_INVALID */

@@ -19,8 +19,8 @@ export interface InferInput {
   datatype: string;
   shape: Int64[];
   parameters: Record<string, InferParameter>;
-  /** InferTensorContents. Absent: null. */
-  contents: Uint8Array | null;
+  /** InferTensorContents. */
+  contents: Uint8Array;
 }
 export interface InferRequest {
   model_name: string;
@@ -44,12 +44,13 @@ export interface NamedRequest {
   version: string;
 }
 
+type Fields = Record<string, protobuf.IField>;
 const one = (id: number, type: string) => ({ id, type });
 const many = (id: number, type: string) => ({ id, type, rule: 'repeated' });
 const packed = (id: number, type: string) => ({ ...many(id, type), options: { packed: true } });
 const map = (id: number, type: string) => ({ id, type, keyType: 'string' });
-const message = (fields: Record<string, object> = {}) => ({ fields });
-const choice = (fields: Record<string, object>) => ({
+const message = (fields: Fields = {}) => ({ fields });
+const choice = (fields: Fields) => ({
   fields,
   oneofs: { parameter_choice: { oneof: Object.keys(fields) } },
 });

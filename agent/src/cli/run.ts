@@ -30,6 +30,7 @@ import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
 import { openBackends } from './open-backends.ts';
+import { openGrpc } from './open-grpc.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
 import type { Settings } from './settings.ts';
@@ -66,7 +67,10 @@ export async function startAgent(settings: Settings, log: Log): Promise<RunningA
     const agent = await compose(settings, identity, store, log, opened);
     await agent.start();
     const address = addressFile(stateDir);
-    writeFileSync(address, `${JSON.stringify({ url: agent.apiUrl, pid: process.pid })}\n`);
+    writeFileSync(
+      address,
+      `${JSON.stringify({ url: agent.apiUrl, grpc: agent.grpcAddress, pid: process.pid })}\n`,
+    );
     opened.add(address, (path) => rmSync(path, { force: true }));
     const stop = () => agent.stop().finally(() => opened.close());
     return { agent, device: identity.device, stop };
@@ -174,6 +178,7 @@ async function compose(
         log,
       }),
     openApi: (deps) => openLocalApi({ ...deps, readings: door }, config.api),
+    openGrpc: (models) => openGrpc({ models, clock }, config.api, log),
     startRenewal: () =>
       keepRenewed(
         {
