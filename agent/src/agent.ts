@@ -17,8 +17,10 @@ import type { OipModels } from './api/oip-models.ts';
 import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
 import { type Incidents, openIncidents } from './health/incidents.ts';
+import type { Probe } from './health/probe.ts';
 import { type HealthReport, reportHealth } from './health/report-health.ts';
 import { reportStanding } from './health/report-standing.ts';
+import { shadowMetrics } from './inference/shadow.ts';
 import type { Outbox } from './outbox/port.ts';
 import { incidentTeller, reportWork, type WorkReports } from './report-work.ts';
 import { createRecorder, type Recorder } from './run-records.ts';
@@ -72,7 +74,13 @@ export class Agent {
     const latestHealth = () => this.#health.latest();
     this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
     parts.backends?.watch((name, fault) => this.#reports.backend(name, fault));
-    this.#health = reportHealth(healthOptions(parts), clock, parts.probe, incidents, this.#reports.health);
+    this.#health = reportHealth(
+      healthOptions(parts),
+      clock,
+      this.#probe(parts),
+      incidents,
+      this.#reports.health,
+    );
     const { prediction: onPrediction, drift: onDrift } = this.#reports;
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
@@ -102,6 +110,14 @@ export class Agent {
       ordersMayHaveChanged: () => void this.#updates.refresh(),
       trouble: ({ code, fix, message }) => log.error(message, { code, fix }),
     });
+  }
+
+  /** A comparison's figures travel with the device's own. */
+  #probe({ probe, engine }: AgentParts): Probe {
+    return {
+      sample: () => ({ ...probe.sample(), ...shadowMetrics(engine.shadows()) }),
+      close: () => probe.close(),
+    };
   }
 
   #updateRunner(): UpdateRunner {
@@ -261,6 +277,7 @@ export class Agent {
       ledger: this.#outbox.ledger(),
       incidents: this.#incidents.open(),
       health: this.#health.latest(),
+      shadows: engine.shadows(),
     };
   }
 }

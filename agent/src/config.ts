@@ -8,6 +8,7 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+import { InferenceConfig, ShadowConfig } from './config-inference.ts';
 import { SourceConfig } from './config-sources.ts';
 import { choice, duration, optionalDuration } from './config-types.ts';
 
@@ -84,15 +85,6 @@ const Health = strict({
     maximum: 1000,
     description: 'Load average per processor; LOAD_HIGH above',
   }),
-});
-
-const Inference = strict({
-  placement: choice(
-    ['auto', 'inline', 'worker'],
-    'auto',
-    'auto measures: inline far below the loop’s budget',
-  ),
-  threads: Type.Integer({ default: 1, minimum: 1, maximum: 64, description: 'Per model' }),
 });
 
 /** A server on this machine that runs variants which name it; see agent/examples/sidecar/README.md. */
@@ -175,11 +167,16 @@ export const ConfigSchema = strict({
   outbox: Outbox,
   uplink: Uplink,
   health: Health,
-  inference: Inference,
+  inference: InferenceConfig,
   backends: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,31}$' }), BackendConfig, {
     default: {},
     maxProperties: 8,
     description: 'Servers on this machine that run variants of other kinds, by the name that variants use',
+  }),
+  shadows: Type.Array(ShadowConfig, {
+    default: [],
+    maxItems: 8,
+    description: 'Challengers whose answers are compared and never used',
   }),
   update: Update,
   api: Api,

@@ -7,6 +7,7 @@ import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { type Config, ConfigSchema, withProfiles } from './config.ts';
+import { checkShadows } from './config-inference.ts';
 import { type Node, nodeAt, type Path, ROOT, valuesOf } from './config-keys.ts';
 import { checkKinds, type KindedList } from './config-kinds.ts';
 import { problem, unknownKey, type Where } from './config-problem.ts';
@@ -46,6 +47,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   if (first) throw schemaProblem(first.instancePath, first.message, where);
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);
+  checkShadows(config.shadows, where);
   const reserved = Object.keys(config.backends).find((name) => IN_PROCESS.includes(name));
   if (reserved)
     throw problem(where(['backends', reserved]), ['backends', reserved], 'is the agent’s own backend');

@@ -8,6 +8,34 @@ const parse = (text: string, env: Record<string, string> = {}) =>
   parseConfig(parseYaml(text, 'agent.yaml'), env);
 
 describe('a configuration', () => {
+  it('says for all models and for single ones how they run, and which are compared', () => {
+    const config = parse(
+      'inference:\n  providers: [cuda, cpu]\n  models:\n    resnet: {placement: worker, threads: 2}\nshadows:\n  - {model: gas, challenger: gas-next}\n',
+    );
+    expect(config.inference).toMatchObject({
+      placement: 'auto',
+      providers: ['cuda', 'cpu'],
+      maxBatch: 32,
+      queue: 64,
+      timeout: 30_000,
+      nonFinite: 'reject',
+      models: { resnet: { placement: 'worker', threads: 2 } },
+    });
+    expect(config.shadows).toEqual([{ model: 'gas', challenger: 'gas-next', cpuBudget: 0.2 }]);
+  });
+
+  it.each([
+    ['shadows: [{model: a, challenger: a}]', 'can not challenge itself'],
+    ['shadows: [{model: a, challenger: c}, {model: b, challenger: c}]', 'challenges another model already'],
+    [
+      'inference: {models: {a: {placement: gpu}}}',
+      'inference.models.a.placement: must be one of auto, inline',
+    ],
+    ['inference: {providers: []}', 'inference.providers'],
+  ])('refuses %s', (text, words) => {
+    expect(() => parse(text)).toThrow(words);
+  });
+
   it('of an empty file is all defaults: this machine’s metrics, loopback, lan', () => {
     expect(parse('')).toMatchObject({
       stateDir: '/var/lib/skein-agent',

@@ -3,6 +3,7 @@
  * (cumulative counts and microseconds by model and version), `skein_*` in base units elsewhere. A model's counts start
  * at zero when it is activated, which Prometheus takes for a restart.
  */
+import { type ShadowStatus, SKIPS } from '../inference/shadow.ts';
 import type { AgentStatus } from './status.ts';
 import { readiness } from './status.ts';
 
@@ -138,6 +139,47 @@ function sourceFamilies({ sources }: AgentStatus): Family[] {
   ];
 }
 
+function shadowFamilies({ shadows }: AgentStatus): Family[] {
+  const each = (pick: (shadow: ShadowStatus) => number): [Labels, number][] =>
+    shadows.map((shadow) => [{ model: shadow.model, challenger: shadow.challenger }, pick(shadow)]);
+  const skipped = shadows.flatMap(({ model, challenger, skipped: by }) =>
+    SKIPS.map((reason): [Labels, number] => [{ model, challenger, reason }, by[reason]]),
+  );
+  return [
+    counter(
+      'skein_shadow_compared_total',
+      'Rows that model and challenger both answered, since either was activated.',
+      each((s) => s.compared),
+    ),
+    counter(
+      'skein_shadow_agreed_total',
+      'Of these, the same label.',
+      each((s) => s.agreed),
+    ),
+    counter('skein_shadow_skipped_total', 'Answers that were not compared, by reason.', skipped),
+    gauge(
+      'skein_shadow_score_difference_mean',
+      'Of the scores, absolute.',
+      each((s) => s.meanScoreDifference),
+    ),
+    gauge(
+      'skein_shadow_score_difference_max',
+      'Of the scores, absolute.',
+      each((s) => s.maxScoreDifference),
+    ),
+    gauge(
+      'skein_shadow_primary_p95_seconds',
+      'p95 of the run alone, the model that works.',
+      each((s) => s.p95Us / 1e6),
+    ),
+    gauge(
+      'skein_shadow_challenger_p95_seconds',
+      'p95 of the run alone, the challenger.',
+      each((s) => s.challengerP95Us / 1e6),
+    ),
+  ];
+}
+
 function outboxFamilies({ ledger }: AgentStatus): Family[] {
   const states = ['stored', 'pending', 'dropped', 'lostAtServer', 'unknown'] as const;
   const records = ledger.flatMap((entry) =>
@@ -179,6 +221,7 @@ export function renderMetrics(status: AgentStatus): string {
     gauge('skein_mqtt_connected', '1 while connected to the broker.', [[{}, status.connected ? 1 : 0]]),
     ...modelFamilies(status),
     ...sourceFamilies(status),
+    ...shadowFamilies(status),
     ...outboxFamilies(status),
     gauge('skein_health', 'Latest health sample; units are in the metric’s name, shares are 0 to 1.', health),
     gauge('skein_incident_open', 'Constant 1 for each open incident.', incidents),

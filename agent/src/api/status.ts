@@ -2,6 +2,7 @@
 import type { Incident, ModelInUse } from '@skein/protocol/messages.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Metrics } from '../health/probe.ts';
+import type { ShadowStatus } from '../inference/shadow.ts';
 import type { StreamLedger } from '../outbox/port.ts';
 import type { SupervisedSource } from '../sources/supervise.ts';
 import type { ProbationStats } from '../update/ports.ts';
@@ -68,6 +69,7 @@ export interface AgentStatus {
   ledger: StreamLedger[];
   incidents: Incident[];
   health: Metrics;
+  shadows: ShadowStatus[];
 }
 
 /** Ready: something is loaded and every loaded model gave its golden answers lately. Live data does not matter. */

@@ -1,6 +1,7 @@
 /** The execution backends of a configuration: onnxruntime in this process, and servers on this machine. */
 import type { Config } from '../config.ts';
 import { Backends } from '../inference/backends.ts';
+import type { EngineOptions } from '../inference/engine.ts';
 import { OipBackend, type OipBackendOptions } from '../inference/oip-backend.ts';
 import { OnnxBackend } from '../inference/onnx-backend.ts';
 
@@ -13,12 +14,21 @@ export const backendOptions = (config: Pick<Config, 'backends'>): OipBackendOpti
     ...rest,
   }));
 
+/** Queues, batches and comparisons, as the engine takes them. */
+export function engineOptions({
+  inference,
+  shadows,
+}: Pick<Config, 'inference' | 'shadows'>): Omit<EngineOptions, 'backend' | 'clock'> {
+  const { threads, providers, maxBatch, queue, timeout, nonFinite, models } = inference;
+  return { threads, providers, maxBatch, queueLimit: queue, timeoutMs: timeout, nonFinite, models, shadows };
+}
+
 /** @throws SkeinError CONFIG_INVALID */
 export function openBackends(config: Pick<Config, 'backends' | 'inference'>): Backends & { close(): void } {
-  const { placement } = config.inference;
+  const { placement, timeout: defaultTimeoutMs } = config.inference;
   const servers = backendOptions(config).map(
     (options) => new OipBackend({ ...options, onFault: (fault) => all.changed(options.name, fault) }),
   );
-  const all = new Backends(new OnnxBackend({ placement }), servers);
+  const all = new Backends(new OnnxBackend({ placement, defaultTimeoutMs }), servers);
   return Object.assign(all, { close: () => servers.forEach((server) => void server.close()) });
 }

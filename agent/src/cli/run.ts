@@ -29,7 +29,7 @@ import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
-import { openBackends } from './open-backends.ts';
+import { engineOptions, openBackends } from './open-backends.ts';
 import { openGrpc } from './open-grpc.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
@@ -126,7 +126,7 @@ async function compose(
   });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
-  const { threads } = config.inference;
+  const { threads, providers } = config.inference;
   const backends = opened.add(openBackends(config), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
   const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
@@ -145,14 +145,14 @@ async function compose(
     pictures: workerPictures(),
     probe: linuxProbe(stateDir, clock),
     incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),
-    engine: new Engine({ backend: backends, clock, threads }),
+    engine: new Engine({ backend: backends, clock, ...engineOptions(config) }),
     backends,
     trust,
     timeFloor,
     update: {
       fetcher,
       slots,
-      preflight: childPreflight({ threads }),
+      preflight: childPreflight({ threads, providers }),
       store: opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close()),
     },
     openOutbox: (trouble) =>

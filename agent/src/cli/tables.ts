@@ -4,6 +4,7 @@ import { readiness } from '../api/status.ts';
 import type { SourceOf } from '../config.ts';
 import type { ConfigKey } from '../config-keys.ts';
 import { formatUnit } from '../config-units.ts';
+import { type ShadowStatus, SKIPS } from '../inference/shadow.ts';
 import type { TallyReport } from '../sources/tally.ts';
 import type { Finding } from './doctor-check.ts';
 import type { SelftestOutcome } from './selftest.ts';
@@ -55,7 +56,9 @@ export function statusText(status: AgentStatus): string {
           Math.round(m.stats.p95LatencyUs) / 1000,
         ]),
       ),
+      status.models.map((m) => `${m.name} runs so because ${m.reason}`).join('\n'),
     );
+  if (status.shadows.length > 0) parts.push(table(SHADOW_COLUMNS, status.shadows.map(shadowRow)));
   const busy = status.updates.filter((update) => update.phase !== 'idle');
   if (busy.length > 0)
     parts.push(
@@ -73,6 +76,19 @@ export function statusText(status: AgentStatus): string {
     );
   return parts.join('\n\n');
 }
+
+const SHADOW_COLUMNS = ['CHALLENGER', 'OF', 'COMPARED', 'AGREED', 'SCORE_DIFF', 'P95_MS', 'SKIPPED'];
+const shadowRow = (s: ShadowStatus): (string | number)[] => [
+  `${s.challenger}@${s.challengerVersion ?? '-'}`,
+  `${s.model}@${s.version ?? '-'}`,
+  s.compared,
+  s.compared > 0 ? `${((100 * s.agreed) / s.compared).toFixed(2)}%` : '-',
+  s.meanScoreDifference.toPrecision(3),
+  Math.round(s.challengerP95Us) / 1000,
+  SKIPS.filter((skip) => s.skipped[skip] > 0)
+    .map((skip) => `${skip} ${s.skipped[skip]}`)
+    .join(', '),
+];
 
 /** The ledger: stored + pending + dropped + lost at server + unknown = accepted. */
 export function ledgerText(ledger: AgentStatus['ledger']): string {

@@ -37,6 +37,8 @@ export interface LoadRequest {
   providers: readonly string[];
   /** As configured for this model; absent or `auto`: measured. */
   placement?: Placement | undefined;
+  /** Nobody waits for its answers: its thread, if it has one, yields to all others. */
+  background?: boolean | undefined;
 }
 
 export type Placement = 'auto' | 'inline' | 'worker';

@@ -6,18 +6,21 @@
  * So no inference is dropped and no answer carries a wrong version.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Manifest, TensorSpec, Variant } from '@skein/protocol/manifest.ts';
 import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
-import type { Backend, LoadedModel, Placement, Tensors } from './backend.ts';
-import { RunStats } from './latency.ts';
-import { type Answer, ModelQueue } from './model-queue.ts';
+import type { Backend, Placement, Tensors } from './backend.ts';
 import type { Priority } from './request-queue.ts';
-import { type InferenceStatistics, ModelStatistics } from './statistics.ts';
-import { allFinite, checkInputs } from './tensors.ts';
-import { tryBatch } from './try-batch.ts';
+import { type CurrentModel, type EngineStatistics, RunningModel } from './running-model.ts';
+import { type Challenger, type Given, Shadow, type ShadowOptions, type ShadowStatus } from './shadow.ts';
+import { allFinite } from './tensors.ts';
+
+export type { CurrentModel, EngineStatistics } from './running-model.ts';
+
+/** reject: INPUT_NOT_FINITE. flag: {@link Prediction.inputsFinite} says so. All are counted. */
+export const NON_FINITE = ['reject', 'pass', 'flag'] as const;
+export type NonFinite = (typeof NON_FINITE)[number];
 
 export interface EngineOptions {
   backend: Backend;
@@ -30,8 +33,12 @@ export interface EngineOptions {
   maxBatch?: number;
   /** Of a request that names none, and of any run. */
   timeoutMs?: Millis;
+  /** Of API requests whose tensors hold NaN or an infinity; a pipeline's readings follow their manifest. */
+  nonFinite?: NonFinite;
   /** What is different for one model, by name. */
   models?: Readonly<Record<string, ModelOptions>>;
+  /** Models that are compared with others on the same inputs. */
+  shadows?: readonly ShadowOptions[];
 }
 
 export interface ModelOptions {
@@ -53,133 +60,50 @@ export interface Prediction {
   latencyUs: number;
   /** No output is NaN or infinite. */
   finite: boolean;
-}
-
-/** What runs under a name now. */
-export interface CurrentModel {
-  readonly manifest: Manifest;
-  readonly manifestSha256: Sha256Hex;
-  readonly variant: Variant;
-  readonly loaded: Pick<
-    LoadedModel,
-    'sha256' | 'proof' | 'provider' | 'placement' | 'reason' | 'inputs' | 'outputs'
-  >;
-  /** Rows that requests may share in one run; absent or 1: each runs alone. */
-  readonly maxBatch?: number;
-}
-
-export interface EngineStatistics extends InferenceStatistics {
-  /** Requests that wait now. */
-  pending: number;
-}
-
-interface Running extends CurrentModel {
-  readonly stats: RunStats;
-  readonly statistics: ModelStatistics;
-  readonly queue: ModelQueue;
+  /** False when the policy is to flag and an input of an API request is NaN or infinite. */
+  inputsFinite: boolean;
 }
 
 const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
-
-const fits = (found: TensorSpec, declared: TensorSpec): boolean =>
-  found.type === declared.type &&
-  found.shape.length === declared.shape.length &&
-  found.shape.every((dim, axis) => dim < 0 || declared.shape[axis]! < 0 || dim === declared.shape[axis]);
-
-/** The file takes and gives what its manifest says. @throws SkeinError MODEL_INVALID */
-function checkDeclared(loaded: LoadedModel, manifest: Manifest): void {
-  const pairs = [
-    [manifest.inputs, loaded.inputs],
-    [manifest.outputs, loaded.outputs],
-  ] as const;
-  for (const [declared, found] of pairs) {
-    const odd = declared.find(
-      (spec) => !found.some((tensor) => tensor.name === spec.name && fits(tensor, spec)),
-    );
-    if (!odd && found.length >= declared.length) continue;
-    throw new SkeinError(
-      'MODEL_INVALID',
-      `the file has no tensor \`${odd?.name}\` as the manifest declares it`,
-      {
-        fix: 'Pack the model again: manifest and file disagree.',
-      },
-    );
-  }
-}
-
-/** The engine's options with their defaults, those of one model over those of all. */
-const optionsOf = ({ models, ...common }: EngineOptions, name: string) => ({
-  threads: 1,
-  providers: ['cpu'],
-  queueLimit: 64,
-  maxBatch: 32,
-  timeoutMs: 30_000,
-  ...common,
-  ...models?.[name],
-});
-
-const described = (model: LoadedModel, batching: string): CurrentModel['loaded'] => ({
-  ...{ sha256: model.sha256, provider: model.provider, placement: model.placement },
-  ...(model.proof ? { proof: model.proof } : {}),
-  ...{ reason: `${model.reason}; ${batching}`, inputs: model.inputs, outputs: model.outputs },
-});
+const DEFAULTS = { threads: 1, providers: ['cpu'], queueLimit: 64, maxBatch: 32, timeoutMs: 30_000 };
 
 export class Engine implements ModelRuntime {
-  readonly #models = new Map<string, Running>();
+  readonly #models = new Map<string, RunningModel>();
   readonly #options: EngineOptions;
+  readonly #shadows: readonly { of: ShadowOptions; shadow: Shadow }[];
 
   constructor(options: EngineOptions) {
     this.#options = options;
+    const { shadows = [], clock } = options;
+    this.#shadows = shadows.map((of) => ({ of, shadow: new Shadow(of, clock) }));
   }
 
   /** @throws SkeinError of {@link Backend.load}; the model that runs goes on running then. */
   async activate(staged: StagedModel): Promise<{ loaded: Sha256Hex }> {
     const { manifest } = staged;
     checkManifest(manifest);
-    const running = await this.#load(staged);
+    const running = await RunningModel.load(staged, this.#options.backend, this.#optionsOf(manifest.name));
     const before = this.#models.get(manifest.name);
     this.#models.set(manifest.name, running);
-    if (before) void retire(before);
+    if (before) void before.retire();
     return { loaded: running.loaded.sha256 };
   }
 
-  async #load({ manifest, manifestSha256, variant, modelPath }: StagedModel): Promise<Running> {
-    const { backend, clock } = this.#options;
-    const { threads, providers, placement, maxBatch, queueLimit, timeoutMs } = this.#of(manifest.name);
-    const model = await backend.load({
-      path: modelPath,
-      backend: variant.backend,
-      model: manifest.name,
-      ...(variant.format === undefined ? {} : { format: variant.format }),
-      sha256: variant.file.sha256,
-      sizeBytes: variant.file.size,
-      threads,
-      providers,
-      placement,
-    });
-    try {
-      checkDeclared(model, manifest);
-    } catch (error) {
-      await model.close();
-      throw error;
-    }
-    const batching = await tryBatch(model, maxBatch, clock);
-    const statistics = new ModelStatistics();
-    const queueOptions = { clock, limit: queueLimit, maxBatch: batching.maxBatch, timeoutMs, statistics };
-    const queue = new ModelQueue(model, queueOptions);
-    const loaded = described(model, batching.reason);
-    const own = { statistics, maxBatch: batching.maxBatch, stats: new RunStats() };
-    return { manifest, manifestSha256, variant, loaded, queue, ...own };
-  }
-
-  #of(name: string) {
-    return optionsOf(this.#options, name);
+  /** Those of one model over those of all. A challenger must not hold this thread, whatever else is said. */
+  #optionsOf(name: string) {
+    const { models, backend: _, shadows, nonFinite, ...common } = this.#options;
+    const background = shadows?.some(({ challenger }) => challenger === name) ?? false;
+    const own = Object.fromEntries(
+      Object.entries(models?.[name] ?? {}).filter(([, value]) => value !== undefined),
+    ) as ModelOptions;
+    const placement = background ? 'worker' : own.placement;
+    return { ...DEFAULTS, ...common, ...own, placement, background };
   }
 
   async deactivate(model: string): Promise<void> {
     const running = this.#models.get(model);
     this.#models.delete(model);
-    if (running) await retire(running);
+    await running?.retire();
   }
 
   current(model: string): CurrentModel | undefined {
@@ -191,54 +115,70 @@ export class Engine implements ModelRuntime {
   }
 
   stats(model: string): ProbationStats {
-    return this.#models.get(model)?.stats.snapshot() ?? NO_STATS;
+    return this.#models.get(model)?.stats() ?? NO_STATS;
   }
 
   /** What the model did since it was loaded, self-inferences included. undefined: it is not active. */
   statistics(model: string): EngineStatistics | undefined {
-    const running = this.#models.get(model);
-    return running && { ...running.statistics.snapshot(), pending: running.queue.waiting };
+    return this.#models.get(model)?.statistics();
+  }
+
+  shadows(): ShadowStatus[] {
+    return this.#shadows.map(({ shadow }) => shadow.snapshot());
   }
 
   /**
    * The model is chosen when this is called.
-   * @throws SkeinError NOT_FOUND, TENSOR_INVALID, OVERLOADED, MODEL_TIMEOUT, MODEL_CRASHED
+   * @throws SkeinError NOT_FOUND, TENSOR_INVALID, INPUT_NOT_FINITE, OVERLOADED, MODEL_TIMEOUT, MODEL_CRASHED
    */
   async predict(model: string, inputs: Tensors, options: PredictOptions = {}): Promise<Prediction> {
+    const { timeoutMs, priority = 'live' } = options;
     const running = this.#running(model);
-    return this.#run(running, inputs, options, running.stats);
+    const inputsFinite = priority === 'live' || this.#admit(running, inputs);
+    const answer = await running.infer(inputs, { priority, timeoutMs, proof: 'whole', inputsFinite });
+    this.#compare(running, inputs, answer);
+    return prediction(running, answer, inputsFinite || this.#options.nonFinite !== 'flag');
   }
 
   /** As {@link predict}, but no proof of anything: a self-inference must not help a model through its probation. */
   async probe(model: string, inputs: Tensors): Promise<Prediction> {
-    return this.#run(this.#running(model), inputs, {}, undefined);
+    const running = this.#running(model);
+    return prediction(running, await running.infer(inputs, { priority: 'live', proof: 'none' }), true);
   }
 
-  #running(model: string): Running {
+  #running(model: string): RunningModel {
     const running = this.#models.get(model);
     if (running) return running;
     throw new SkeinError('NOT_FOUND', `no model \`${model}\` is active`);
   }
 
-  /** What the model did is counted even when its caller has given up; a caller's fault or a lost backend never is. */
-  async #run(
-    { loaded, queue, manifest }: Running,
-    inputs: Tensors,
-    { timeoutMs, priority = 'live' }: PredictOptions,
-    stats: RunStats | undefined,
-  ): Promise<Prediction> {
-    checkInputs(inputs, loaded.inputs);
-    let finite = true;
-    const ran = (outcome: Answer | SkeinError): void => {
-      if (outcome instanceof SkeinError) {
-        if (outcome.blame !== 'environment') stats?.failed();
-        return;
-      }
-      finite = allFinite(outcome.outputs);
-      stats?.succeeded(outcome.totalUs, finite);
+  /** @returns whether all inputs are finite. @throws SkeinError INPUT_NOT_FINITE */
+  #admit(running: RunningModel, inputs: Tensors): boolean {
+    const name = Object.keys(inputs).find((input) => !allFinite({ input: inputs[input]! }));
+    if (name === undefined) return true;
+    running.inputsNotFinite++;
+    if (this.#options.nonFinite === 'pass' || this.#options.nonFinite === 'flag') return false;
+    throw new SkeinError('INPUT_NOT_FINITE', `input \`${name}\` holds NaN or an infinity`, {
+      fix: 'Fill what is missing before it is sent, or set `inference.nonFinite` to pass or flag.',
+    });
+  }
+
+  /** Shows challengers what has been answered. */
+  #compare(running: RunningModel, inputs: Tensors, given: Given): void {
+    for (const { of, shadow } of this.#shadows)
+      if (of.model === running.manifest.name) shadow.observe(running, inputs, given, this.#challenger(of));
+  }
+
+  /** A comparison is a real inference on live inputs: it counts in the challenger's probation. */
+  #challenger({ challenger }: ShadowOptions): Challenger | undefined {
+    const running = this.#models.get(challenger);
+    if (!running) return undefined;
+    const { manifest, threads } = running;
+    return {
+      manifest,
+      threads,
+      run: (inputs) => running.infer(inputs, { priority: 'shadow', proof: 'run' }),
     };
-    const { outputs, totalUs } = await queue.submit({ inputs, priority, timeoutMs, ran });
-    return { outputs, version: manifest.version, sha256: loaded.sha256, latencyUs: totalUs, finite };
   }
 
   async close(): Promise<void> {
@@ -246,5 +186,10 @@ export class Engine implements ModelRuntime {
   }
 }
 
-/** Answers what it has been handed first. A model that can not be closed any more is not in use either. */
-const retire = ({ queue }: Running): Promise<void> => queue.close().catch(() => undefined);
+const prediction = (
+  { manifest, loaded }: RunningModel,
+  { outputs, totalUs, finite }: Awaited<ReturnType<RunningModel['infer']>>,
+  inputsFinite: boolean,
+): Prediction => ({
+  ...{ outputs, version: manifest.version, sha256: loaded.sha256, latencyUs: totalUs, finite, inputsFinite },
+});

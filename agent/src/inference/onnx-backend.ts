@@ -9,7 +9,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Backend, LoadedModel, LoadRequest, Placement, Tensors } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession } from './onnx-session.ts';
+import { openSession, runFailure } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
 import { checkInputs } from './tensors.ts';
 
@@ -45,7 +45,7 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
     try {
       return await session.run(inputs);
     } catch (cause) {
-      throw new SkeinError('MODEL_CRASHED', `the runtime failed: ${String(cause)}`, { cause });
+      throw runFailure(cause);
     }
   },
   close: () => session.close(),

@@ -27,11 +27,28 @@ export interface OnnxSession {
   close(): Promise<void>;
 }
 
+const wordsOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+const NO_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
+
 const invalid = (path: string, cause: unknown): SkeinError =>
-  new SkeinError('MODEL_INVALID', `${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-    fix: 'Check the file with `skein-model inspect`; it must be an ONNX model that onnxruntime 1.30 can run.',
+  NO_MEMORY.test(wordsOf(cause))
+    ? noMemory(path, cause)
+    : new SkeinError('MODEL_INVALID', `${path}: ${wordsOf(cause)}`, {
+        fix: 'Check the file with `skein-model inspect`; it must be an ONNX model that onnxruntime 1.30 can run.',
+        cause,
+      });
+
+const noMemory = (what: string, cause: unknown): SkeinError =>
+  new SkeinError('MODEL_MEMORY', `${what} needs more memory than there is: ${wordsOf(cause)}`, {
+    fix: 'Use a smaller model or input, or a device with more memory.',
     cause,
   });
+
+/** What went wrong while computing. */
+export const runFailure = (cause: unknown): SkeinError =>
+  NO_MEMORY.test(wordsOf(cause))
+    ? noMemory('this inference', cause)
+    : new SkeinError('MODEL_CRASHED', `the runtime failed: ${wordsOf(cause)}`, { cause });
 
 function toSpec(meta: ort.InferenceSession.ValueMetadata): TensorSpec {
   if (!meta.isTensor) throw new Error(`\`${meta.name}\` is not a tensor`);
@@ -61,7 +78,7 @@ async function createWithFallback(
       return { session, provider, reason: `${provider}: ${why}` };
     } catch (error) {
       last = error;
-      failures.push(`${provider} failed (${error instanceof Error ? error.message : String(error)})`);
+      failures.push(`${provider} failed (${wordsOf(error)})`);
     }
   }
   throw invalid(request.path, last);
@@ -85,13 +102,14 @@ async function readChecked(
 /** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH */
 export async function openSession(request: OpenRequest): Promise<OnnxSession> {
   const { bytes, sha256 } = await readChecked(request);
-  return { sha256, ...(await sessionFromBytes(bytes, request)) };
+  return { sha256, ...(await sessionFromBytes(bytes, request, runNow)) };
 }
 
-/** For tools that hold a model in memory. @throws SkeinError MODEL_INVALID */
+/** For tools that hold a model in memory; each run lets the event loop turn. @throws SkeinError MODEL_INVALID */
 export async function sessionFromBytes(
   bytes: Uint8Array,
   request: Pick<LoadRequest, 'path' | 'threads' | 'providers'>,
+  runOf = (session: ort.InferenceSession, feeds: Record<string, ort.Tensor>) => session.run(feeds),
 ): Promise<Omit<OnnxSession, 'sha256'>> {
   const { session, provider, reason } = await createWithFallback(bytes, request);
   try {
@@ -103,7 +121,7 @@ export async function sessionFromBytes(
         const { type, dims, data } = tensors[name]!;
         feeds[name] = new ort.Tensor(type, data as Float32Array, dims);
       }
-      const results = await runNow(session, feeds);
+      const results = await runOf(session, feeds);
       const answer: Record<string, Tensors[string]> = {};
       for (const { name, type } of outputs) {
         const { data, dims } = results[name]!;

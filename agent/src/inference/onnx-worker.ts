@@ -4,11 +4,12 @@
  * the bell rings and read synchronously. Inputs lie in the main thread's shared buffer, outputs in this thread's; a
  * layout travels only when it differs from the one before. `onnx-wire.ts` has the counters.
  */
+import { setPriority } from 'node:os';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { asSkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { LoadRequest } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, warmUp } from './onnx-session.ts';
+import { openSession, runFailure, warmUp } from './onnx-session.ts';
 import {
   ANSWERS,
   ASKED,
@@ -20,6 +21,9 @@ import {
   type WorkerStart,
 } from './onnx-wire.ts';
 import { SharedTensors } from './shared-tensors.ts';
+
+/** Of a thread in the background; Linux keeps a priority for each thread, and those it starts inherit it. */
+const BACKGROUND_NICE = 10;
 
 const { control, request, port } = workerData as WorkerStart;
 const counters = new Int32Array(control);
@@ -33,10 +37,12 @@ function answer(message?: FromWorker): void {
   Atomics.notify(counters, ANSWERS);
 }
 
-const failed = (thrown: unknown, code: 'MODEL_INVALID' | 'MODEL_CRASHED'): FromWorker => {
-  const error = asSkeinError(thrown, code);
-  return { kind: 'failed', code: error.code, message: error.message, fix: error.fix };
-};
+const failed = (error: SkeinError): FromWorker => ({
+  kind: 'failed',
+  code: error.code,
+  message: error.message,
+  fix: error.fix,
+});
 
 async function load(wanted: LoadRequest): Promise<OnnxSession | undefined> {
   try {
@@ -46,7 +52,7 @@ async function load(wanted: LoadRequest): Promise<OnnxSession | undefined> {
     answer({ kind: 'loaded', sha256, provider, reason, inputs, outputs, p99Ms });
     return session;
   } catch (error) {
-    answer(failed(error, 'MODEL_INVALID'));
+    answer(failed(asSkeinError(error, 'MODEL_INVALID')));
     return undefined;
   }
 }
@@ -73,12 +79,13 @@ async function serve(session: OnnxSession, commands: MessagePort): Promise<void>
       output.write(results);
       answer(known ? undefined : { kind: 'outputs', region: output.region });
     } catch (error) {
-      answer(failed(error, 'MODEL_CRASHED'));
+      answer(failed(runFailure(error)));
     }
   }
   await session.close();
 }
 
+if (request.background) setPriority(0, BACKGROUND_NICE);
 const session = await load(request);
 if (session) await serve(session, port);
 port.close();

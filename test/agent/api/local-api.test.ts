@@ -102,6 +102,7 @@ const status = (ok: boolean): AgentStatus => ({
   ],
   incidents: [],
   health: { cpu: 0.25 },
+  shadows: [],
 });
 
 let api: LocalApi;

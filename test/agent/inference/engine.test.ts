@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Engine } from '@skein/agent/inference/engine.ts';
+import { Engine, type EngineOptions } from '@skein/agent/inference/engine.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
 import type { StagedModel } from '@skein/agent/update/ports.ts';
@@ -59,8 +59,11 @@ function staged(factor: number, change: Partial<Manifest> = {}): StagedModel {
   return { manifest, manifestSha256: sha256, variant, modelPath: path, goldenPath: path };
 }
 
-function engineWith(placement: 'inline' | 'worker', queueLimit = 64): Engine {
-  const engine = new Engine({ backend: new OnnxBackend({ placement }), clock: systemClock, queueLimit });
+function engineWith(
+  placement: 'inline' | 'worker',
+  options: Omit<EngineOptions, 'backend' | 'clock'> = {},
+): Engine {
+  const engine = new Engine({ backend: new OnnxBackend({ placement }), clock: systemClock, ...options });
   engines.push(engine);
   return engine;
 }
@@ -177,5 +180,89 @@ describe('the engine', () => {
     await engine.activate(staged(2));
     await expect(engine.predict('scale', {})).rejects.toMatchObject({ code: 'TENSOR_INVALID' });
     expect(engine.stats('scale').errors).toBe(0);
+  });
+
+  it.each(['inline', 'worker'] as const)(
+    'lets requests that came together share runs, %s',
+    async (placement) => {
+      const engine = engineWith(placement);
+      await engine.activate(staged(2));
+      const ask = (value: number) =>
+        engine.predict('scale', { x: { ...input.x, data: Float32Array.of(value, 0, 0) } });
+      const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => ask(i)));
+      expect(answers.map(({ outputs }) => (outputs.y!.data as Float32Array)[0])).toEqual(
+        answers.map((_, i) => 2 * i),
+      );
+      const { inference_count, execution_count } = engine.statistics('scale')!;
+      expect(inference_count).toBe(40);
+      expect(execution_count).toBeLessThanOrEqual(3);
+      expect(engine.current('scale')).toMatchObject({
+        maxBatch: 32,
+        loaded: { reason: expect.stringContaining('batches of up to 32') },
+      });
+    },
+  );
+
+  it('places, threads and batches one model as it is told, and the others as all', async () => {
+    const own = { placement: 'worker' as const, maxBatch: 1 };
+    const engine = engineWith('inline', { models: { scale: own } });
+    await engine.activate(staged(2));
+    await engine.activate(staged(3, { name: 'other' }));
+    expect(engine.current('scale')).toMatchObject({
+      loaded: { placement: 'worker', reason: expect.stringContaining('no batching: as configured') },
+    });
+    expect(engine.current('other')).toMatchObject({ maxBatch: 32, loaded: { placement: 'inline' } });
+  });
+
+  describe('given NaN by a client of the API', () => {
+    const bad = { x: { ...input.x, data: Float32Array.of(1, Number.NaN, 3) } };
+    const api = { priority: 'api' as const };
+
+    it('refuses it unless told otherwise, names the input and counts', async () => {
+      const engine = engineWith('inline');
+      await engine.activate(staged(2));
+      await expect(engine.predict('scale', bad, api)).rejects.toMatchObject({
+        code: 'INPUT_NOT_FINITE',
+        message: expect.stringContaining('`x`'),
+      });
+      expect(engine.statistics('scale')).toMatchObject({ inputsNotFinite: 1, execution_count: 0 });
+    });
+
+    it.each([
+      ['pass', true],
+      ['flag', false],
+    ] as const)(
+      'with policy %s computes, counts, and never blames the model',
+      async (nonFinite, inputsFinite) => {
+        const engine = engineWith('inline', { nonFinite });
+        await engine.activate(staged(2));
+        expect(await engine.predict('scale', bad, api)).toMatchObject({ finite: false, inputsFinite });
+        expect(await engine.predict('scale', input, api)).toMatchObject({ finite: true, inputsFinite: true });
+        expect(engine.statistics('scale')).toMatchObject({ inputsNotFinite: 1 });
+        expect(engine.stats('scale')).toMatchObject({ inferences: 2, notFinite: 0, errors: 0 });
+      },
+    );
+  });
+
+  it('shows a challenger what the model answered, in a thread of its own, and never answers with it', async () => {
+    const shadows = [{ model: 'scale', challenger: 'next', cpuBudget: 1 }];
+    const engine = engineWith('inline', { shadows });
+    await engine.activate(staged(2));
+    await engine.activate(staged(3, { name: 'next' }));
+    expect(engine.current('next')).toMatchObject({ loaded: { placement: 'worker' } });
+    await expect
+      .poll(async () => {
+        const { version, outputs } = await engine.predict('scale', input);
+        expect([version, (outputs.y!.data as Float32Array)[0]]).toEqual(['2.0.0', 2]);
+        return engine.shadows()[0];
+      })
+      .toMatchObject({
+        version: '2.0.0',
+        challengerVersion: '3.0.0',
+        compared: expect.any(Number),
+        meanScoreDifference: 1,
+        skipped: { absent: 0, unlike: 0, failed: 0 },
+      });
+    expect(engine.stats('next').inferences).toBeGreaterThan(0);
   });
 });
