@@ -5,15 +5,17 @@
  */
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Postprocess, Preprocess } from '@skein/protocol/manifest.ts';
-import type { Tensors } from '../inference/backend.ts';
+import type { LoadedModel, Tensors } from '../inference/backend.ts';
+import { joinRows, sameRowShape, splitRows } from '../inference/batch.ts';
 import { type OnnxSession, sessionFromBytes } from '../inference/onnx-session.ts';
 import { allFinite, checkInputs } from '../inference/tensors.ts';
+import { type Batching, tryBatch } from '../inference/try-batch.ts';
 import { decodePicture } from '../pipeline/image-decode.ts';
 import { postprocess } from '../pipeline/postprocess.ts';
+import { systemClock } from '../system-clock.ts';
 import { openArgument } from './data/disk-data.ts';
 import { widthOf } from './data/disk-fed.ts';
 import { type Fed, feeder } from './data/fed.ts';
-import { canBatch, stackable, stacked, unstacked } from './data/tensors-of.ts';
 import { readBundle } from './disk-bundle.ts';
 import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
 import { CsvWriter, type PredictRow, rankedClasses, rawOutputs, toJsonLine } from './predict-rows.ts';
@@ -49,12 +51,14 @@ export interface PredictSummary {
   problems: string[];
   /** Share of right labels among the samples whose class is known; null when none is. */
   accuracy: number | null;
-  /** Batches were asked for and the model takes one sample at a time. */
-  unbatched: boolean;
+  /** Why the batches that were asked for were not made. */
+  unbatched: string | undefined;
   stopped: boolean;
 }
 
 const SHOWN_PROBLEMS = 5;
+const MAX_BATCH = 4096;
+const ONES = new Array<number>(MAX_BATCH).fill(1);
 
 type Session = Omit<OnnxSession, 'sha256'>;
 type Describe = (
@@ -102,6 +106,12 @@ async function openForPredict(path: string, options: PredictOptions): Promise<Mo
   return { session, preprocess, describe: describeBundle(post, options.top), classes };
 }
 
+/** Whether samples may share a run is tried, as the device does. */
+const batchingOf = (session: Session, most: number): Promise<Batching> => {
+  const loaded: LoadedModel = { ...session, sha256: '', placement: 'inline', infer: session.run };
+  return tryBatch(loaded, Math.min(most, MAX_BATCH), systemClock);
+};
+
 /** Right by its name, or by its number when the data number their classes. */
 const isRight = (row: PredictRow, truth: string, labels: readonly string[] | undefined): boolean =>
   'label' in row &&
@@ -119,14 +129,13 @@ class Prediction {
   #right = 0;
   readonly summary: PredictSummary;
 
-  constructor(model: Model, options: PredictOptions, io: PredictIo) {
+  constructor(model: Model, options: PredictOptions, io: PredictIo, batching: Batching) {
     this.#model = model;
     this.#options = options;
     this.#io = io;
     this.#csv = options.format === 'csv' ? new CsvWriter() : undefined;
-    const batched = canBatch(model.session.inputs, model.session.outputs);
-    this.#size = batched ? Math.max(1, options.batch) : 1;
-    const unbatched = options.batch > 1 && !batched;
+    this.#size = batching.maxBatch;
+    const unbatched = options.batch > 1 && batching.maxBatch === 1 ? batching.reason : undefined;
     this.summary = { predicted: 0, failed: 0, problems: [], accuracy: null, unbatched, stopped: false };
   }
 
@@ -165,7 +174,7 @@ class Prediction {
 
   async #add(sample: number, fed: Fed): Promise<void> {
     const [first] = this.#waiting;
-    if (first && !stackable(first.fed.inputs, fed.inputs)) await this.#flush();
+    if (first && !sameRowShape(first.fed.inputs, fed.inputs)) await this.#flush();
     this.#waiting.push({ sample, fed });
     if (this.#waiting.length >= this.#size) await this.#flush();
   }
@@ -176,8 +185,8 @@ class Prediction {
     if (batch.length === 0) return;
     const inputs = batch.map(({ fed }) => fed.inputs);
     const outputs = await this.#model.session
-      .run(stacked(inputs))
-      .then((found) => unstacked(found, batch.length))
+      .run(batch.length === 1 ? inputs[0]! : joinRows(inputs))
+      .then((found) => (batch.length === 1 ? [found] : splitRows(found, ONES.slice(0, batch.length))))
       .catch(() => undefined);
     for (const [i, { sample, fed }] of batch.entries()) {
       try {
@@ -233,7 +242,7 @@ export async function runPredict(
 ): Promise<PredictSummary> {
   const model = await openForPredict(path, options);
   try {
-    const prediction = new Prediction(model, options, io);
+    const prediction = new Prediction(model, options, io, await batchingOf(model.session, options.batch));
     for (const file of files) if (!io.signal.aborted) await prediction.file(file);
     return await prediction.end();
   } finally {

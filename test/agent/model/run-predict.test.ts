@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type PredictOptions, runPredict } from '@skein/agent/model/run-predict.ts';
 import { afterAll, describe, expect, it } from 'vitest';
-import { scaleModel } from '../inference/models.ts';
+import { batchModels, scaleModel } from '../inference/models.ts';
 
 const HOST = fileURLToPath(new URL('../../../models/host/bundle', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'skein-predict-'));
@@ -73,6 +73,16 @@ describe('predict', () => {
     const [one, eight] = [await predict(model, [many]), await predict(model, [many], { batch: 8 })];
     expect(eight.rows).toEqual(one.rows);
     expect(eight.summary).toEqual(one.summary);
+  });
+
+  it('never batches a model whose answers depend on the samples beside it', async () => {
+    const mean = write('mean.onnx', batchModels.meanOfBatch());
+    const { rows, summary } = await predict(mean, [write('m.csv', '1,2,3,4\n5,6,7,8\n')], { batch: 8 });
+    expect(rows.map(({ outputs }) => outputs.y)).toEqual([
+      [0, 0, 0, 0],
+      [0, 0, 0, 0],
+    ]);
+    expect(summary.unbatched).toContain('depends on the rows beside it');
   });
 
   it('ranks classes by name, and counts those that are right', async () => {

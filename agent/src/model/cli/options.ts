@@ -13,13 +13,15 @@ export const count = (text: string): number => {
   return value;
 };
 
-/** `1,2,4`: at least 1 each. */
-export const counts = (text: string): number[] =>
-  text.split(',').map((part) => {
-    const value = count(part);
-    if (value < 1 || value > 4096) throw new InvalidArgumentError('numbers from 1 to 4096 are needed');
-    return value;
-  });
+/** At least 1, at most what any of the tools can use. */
+export const positive = (text: string): number => {
+  const value = count(text);
+  if (value < 1 || value > 4096) throw new InvalidArgumentError('a number from 1 to 4096 is needed');
+  return value;
+};
+
+/** `1,2,4` */
+export const counts = (text: string): number[] => text.split(',').map(positive);
 
 /** `a,b,c`, in place of the default. */
 export const words = (text: string): string[] => text.split(',').filter(Boolean);

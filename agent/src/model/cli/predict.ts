@@ -3,7 +3,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import { Command, Option } from 'commander';
 import { readLabels } from '../data/disk-labels.ts';
 import { type PredictOptions, type PredictSummary, runPredict } from '../run-predict.ts';
-import { count } from './options.ts';
+import { count, positive } from './options.ts';
 import { endProgress, progressOf } from './output.ts';
 import { readPreprocess } from './preprocess-file.ts';
 
@@ -47,7 +47,7 @@ function writerTo(path: string | undefined, stop: AbortController) {
 function summarise({ predicted, failed, problems, accuracy, unbatched, stopped }: PredictSummary): void {
   for (const problem of problems) console.error(problem);
   if (failed > problems.length) console.error(`… and ${failed - problems.length} more`);
-  if (unbatched) console.error('the model takes one sample at a time: --batch was not used');
+  if (unbatched !== undefined) console.error(unbatched);
   const right = accuracy === null ? '' : `, accuracy ${(accuracy * 100).toFixed(2)}%`;
   if (process.stderr.isTTY || failed > 0 || stopped || accuracy !== null)
     console.error(`${stopped ? 'stopped after ' : ''}${predicted} predicted, ${failed} failed${right}`);
@@ -83,8 +83,8 @@ export const predictCommand = (): Command =>
     .addOption(
       new Option('--format <format>', 'jsonl, or csv (when --out ends in .csv)').choices(['jsonl', 'csv']),
     )
-    .option('--batch <n>', 'samples in one run, where the model takes several', count, 1)
-    .option('--threads <n>', 'intra-op threads', count, 1)
+    .option('--batch <n>', 'samples in one run, where the model gives the same answers so', positive, 1)
+    .option('--threads <n>', 'intra-op threads', positive, 1)
     .option('--top <k>', 'the best k classes of each sample', count, 0)
     .option('--labels <labels>', 'names of the classes, for MODEL.onnx: a,b,c or a file with one a line')
     .option('--softmax', 'the output holds logits, for --top and --labels', false)

@@ -1,10 +1,10 @@
-/** Samples as the tensors that a model declares, and several of them stacked to one batch. Pure. */
+/** Samples as the tensors that a model declares. Pure. */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensor, TensorData, Tensors } from '../../inference/backend.ts';
 import { elementCount, viewOf } from '../../inference/tensors.ts';
 import { float16Bits } from '../float16.ts';
-import { type Sample, shapeText, sizeOf, type Values } from './samples.ts';
+import { type Sample, shapeText, type Values } from './samples.ts';
 
 const wrong = (where: string, message: string, fix: string) =>
   new SkeinError('TENSOR_INVALID', `${where}: ${message}`, { fix });
@@ -116,57 +116,5 @@ export function tensorsFrom({ where, content }: Sample, specs: readonly TensorSp
       if (!values) throw wrong(where, `input \`${spec.name}\` is missing`, fix);
       return [spec.name, tensorFrom(where, spec, values)];
     }),
-  );
-}
-
-const isBatched = ({ shape }: TensorSpec): boolean => shape[0] !== undefined && shape[0] < 0;
-
-/** Whether several samples can go in one run: the first dimension of every input and output is free. */
-export const canBatch = (inputs: readonly TensorSpec[], outputs: readonly TensorSpec[]): boolean =>
-  [...inputs, ...outputs].every(isBatched);
-
-const sameInner = (a: Tensor, b: Tensor): boolean => String(a.dims.slice(1)) === String(b.dims.slice(1));
-
-/** Same shapes behind the first axis, so that they can be {@link stacked}. */
-export const stackable = (a: Tensors, b: Tensors): boolean =>
-  Object.keys(a).every((name) => b[name] && sameInner(a[name]!, b[name]!));
-
-/** Joined on the first axis. */
-export function stacked(samples: readonly Tensors[]): Tensors {
-  const [first] = samples;
-  if (samples.length === 1) return first!;
-  return Object.fromEntries(
-    Object.entries(first!).map(([name, { type, dims }]) => {
-      const parts = samples.map((sample) => sample[name]!);
-      const rows = parts.reduce((sum, part) => sum + part.dims[0]!, 0);
-      const length = parts.reduce((sum, part) => sum + part.data.length, 0);
-      const data = viewOf(type, new ArrayBuffer(length * 8), 0, length);
-      let at = 0;
-      for (const part of parts) {
-        (data as Float32Array).set(part.data as Float32Array, at);
-        at += part.data.length;
-      }
-      return [name, { type, dims: [rows, ...dims.slice(1)], data }];
-    }),
-  );
-}
-
-/** The inverse, into `count` equal parts. @throws SkeinError TENSOR_INVALID when an output has another first axis */
-export function unstacked(outputs: Tensors, count: number): Tensors[] {
-  if (count === 1) return [outputs];
-  return Array.from({ length: count }, (_, i) =>
-    Object.fromEntries(
-      Object.entries(outputs).map(([name, { type, dims, data }]) => {
-        const rows = dims[0]! / count;
-        if (!Number.isInteger(rows))
-          throw wrong(
-            `output \`${name}\``,
-            `${shapeText(dims)} for ${count} samples`,
-            'Run it with --batch 1.',
-          );
-        const width = sizeOf(dims) / count;
-        return [name, { type, dims: [rows, ...dims.slice(1)], data: data.slice(i * width, (i + 1) * width) }];
-      }),
-    ),
   );
 }

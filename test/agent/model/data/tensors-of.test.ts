@@ -1,5 +1,5 @@
 import type { Content, Numbers } from '@skein/agent/model/data/samples.ts';
-import { canBatch, stacked, tensorsFrom, unstacked } from '@skein/agent/model/data/tensors-of.ts';
+import { tensorsFrom } from '@skein/agent/model/data/tensors-of.ts';
 import { Thinned } from '@skein/agent/model/data/thinned.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { describe, expect, it } from 'vitest';
@@ -100,21 +100,6 @@ describe('a sample as tensors', () => {
     expect(() => tensorsFrom(picture, [spec([1])])).toThrow(
       expect.objectContaining({ fix: expect.stringContaining('--preprocess') }),
     );
-  });
-});
-
-describe('a batch', () => {
-  it('is stacked on the first axis and taken apart again', () => {
-    const rows = [0, 1, 2].map((i) => tensorsFrom(array([2], Float64Array.of(i, -i)), [spec([-1, 2])]));
-    const batch = stacked(rows);
-    expect(batch.x).toMatchObject({ dims: [3, 2], data: Float32Array.of(0, -0, 1, -1, 2, -2) });
-    expect(unstacked(batch, 3)).toEqual(rows);
-  });
-
-  it('is possible only where every first dimension is free', () => {
-    expect(canBatch([spec([-1, 2])], [spec([-1])])).toBe(true);
-    expect(canBatch([spec([-1, 2])], [spec([1])])).toBe(false);
-    expect(canBatch([spec([])], [spec([-1])])).toBe(false);
   });
 });
 
