@@ -39,7 +39,8 @@ export async function packGas(dataDir: string, outDir: string, release: 1 | 2 = 
     postprocess: { kind: 'classify', output: 'prob', softmax: false, labels: GASES, alarmLabels: [] },
     recording: tables.map(({ rows }) => rows),
     truth: tables.flatMap(({ truth }) => truth ?? []),
-    int8: { prefer: 'int8' },
+    int8: {},
+    order: ['int8'],
     drift: { window: 100, readingsPerSecond: 1 },
     trainedFrom: batches.map((batch) => `UCI gas sensor array drift, batch ${batch}`),
   });

@@ -162,7 +162,8 @@ export async function trainHostModel(
     },
     recording: [...sets.calibration, ...sets.holdout],
     reference: segments,
-    int8: { prefer: 'int8' },
+    int8: {},
+    order: ['int8'],
     drift: { window: DRIFT_WINDOW, readingsPerSecond: 1 },
     trainedFrom: ['models/host/recording.csv.gz'],
   });

@@ -139,5 +139,5 @@ describe('the walls of the house', () => {
     } finally {
       rmSync(config, { force: true });
     }
-  });
+  }, 120_000);
 });

@@ -21,14 +21,20 @@ export async function readModelFile(path: string): Promise<Uint8Array> {
 
 export const isModelFile = (path: string): boolean => path.endsWith('.onnx');
 
-/** A variant of a bundle; its first when none is named. @throws SkeinError NOT_FOUND */
+/** A variant of a bundle; the first that runs here when none is named. @throws SkeinError NOT_FOUND */
 export function variantBytes({ manifest, blobs }: Bundle, wanted?: string): Uint8Array {
   const variant =
-    wanted === undefined ? manifest.variants[0] : manifest.variants.find(({ id }) => id === wanted);
+    wanted === undefined
+      ? manifest.variants.find(({ backend }) => backend === 'onnxruntime')
+      : manifest.variants.find(({ id }) => id === wanted);
   if (variant) return blobs.get(variant.file.sha256)!;
-  throw new SkeinError('NOT_FOUND', `the bundle has no variant \`${wanted}\``, {
-    fix: `It has ${manifest.variants.map(({ id }) => id).join(', ')}.`,
-  });
+  throw new SkeinError(
+    'NOT_FOUND',
+    `the bundle has no variant ${wanted === undefined ? 'for onnxruntime' : `\`${wanted}\``}`,
+    {
+      fix: `It has ${manifest.variants.map(({ id }) => id).join(', ')}.`,
+    },
+  );
 }
 
 /** The file, or a variant of the bundle. @throws SkeinError MODEL_INVALID, BUNDLE_*, NOT_FOUND */

@@ -2,7 +2,7 @@
  * From a float ONNX model and recorded readings to a bundle: quantized, measured variant by variant, with golden
  * vectors of the float model and a drift profile. The order of the variants is the device's order of preference.
  */
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { GoldenVectors, Manifest, Postprocess, Preprocess, Variant } from '@skein/protocol/manifest.ts';
 import { featurePreprocess, inputCharts } from '@skein/protocol/manifest-pipeline.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
@@ -10,7 +10,9 @@ import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { Outcome } from '../pipeline/postprocess.ts';
 import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 import { type Bundle, hashOf, makeBundle } from './bundle.ts';
+import { type Candidate, chooseVariants } from './choose-variants.ts';
 import { goldenDifference, goldenFrom } from './golden.ts';
+import { type Bounds, DEFAULT_BOUNDS } from './judge-quantized.ts';
 import { openModel, type QuantizeOptions, type QuantizeReport, quantize, runAll } from './onnx-quantize.ts';
 import {
   accuracyOf,
@@ -42,33 +44,47 @@ export interface PackRequest {
   truth?: readonly string[];
   /** false: float only. */
   int8: false | Int8Request;
+  /** A float16 variant as well. */
+  fp16?: boolean;
+  bounds?: Partial<Bounds>;
+  /** Ids of variants that come first, whatever was measured: then the same inputs always give the same bytes. */
+  order?: readonly string[];
+  /** Files that only other backends can read; preferred where they run, and not tried here. */
+  opaque?: readonly OpaqueVariant[];
   drift: null | DriftRequest;
   trainedFrom: readonly string[];
   onProgress?(done: number, total: number, what: string): void;
 }
 
-export interface Int8Request extends QuantizeOptions {
-  /** `faster` (default): int8 comes first only where it measured faster here; the device measures again. */
-  prefer?: 'int8' | 'faster';
-  /** Below this share of the float model's accuracy the int8 variant is left out. */
-  leastAgreement?: number;
-}
+export type Int8Request = Omit<QuantizeOptions, 'mode' | 'bounds' | 'labels' | 'onProgress'>;
+
+/** What is not told of an opaque variant is taken from the others. */
+export type OpaqueVariant = Omit<Variant, 'file' | 'tolerance'> & { bytes: Uint8Array; tolerance?: number };
 
 export interface PackReport {
   windows: number;
-  variants: { id: string; sizeBytes: Bytes; accuracy: number | null; tolerance: number }[];
+  variants: {
+    id: string;
+    sizeBytes: Bytes;
+    accuracy: number | null;
+    tolerance: number;
+    p50Us: number | null;
+  }[];
+  /** Variants that were made and not packed, with the reasons. */
+  left: { id: string; reasons: string[] }[];
+  notes: string[];
   quantization: QuantizeReport | null;
 }
 
 const CALIBRATION_SAMPLES = 1_000;
 const EVALUATED_SAMPLES = 20_000;
 const GOLDEN_VECTORS = 8;
-const LEAST_AGREEMENT = 0.98;
 /** Other processors round otherwise in the last digits of float, and in the last step of int8. */
 const FLOAT_TOLERANCE = 1e-4;
-const INT8_SLACK = 2;
+const ROUNDED_SLACK = 2;
 
-/** Values of all golden inputs together, unless one alone has more: they are text in the bundle. */
+const GOLDEN_BYTES: Bytes = 16 << 20;
+/** Values of all golden vectors together, unless one alone has more: they are text in the bundle. */
 const GOLDEN_VALUES = 400_000;
 
 /** Four digits: pictures are as real as before, and a third as long in JSON. */
@@ -77,9 +93,12 @@ const shortened = ({ type, dims, data }: Tensor): Tensor =>
     ? { type, dims, data: data.map((value) => Number(value.toPrecision(4))) }
     : { type, dims, data };
 
-/** Few of many values, so that the bundle stays small. */
-function goldenSamples({ kind }: Preprocess, samples: readonly Sample[]): Sample[] {
-  const values = Object.values(samples[0]!.inputs).reduce((sum, { data }) => sum + data.length, 0);
+const valuesIn = (tensors: Tensors): number =>
+  Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0);
+
+/** Few of many values, so that the bundle stays small. @param outputs of one sample */
+function goldenSamples({ kind }: Preprocess, samples: readonly Sample[], outputs: Tensors): Sample[] {
+  const values = valuesIn(samples[0]!.inputs) + valuesIn(outputs);
   const most = Math.max(1, Math.min(GOLDEN_VECTORS, Math.floor(GOLDEN_VALUES / values)));
   const chosen = thinned(samples, most);
   if (kind !== 'image') return chosen;
@@ -106,6 +125,8 @@ interface Made {
   variant: Variant;
   bytes: Uint8Array;
   outcomes: Outcome[];
+  /** Absent for the float model. */
+  report?: QuantizeReport;
 }
 
 const largestIn = (tensor: Tensors[string]): number => {
@@ -121,7 +142,7 @@ async function measureFloat(request: PackRequest, all: readonly Sample[]): Promi
   const samples = thinned(all, EVALUATED_SAMPLES);
   const inputs = samples.map((sample) => sample.inputs);
   const outputs = await runAll(request.model, inputs);
-  const chosen = goldenSamples(request.preprocess, samples);
+  const chosen = goldenSamples(request.preprocess, samples, outputs[0]!);
   const goldenInputs = chosen.map((sample) => sample.inputs);
   const goldenOutputs = await runAll(request.model, goldenInputs);
   return {
@@ -136,7 +157,7 @@ async function measureFloat(request: PackRequest, all: readonly Sample[]): Promi
 }
 
 const variantOf = (
-  precision: 'fp32' | 'int8',
+  precision: Variant['precision'],
   bytes: Uint8Array,
   tolerance: number,
   accuracy: number,
@@ -155,36 +176,103 @@ const floatVariant = ({ request, samples, float, floatTolerance }: Measure): Mad
   outcomes: float,
 });
 
-async function int8Variant(
+/** The argmax of what is no class says nothing. */
+const boundsOf = ({ bounds, postprocess }: PackRequest): Bounds => ({
+  ...DEFAULT_BOUNDS,
+  ...(postprocess.kind === 'classify' ? {} : { minAgreement: 0 }),
+  ...bounds,
+});
+
+/** Positions of the known classes, for the quantizer's own measure. */
+function positionsOf({ postprocess: post }: PackRequest, samples: readonly Sample[]): (number | undefined)[] {
+  const labels = post.kind === 'classify' ? post.labels : [];
+  return samples.map(({ truth }) => {
+    const at = truth === undefined ? -1 : labels.indexOf(truth);
+    return at < 0 ? undefined : at;
+  });
+}
+
+async function smallerVariant(
   measure: Measure,
+  precision: 'int8' | 'fp16',
   options: QuantizeOptions,
-): Promise<Made & { report: QuantizeReport }> {
+): Promise<Made> {
   const { request, samples, inputs, float, golden, goldenInputs } = measure;
   const { onProgress } = request;
-  const { bytes, report } = await quantize(request.model, thinned(inputs, CALIBRATION_SAMPLES), {
-    ...options,
-    ...(onProgress ? { onProgress } : {}),
-  });
+  const calibration = thinned(samples, CALIBRATION_SAMPLES);
+  const { bytes, report } = await quantize(
+    request.model,
+    calibration.map((sample) => sample.inputs),
+    {
+      ...options,
+      mode: precision === 'int8' ? 'static' : 'fp16',
+      bounds: boundsOf(request),
+      labels: positionsOf(request, calibration),
+      ...(onProgress ? { onProgress } : {}),
+    },
+  );
   const outcomes = outcomesOf(request.postprocess, samples, await runAll(bytes, inputs));
   const found = await runAll(bytes, goldenInputs);
   const difference = Math.max(...golden.vectors.map((vector, i) => goldenDifference(vector, found[i]!)));
-  const tolerance = INT8_SLACK * difference + measure.floatTolerance;
+  const tolerance = ROUNDED_SLACK * difference + measure.floatTolerance;
   return {
-    variant: variantOf('int8', bytes, tolerance, accuracyOf(samples, outcomes, float)),
+    variant: variantOf(precision, bytes, tolerance, accuracyOf(samples, outcomes, float)),
     bytes,
     outcomes,
     report,
   };
 }
 
-/** In order of preference; an int8 variant that costs too much accuracy is left out. */
-function ranked(float: Made, int8: Made & { report: QuantizeReport }, wanted: Int8Request): Made[] {
-  const least = (wanted.leastAgreement ?? LEAST_AGREEMENT) * float.variant.accuracy!;
-  if (int8.variant.accuracy! < least) return [float];
-  const { p50Us } = int8.report;
-  const first = wanted.prefer === 'int8' || p50Us.int8 <= p50Us.float;
-  return first ? [int8, float] : [float, int8];
+interface Chosen extends Pick<PackReport, 'left' | 'notes'> {
+  made: Made[];
+  report: QuantizeReport | null;
 }
+
+/** All that can be made, then those that are good enough. A model that can not be made smaller is packed in float. */
+async function makeVariants(measure: Measure): Promise<Chosen> {
+  const { request, samples } = measure;
+  const all = [floatVariant(measure)];
+  const refused: PackReport['left'] = [];
+  const wanted = [...(request.int8 ? ['int8' as const] : []), ...(request.fp16 ? ['fp16' as const] : [])];
+  for (const precision of wanted) {
+    try {
+      all.push(await smallerVariant(measure, precision, request.int8 || {}));
+    } catch (thrown) {
+      const { code, message, fix } = asSkeinError(thrown);
+      if (code !== 'MODEL_INVALID') throw thrown;
+      refused.push({ id: precision, reasons: [fix ? `${message}: ${fix}` : message] });
+    }
+  }
+  const known = samples.some(({ truth }) => truth !== undefined);
+  const { packed, notes, left } = chooseVariants(all.map(candidateOf), {
+    bounds: boundsOf(request),
+    float: { accuracy: all[0]!.variant.accuracy!, known },
+    ...(request.order ? { order: request.order } : {}),
+  });
+  const made = packed.map((id) => all.find(({ variant }) => variant.id === id)!);
+  const report = made.find(({ variant }) => variant.precision === 'int8')?.report ?? null;
+  return { made, notes, left: [...refused, ...left], report };
+}
+
+const candidateOf = ({ variant: { id, accuracy }, report }: Made): Candidate => ({
+  id,
+  accuracy: accuracy!,
+  ...(report
+    ? {
+        measured: {
+          ...report,
+          p50Ms: { float: report.p50Us.float / 1000, quantized: report.p50Us.int8 / 1000 },
+        },
+      }
+    : {}),
+});
+
+/** Preferred where its backend is; its answers may differ as those of the least exact variant do, unless told otherwise. */
+const opaqueVariant = ({ bytes, ...given }: OpaqueVariant, made: readonly Made[]): Variant => ({
+  ...given,
+  file: { sha256: hashOf(bytes), size: bytes.length },
+  tolerance: given.tolerance ?? Math.max(...made.map(({ variant }) => variant.tolerance)),
+});
 
 const provenanceOf = (report: QuantizeReport): NonNullable<Manifest['quantization']> => ({
   method: report.method,
@@ -211,7 +299,8 @@ function manifestOf(
   request: PackRequest,
   samples: readonly Sample[],
   specs: Pick<Manifest, 'inputs' | 'outputs'>,
-  made: readonly Made[],
+  variants: Variant[],
+  outcomes: readonly Outcome[],
   goldenBytes: Uint8Array,
   report: QuantizeReport | null,
 ): Manifest {
@@ -225,13 +314,26 @@ function manifestOf(
     ...specs,
     preprocess,
     postprocess,
-    variants: made.map(({ variant }) => variant),
+    variants,
     golden: { sha256: hashOf(goldenBytes), size: goldenBytes.length },
-    drift: drift && driftOf(request, drift, samples, made[0]!.outcomes),
+    drift: drift && driftOf(request, drift, samples, outcomes),
     needs: { memoryBytes: 32 * 1024 * 1024 + 8 * request.model.length, tags: [] },
     quantization: report && provenanceOf(report),
     lineage: { trainedFrom: [...request.trainedFrom] },
   };
+}
+
+/** Devices read at most 16 MiB of golden vectors. @throws SkeinError MODEL_INVALID */
+function goldenBlob(golden: GoldenVectors): Uint8Array {
+  const bytes = new TextEncoder().encode(JSON.stringify(golden));
+  if (bytes.length <= GOLDEN_BYTES) return bytes;
+  throw new SkeinError(
+    'MODEL_INVALID',
+    `one golden vector has ${bytes.length} bytes, at most 16 MiB are carried`,
+    {
+      fix: 'Give the model fewer outputs, or smaller ones.',
+    },
+  );
 }
 
 /** @throws SkeinError MODEL_INVALID, MANIFEST_INVALID */
@@ -248,20 +350,30 @@ export async function packModel(request: PackRequest): Promise<{ bundle: Bundle;
     });
   }
   const measure = await measureFloat(request, all);
-  const float = floatVariant(measure);
-  const int8 = request.int8 ? await int8Variant(measure, request.int8) : undefined;
-  const made = request.int8 && int8 ? ranked(float, int8, request.int8) : [float];
-  const goldenBytes = new TextEncoder().encode(JSON.stringify(measure.golden));
-  const quantization = int8?.report ?? null;
-  const manifest = manifestOf(request, all, specs, made, goldenBytes, quantization);
-  const variants = made.map(({ variant: { id, file, accuracy, tolerance } }) => ({
-    id,
-    sizeBytes: file.size,
-    accuracy,
-    tolerance,
-  }));
+  const { made, notes, left, report: quantization } = await makeVariants(measure);
+  const opaque = (request.opaque ?? []).map((given) => opaqueVariant(given, made));
+  const goldenBytes = goldenBlob(measure.golden);
+  const variants = [...opaque, ...made.map(({ variant }) => variant)];
+  const manifest = manifestOf(request, all, specs, variants, made[0]!.outcomes, goldenBytes, quantization);
+  const blobs = [...(request.opaque ?? []), ...made].map(({ bytes }) => bytes);
+  const speeds = new Map(
+    made.flatMap(({ variant: { id }, report }) => (report ? [[id, report.p50Us.int8]] : [])),
+  );
+  const floatUs = made.flatMap(({ report }) => report?.p50Us.float ?? [])[0] ?? null;
   return {
-    bundle: makeBundle(manifest, [...made.map(({ bytes }) => bytes), goldenBytes]),
-    report: { windows: all.length, variants, quantization },
+    bundle: makeBundle(manifest, [...blobs, goldenBytes]),
+    report: {
+      windows: all.length,
+      variants: variants.map(({ id, file, accuracy, tolerance }) => ({
+        id,
+        sizeBytes: file.size,
+        accuracy,
+        tolerance,
+        p50Us: id === 'fp32' ? floatUs : (speeds.get(id) ?? null),
+      })),
+      left,
+      notes,
+      quantization,
+    },
   };
 }

@@ -14,8 +14,7 @@ import { decodePicture } from '../pipeline/image-decode.ts';
 import { postprocess } from '../pipeline/postprocess.ts';
 import { systemClock } from '../system-clock.ts';
 import { openArgument } from './data/disk-data.ts';
-import { widthOf } from './data/disk-fed.ts';
-import { type Fed, feeder } from './data/fed.ts';
+import { type Fed, feeder, rawWidth } from './data/fed.ts';
 import { readBundle } from './disk-bundle.ts';
 import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
 import { CsvWriter, type PredictRow, rankedClasses, rawOutputs, toJsonLine } from './predict-rows.ts';
@@ -142,8 +141,7 @@ class Prediction {
   async file(argument: string): Promise<void> {
     const { truth, truthColumn } = this.#options;
     const { session, preprocess } = this.#model;
-    const tensors = !preprocess || preprocess.kind === 'tensor';
-    const width = tensors ? widthOf(session.inputs) : undefined;
+    const width = rawWidth(session.inputs, preprocess);
     const data = await openArgument(argument, { width, truth, truthColumn });
     const feed = feeder(session.inputs, preprocess, data.columns, decodePicture);
     const from = this.#sample;

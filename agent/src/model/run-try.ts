@@ -4,8 +4,7 @@ import type { OnnxSession } from '../inference/onnx-session.ts';
 import { decodePicture } from '../pipeline/image-decode.ts';
 import { argmax, postprocess } from '../pipeline/postprocess.ts';
 import { openArgument } from './data/disk-data.ts';
-import { widthOf } from './data/disk-fed.ts';
-import { type Fed, feeder } from './data/fed.ts';
+import { type Fed, feeder, rawWidth } from './data/fed.ts';
 import { strictly } from './data/samples.ts';
 import { readBundle } from './disk-bundle.ts';
 import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
@@ -48,9 +47,7 @@ async function answers(
   const rows: TryRow[] = [];
   let sample = 0;
   for (const input of argumentsOf(inputs)) {
-    const data = await openArgument(input, {
-      width: preprocess?.kind === 'features' ? undefined : widthOf(session.inputs),
-    });
+    const data = await openArgument(input, { width: rawWidth(session.inputs, preprocess) });
     const feed = feeder(session.inputs, preprocess, data.columns, decodePicture);
     for await (const entry of strictly(data.samples())) {
       const fed = await feed.push(entry);

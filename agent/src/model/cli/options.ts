@@ -20,6 +20,12 @@ export const positive = (text: string): number => {
   return value;
 };
 
+export const share = (text: string): number => {
+  const value = number(text);
+  if (value < 0 || value > 1) throw new InvalidArgumentError('a share from 0 to 1 is needed');
+  return value;
+};
+
 /** `1,2,4` */
 export const counts = (text: string): number[] => text.split(',').map(positive);
 

@@ -1,8 +1,9 @@
 /** The preprocessing and postprocessing files: a manifest's object of that name, as JSON or YAML. */
 import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Preprocess } from '@skein/protocol/manifest.ts';
+import { Postprocess, type Preprocess } from '@skein/protocol/manifest.ts';
 import { checkPreprocess } from '@skein/protocol/manifest-pipeline.ts';
+import { checker } from '@skein/protocol/schema.ts';
 import { parse } from 'yaml';
 
 const MAX_BYTES = 1 << 20;
@@ -24,3 +25,14 @@ export async function readObject(path: string): Promise<unknown> {
 
 export const readPreprocess = async (path: string): Promise<Preprocess> =>
   checkPreprocess(await readObject(path), path);
+
+const postprocess = checker(
+  Postprocess,
+  'MANIFEST_INVALID',
+  MAX_BYTES,
+  'The README lists the kinds of postprocessing.',
+);
+
+/** @throws SkeinError MANIFEST_INVALID */
+export const readPostprocess = async (path: string): Promise<Postprocess> =>
+  postprocess.check(await readObject(path), path);

@@ -3,9 +3,8 @@ import type { Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import { decodePicture } from '../../pipeline/image-decode.ts';
 import { type DataOptions, openData } from './disk-data.ts';
-import { type Fed, featureRow, feeder } from './fed.ts';
+import { type Fed, featureRow, feeder, rawWidth } from './fed.ts';
 import { type DataSet, refuse, strictly } from './samples.ts';
-import { sampleWidth } from './tensors-of.ts';
 import { Thinned } from './thinned.ts';
 
 export interface FedOptions extends Omit<DataOptions, 'width'> {
@@ -17,10 +16,6 @@ export interface FedOptions extends Omit<DataOptions, 'width'> {
 const MOST_SAMPLES = 20_000;
 const MOST_BYTES: Bytes = 2 ** 30;
 const MAX_TABLE_VALUES = 2 ** 26;
-
-/** Values of one sample of a model with one input; several have none. */
-export const widthOf = (specs: readonly TensorSpec[]): number | undefined =>
-  specs.length === 1 ? sampleWidth(specs[0]!) : undefined;
 
 const bytesOf = ({ inputs }: Fed): Bytes =>
   Object.values(inputs).reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -34,7 +29,7 @@ export async function readFed(
   specs: readonly TensorSpec[],
   { preprocess, most = MOST_SAMPLES, ...options }: FedOptions = {},
 ): Promise<{ samples: readonly Fed[]; total: number }> {
-  const data = await openData(path, { ...options, width: widthOf(specs) });
+  const data = await openData(path, { ...options, width: rawWidth(specs, preprocess) });
   const feed = feeder(specs, preprocess, data.columns, decodePicture);
   const windowed = preprocess?.kind === 'features';
   let kept: Thinned<Fed> | undefined;

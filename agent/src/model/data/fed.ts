@@ -4,7 +4,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { FeaturePreprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
-import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
+import { channelsOf, type ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../../inference/backend.ts';
 import {
   imageDims,
@@ -18,7 +18,7 @@ import { inputTensors, missingIn, rowOf, scaleRow } from '../../pipeline/preproc
 import { RowWindow } from '../../pipeline/window.ts';
 import type { Picture } from '../../sources/port.ts';
 import { refuse, type Sample } from './samples.ts';
-import { tensorsFrom } from './tensors-of.ts';
+import { sampleWidth, tensorsFrom } from './tensors-of.ts';
 
 export interface Fed {
   where: string;
@@ -103,18 +103,46 @@ function featureFeeder(
   };
 }
 
+/** Bytes whose shape is that of pixels are a picture: [h, w], [h, w, 3], or flat in the size of the model's image. */
+function pictureIn({ where, content }: Sample, { width, height }: ImagePreprocess): Picture {
+  if (content.kind === 'picture') return content.picture;
+  if (content.kind === 'values' && content.values instanceof Uint8Array) {
+    const { shape, values: bytes } = content;
+    const area = width * height;
+    const flat = shape.length === 1 && bytes.length % area === 0;
+    const [h, w, channels = 1] = flat ? [height, width, bytes.length / area] : shape;
+    if (channels === 1 && shape.length <= 3) return { format: 'gray8', width: w!, height: h!, bytes };
+    if (channels === 3 && shape.length <= 3) return { format: 'rgb24', width: w!, height: h!, bytes };
+  }
+  throw refuse(
+    where,
+    'no picture',
+    'Give JPEG or PNG files, or bytes of shape [height, width] or [height, width, 3].',
+  );
+}
+
 function pictureFeeder(specs: readonly TensorSpec[], preprocess: ImagePreprocess, decode: Decode): Feeder {
   const { name } = specs[0]!;
   return {
-    async push({ where, truth, content }) {
-      if (content.kind !== 'picture') throw refuse(where, 'numbers, the model takes pictures');
-      const pixels = await decode(content.picture);
+    async push(sample) {
+      const { where, truth } = sample;
+      const pixels = await decode(pictureIn(sample, preprocess));
       const data = imageTensor(preprocess, pixels);
       const inputs = { [name]: { type: preprocess.type, dims: imageDims(preprocess), data } };
       const place = placementOf(preprocess, pixels.width, pixels.height);
       return { where, truth, inputs, input: data as Float32Array, row: pictureRow(pixels), place };
     },
   };
+}
+
+/** Values of one sample in a file of raw bytes; undefined when the model has several inputs. */
+export function rawWidth(
+  specs: readonly TensorSpec[],
+  preprocess: Preprocess | undefined,
+): number | undefined {
+  if (preprocess?.kind === 'image') return preprocess.width * preprocess.height * channelsOf(preprocess);
+  if (preprocess?.kind === 'features') return preprocess.features.length;
+  return specs.length === 1 ? sampleWidth(specs[0]!) : undefined;
 }
 
 /**
