@@ -128,7 +128,7 @@ const Api = strict({
     default: '127.0.0.1',
     minLength: 1,
     maxLength: 255,
-    description: 'The local API has no authentication: keep it on loopback',
+    description: 'Anything but loopback needs a tokenFile',
   }),
   port: Type.Integer({ default: 9700, minimum: 0, maximum: 65_535, description: '0 picks a free port' }),
   grpc: Type.Boolean({
@@ -140,6 +140,21 @@ const Api = strict({
       minimum: 0,
       maximum: 65_535,
       description: 'Of gRPC; when absent the one after port, if it is free. 0 picks a free port',
+    }),
+  ),
+  socket: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 107,
+      description: 'Unix socket to listen on too, for this user and group; relative to stateDir',
+    }),
+  ),
+  tokenFile: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 4096,
+      description:
+        'File with the token that clients send as `Authorization: Bearer`; relative to the file’s folder',
     }),
   ),
 });

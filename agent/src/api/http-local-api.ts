@@ -1,23 +1,22 @@
 /**
- * The local API over node:http, for programs on this device: no authentication, so loopback by default. Bodies are
- * bounded to 16 MiB, headers and bodies must arrive within 10 s, 64 connections at once.
+ * The local API over HTTP, for programs on this device; its limits are in `http-server.ts` and `http-message.ts`. On
+ * loopback and on a Unix socket; a bearer token where one is configured.
  *
- * `/healthz` (503 until golden answers come), `/status`, `/metrics`, `/v2/…` (Open Inference Protocol),
+ * `/healthz` (503 until golden answers come; asks for no token), `/status`, `/metrics`, `/v2/…` (Open Inference Protocol),
  * `POST /v1/readings/<source>` with a reading, an array or NDJSON, for sources of kind http;
  * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}`.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import { type Bytes, MIB } from '@skein/protocol/units.ts';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { SkeinError } from '@skein/protocol/errors.ts';
 import type { PushDoor } from '../sources/push-door.ts';
+import { packed, unpacked } from './http-encoding.ts';
+import type { HttpRequest } from './http-message.ts';
+import { type HttpAnswer, type HttpServer, openHttpServer } from './http-server.ts';
 import { renderMetrics } from './metrics.ts';
 import type { OipModels } from './oip-models.ts';
-import { answerOip, errorBody, statusOf } from './oip-rest.ts';
+import { answerOip, errorAnswer, jsonAnswer } from './oip-rest.ts';
 import { predictOnce } from './predict-once.ts';
 import { type AgentStatus, readiness } from './status.ts';
-
-const MAX_BODY: Bytes = 16 * MIB;
 
 export interface LocalApiDeps {
   models: OipModels;
@@ -26,121 +25,124 @@ export interface LocalApiDeps {
   readings?: PushDoor;
 }
 
+export interface LocalApiOptions {
+  host: string;
+  port: number;
+  /** Path of a Unix socket to listen on too. */
+  socket?: string;
+  /** Asked for in `Authorization: Bearer`; absent: nobody is asked. */
+  token?: string;
+}
+
 export interface LocalApi {
   readonly url: string;
   close(): Promise<void>;
 }
 
-interface Answer {
-  status: number;
-  body: unknown;
-  type?: string;
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
+
+/** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
+export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions): Promise<LocalApi> {
+  const { host, port, socket, token } = options;
+  if (token === undefined && !LOOPBACK.test(host))
+    throw new SkeinError('CONFIG_INVALID', `api.host ${host} is no loopback address and there is no token`, {
+      fix: 'Set api.tokenFile to a file that holds a token, or keep api.host on 127.0.0.1.',
+    });
+  const allowed = token === undefined ? () => true : tokenCheck(token);
+  const handler = (request: HttpRequest) => answerTo(deps, allowed, request);
+  const servers: HttpServer[] = [await openHttpServer(handler, { host, port })];
+  const close = () => Promise.all(servers.map((server) => server.close())).then(() => undefined);
+  try {
+    if (socket !== undefined) servers.push(await openHttpServer(handler, { socket }));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { url: `http://${host.includes(':') ? `[${host}]` : host}:${servers[0]!.port}`, close };
 }
 
-/** @throws SkeinError PORT_IN_USE */
-export async function openLocalApi(
-  deps: LocalApiDeps,
-  { host, port }: { host: string; port: number },
-): Promise<LocalApi> {
-  const server = createServer((request, response) => void serve(deps, request, response));
-  server.requestTimeout = 10_000;
-  server.headersTimeout = 10_000;
-  server.maxConnections = 64;
-  await listen(server, host, port);
-  const { port: bound } = server.address() as AddressInfo;
-  return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+type Allowed = (authorization: string | undefined) => boolean;
+
+/** Hashes are compared, so neither length nor content shows in the time it takes. */
+function tokenCheck(token: string): Allowed {
+  const hash = (text: string) => createHash('sha256').update(text).digest();
+  const expected = hash(token);
+  return (authorization) => {
+    const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+    return given !== undefined && timingSafeEqual(hash(given), expected);
   };
 }
 
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const used = cause.code === 'EADDRINUSE';
-      const what = used
-        ? `port ${port} on ${host} is in use`
-        : `cannot listen on ${host}:${port}: ${cause.message}`;
-      const fix =
-        'Stop the other program, or set SKEIN_AGENT_PORT (api.port) to another port; 0 picks a free one.';
-      reject(new SkeinError(used ? 'PORT_IN_USE' : 'CONFIG_INVALID', what, { cause, fix }));
-    });
-    server.listen(port, host, resolve);
-  });
-}
-
-async function serve(deps: LocalApiDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  let answer: Answer;
+async function answerTo(deps: LocalApiDeps, allowed: Allowed, request: HttpRequest): Promise<HttpAnswer> {
   try {
-    answer = await route(deps, request);
+    const path = request.target.split('?', 1)[0]!;
+    if (path !== '/healthz' && !allowed(request.headers.get('authorization')))
+      throw new SkeinError('UNAUTHENTICATED', 'this API asks for a token', {
+        fix: 'Send `Authorization: Bearer TOKEN` with what api.tokenFile holds.',
+      });
+    const coding = request.headers.get('content-encoding');
+    const body = coding === undefined ? request.body : await unpacked(request.body, coding);
+    const answer = await route(deps, { ...request, path, body });
+    const accepted = request.headers.get('accept-encoding');
+    return accepted === undefined ? answer : await packed(answer, accepted);
   } catch (thrown) {
-    const error = asSkeinError(thrown);
-    answer = { status: statusOf(error), body: errorBody(error) };
+    return errorAnswer(thrown);
   }
-  const { status, body, type = 'application/json' } = answer;
-  if (response.destroyed) return;
-  response.writeHead(status, { 'content-type': type, ...(status === 413 ? { connection: 'close' } : {}) });
-  response.end(typeof body === 'string' ? body : `${JSON.stringify(body)}\n`);
 }
 
-async function route(deps: LocalApiDeps, request: IncomingMessage): Promise<Answer> {
-  const method = request.method ?? 'GET';
-  const path = new URL(request.url ?? '/', 'http://local').pathname;
-  const readings = /^\/v1\/readings\/([^/]+)$/.exec(path);
-  if (method === 'POST' && readings && deps.readings)
-    return {
-      status: 202,
-      body: deps.readings.push(decodeURIComponent(readings[1]!), await rawBody(request)),
-    };
-  const body = method === 'POST' ? parsedBody(await rawBody(request)) : undefined;
-  if (method === 'GET' && path === '/healthz') {
-    const health = readiness(deps.status());
-    return { status: health.ready ? 200 : 503, body: health };
+interface RoutedRequest {
+  method: string;
+  path: string;
+  headers: ReadonlyMap<string, string>;
+  body: Uint8Array;
+}
+
+const PROMETHEUS = 'text/plain; version=0.0.4; charset=utf-8';
+const NAMED = /^\/v1\/(readings|predict)\/([^/]+)$/;
+
+async function route(deps: LocalApiDeps, request: RoutedRequest): Promise<HttpAnswer> {
+  const { method, path } = request;
+  const oip = await answerOip(deps.models, request);
+  if (oip) return oip;
+  if (method === 'GET' || method === 'HEAD') {
+    if (path === '/healthz') {
+      const health = readiness(deps.status());
+      return jsonAnswer(health, health.ready ? 200 : 503);
+    }
+    if (path === '/status') return jsonAnswer(deps.status());
+    if (path === '/metrics') return { status: 200, type: PROMETHEUS, body: renderMetrics(deps.status()) };
   }
-  if (method === 'GET' && path === '/status') return { status: 200, body: deps.status() };
-  if (method === 'GET' && path === '/metrics')
-    return {
-      status: 200,
-      body: renderMetrics(deps.status()),
-      type: 'text/plain; version=0.0.4; charset=utf-8',
-    };
-  const predict = /^\/v1\/predict\/([^/]+)$/.exec(path);
-  if (method === 'POST' && predict) return { status: 200, body: await predictNamed(deps, predict[1]!, body) };
-  const answer = await answerOip(deps.models, { method, path, body });
-  return answer ?? { status: 404, body: { error: `NOT_FOUND: nothing at ${path}`, code: 'NOT_FOUND' } };
+  const [, what, name] = NAMED.exec(path) ?? [];
+  if (method === 'POST' && what === 'readings' && deps.readings)
+    return jsonAnswer(deps.readings.push(decodedName(name!), request.body), 202);
+  if (method === 'POST' && what === 'predict')
+    return jsonAnswer(await predictNamed(deps, decodedName(name!), parsedBody(request.body)));
+  return errorAnswer(new SkeinError('NOT_FOUND', `nothing at ${method} ${path.slice(0, 200)}`));
+}
+
+/** @throws SkeinError REQUEST_INVALID */
+function decodedName(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    throw new SkeinError('REQUEST_INVALID', 'the path is not UTF-8, percent-encoded');
+  }
 }
 
 function predictNamed({ models }: LocalApiDeps, name: string, body: unknown) {
-  const current = models.current(decodeURIComponent(name));
+  const current = models.current(name);
   if (!current)
-    throw new SkeinError('NOT_FOUND', `no model ${name} is active`, {
+    throw new SkeinError('NOT_FOUND', `no model ${name.slice(0, 64)} is active`, {
       fix: '`skein-agent status` lists the models.',
     });
   const values = (body as { values?: unknown } | null)?.values;
   return predictOnce(current, values, (inputs) => models.predict(current.manifest.name, inputs));
 }
 
-/** Measured while it arrives. @throws SkeinError PAYLOAD_TOO_LARGE */
-async function rawBody(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY)
-      throw new SkeinError('PAYLOAD_TOO_LARGE', `the body is longer than ${MAX_BODY} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, size);
-}
-
 /** @throws SkeinError REQUEST_INVALID */
-function parsedBody(body: Buffer): unknown {
+function parsedBody(body: Uint8Array): unknown {
   try {
-    return JSON.parse(body.toString('utf8'));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
     throw new SkeinError('REQUEST_INVALID', 'the body is not JSON', { cause });
   }

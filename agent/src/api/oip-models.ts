@@ -39,7 +39,13 @@ export function modelNamed(models: OipModels, name: string, version?: string): C
 }
 
 /** What this server speaks beyond the protocol's core, by Triton's names. */
-export const EXTENSIONS: readonly string[] = ['model_repository', 'model_configuration', 'statistics'];
+export const EXTENSIONS: readonly string[] = [
+  'binary_tensor_data',
+  'classification',
+  'model_configuration',
+  'model_repository',
+  'statistics',
+];
 
 const backendOf = ({ variant }: CurrentModel): string =>
   variant.backend === 'onnx' ? 'onnxruntime' : variant.backend;

@@ -1,92 +1,151 @@
 /**
- * Open Inference Protocol v2 over REST, JSON tensors (github.com/kserve/open-inference-protocol, specification 2.0).
- * Pure: a request in, an answer out. Errors are `{"error": "…"}` as the protocol says and name tensor, expected and found
- * shape.
+ * Open Inference Protocol v2 over REST (github.com/kserve/open-inference-protocol, specification 2.0) with Triton's
+ * extensions for binary tensors, classification, model configuration, statistics and the repository index. Pure: a request
+ * in, an answer out. Errors are `{"error": "…"}` as the protocol says, with our code and what to do about it.
  */
-import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { CurrentModel } from '../inference/engine.ts';
-import { modelMetadata, modelNamed, type OipModels } from './oip-models.ts';
-import { invalid, isObject, readTensor, writeTensor } from './oip-tensors.ts';
+import { HEADER_LENGTH, readInfer, writeInfer } from './oip-infer.ts';
+import {
+  EXTENSIONS,
+  modelConfig,
+  modelMetadata,
+  modelNamed,
+  modelStatistics,
+  type OipModels,
+  repositoryIndex,
+} from './oip-models.ts';
 
 export interface OipRequest {
   method: string;
   /** Without query. */
   path: string;
-  /** Parsed JSON of a POST. */
-  body?: unknown;
+  /** Lower-case names. */
+  headers: ReadonlyMap<string, string>;
+  body: Uint8Array;
 }
 export interface OipAnswer {
   status: number;
-  body: unknown;
+  type: string;
+  body: string | Uint8Array;
+  headers?: Readonly<Record<string, string>>;
 }
 
-const MODEL_PATH = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(\/ready|\/infer)?$/;
+const JSON_TYPE = 'application/json';
+const BINARY_TYPE = 'application/octet-stream';
+
+const MODEL_PATH =
+  /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer|config|stats|trace\/setting|generate|generate_stream))?$/;
 
 /** @returns undefined when the path is not of this protocol. Never rejects. */
 export async function answerOip(models: OipModels, request: OipRequest): Promise<OipAnswer | undefined> {
   try {
     return await route(models, request);
   } catch (thrown) {
-    const error = asSkeinError(thrown);
-    return { status: statusOf(error), body: errorBody(error) };
+    return errorAnswer(thrown);
   }
 }
 
 /** `error` is what the protocol asks for; code and fix are ours. */
-export const errorBody = (error: SkeinError) => ({
-  error: `${error.code}: ${error.message}`,
-  code: error.code,
-  ...(error.fix ? { fix: error.fix } : {}),
-});
+export function errorAnswer(thrown: unknown): OipAnswer {
+  const { code, message, fix } = asSkeinError(thrown);
+  const body = { error: `${code}: ${message}`, code, ...(fix ? { fix } : {}) };
+  return jsonAnswer(body, STATUS[code] ?? 500);
+}
 
 const STATUS: Partial<Record<SkeinError['code'], number>> = {
+  UNAUTHENTICATED: 401,
   NOT_FOUND: 404,
   REQUEST_INVALID: 400,
   TENSOR_INVALID: 400,
   INPUT_NOT_FINITE: 400,
   PAYLOAD_TOO_LARGE: 413,
   OVERLOADED: 503,
+  BACKEND_UNAVAILABLE: 503,
+  BACKEND_BUSY: 503,
   MODEL_TIMEOUT: 504,
 };
-export const statusOf = (error: SkeinError): number => STATUS[error.code] ?? 500;
 
-async function route(models: OipModels, { method, path, body }: OipRequest): Promise<OipAnswer | undefined> {
+export const jsonAnswer = (body: unknown, status = 200): OipAnswer => ({
+  status,
+  type: JSON_TYPE,
+  body: `${JSON.stringify(body)}\n`,
+});
+const readyAnswer = (ready: boolean): OipAnswer => jsonAnswer({ ready }, ready ? 200 : 503);
+
+async function route(models: OipModels, request: OipRequest): Promise<OipAnswer | undefined> {
+  const { path, method } = request;
+  if (!path.startsWith('/v2')) return undefined;
+  const [, name, version, action = ''] = MODEL_PATH.exec(path) ?? [];
+  if (name === 'stats' && version === undefined && action === '') return allStatistics(models, method);
+  if (name === undefined) return serverRoute(models, request);
+  const model = modelNamed(models, decoded(name), version === undefined ? undefined : decoded(version));
+  if (action === 'infer') return method === 'POST' ? infer(models, model, request) : notAllowed(request);
+  if (method !== 'GET' && method !== 'HEAD') return notAllowed(request);
+  if (action === '') return jsonAnswer(modelMetadata(model));
+  if (action === 'ready') return readyAnswer(models.modelReady(model.manifest.name));
+  if (action === 'config') return jsonAnswer(modelConfig(model));
+  if (action === 'stats') return jsonAnswer({ model_stats: statisticsOf(models, [model]) });
+  return notServed(path);
+}
+
+function serverRoute(models: OipModels, request: OipRequest): OipAnswer | undefined {
+  const { path, method } = request;
   const get = method === 'GET' || method === 'HEAD';
-  if (path === '/v2' && get) return ok({ name: 'skein-agent', version: models.version, extensions: [] });
-  if (path === '/v2/health/live' && get) return ok({ live: true });
-  if (path === '/v2/health/ready' && get) return readyAnswer(models.ready());
-  const [, name = '', version, action] = MODEL_PATH.exec(path) ?? [];
-  if (!name) return undefined;
-  const model = modelNamed(models, decodeURIComponent(name), version);
-  if (!action && get) return ok(modelMetadata(model));
-  if (action === '/ready' && get) return readyAnswer(models.modelReady(model.manifest.name));
-  if (action === '/infer' && method === 'POST') return ok(await infer(models, model, body));
-  return { status: 405, body: { error: `${method} is not possible here` } };
+  if (path === '/v2/repository/index') {
+    if (method !== 'POST') return notAllowed(request);
+    return jsonAnswer(repositoryIndex(models.all(), (name) => models.modelReady(name)));
+  }
+  if (/^\/v2\/(repository\/models\/|systemsharedmemory|cudasharedmemory|trace|logging)/.test(path))
+    return notServed(path);
+  if (path !== '/v2' && path !== '/v2/' && !path.startsWith('/v2/health/')) return undefined;
+  if (!get) return notAllowed(request);
+  if (path === '/v2/health/live') return jsonAnswer({ live: true });
+  if (path === '/v2/health/ready') return readyAnswer(models.ready());
+  if (path.startsWith('/v2/health/')) return undefined;
+  return jsonAnswer({ name: 'skein-agent', version: models.version, extensions: EXTENSIONS });
 }
 
-const ok = (body: unknown): OipAnswer => ({ status: 200, body });
-const readyAnswer = (ready: boolean): OipAnswer => ({ status: ready ? 200 : 503, body: { ready } });
+const notAllowed = ({ method, path }: OipRequest): OipAnswer =>
+  jsonAnswer(
+    { error: `REQUEST_INVALID: ${method} is not possible at ${path}`, code: 'REQUEST_INVALID' },
+    405,
+  );
 
-async function infer(models: OipModels, model: CurrentModel, body: unknown): Promise<unknown> {
-  if (!isObject(body) || !Array.isArray(body.inputs)) throw invalid('the body has no `inputs` array');
-  const wanted = requestedOutputs(body.outputs, model);
-  const inputs = Object.fromEntries(body.inputs.map((input) => readTensor(input, model.loaded.inputs)));
-  const { outputs, version } = await models.predict(model.manifest.name, inputs);
-  return {
-    model_name: model.manifest.name,
-    model_version: version,
-    ...(typeof body.id === 'string' ? { id: body.id } : {}),
-    outputs: wanted.map((name) => writeTensor(name, outputs[name]!)),
-  };
+/** Honest about Triton's extensions that a device has no use for. */
+const notServed = (path: string): OipAnswer => {
+  const fix = /\/repository\/models\//.test(path)
+    ? 'Models come to a device by signed orders: `skein rollouts create`.'
+    : 'GET /v2 lists the extensions that are served.';
+  return jsonAnswer({ error: `NOT_FOUND: ${path} is not served here`, code: 'NOT_FOUND', fix }, 404);
+};
+
+/** @throws SkeinError REQUEST_INVALID */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new SkeinError('REQUEST_INVALID', 'the path is not UTF-8, percent-encoded');
+  }
 }
 
-function requestedOutputs(outputs: unknown, model: CurrentModel): string[] {
-  const known = model.loaded.outputs.map((output) => output.name);
-  if (outputs === undefined) return known;
-  if (!Array.isArray(outputs)) throw invalid('`outputs` is not an array');
-  return outputs.map((output: unknown) => {
-    const name = isObject(output) ? output.name : undefined;
-    if (typeof name === 'string' && known.includes(name)) return name;
-    throw invalid(`output \`${name}\` is not one of ${known.join(', ')}`);
+const statisticsOf = (models: OipModels, wanted: readonly CurrentModel[]) =>
+  wanted.flatMap((model) => {
+    const statistics = models.statistics(model.manifest.name);
+    return statistics ? [modelStatistics(model, statistics)] : [];
   });
+
+const allStatistics = (models: OipModels, method: string): OipAnswer =>
+  method === 'GET' || method === 'HEAD'
+    ? jsonAnswer({ model_stats: statisticsOf(models, models.all()) })
+    : notAllowed({ method, path: '/v2/models/stats', headers: new Map(), body: new Uint8Array() });
+
+async function infer(models: OipModels, model: CurrentModel, request: OipRequest): Promise<OipAnswer> {
+  const call = readInfer(request.body, request.headers.get(HEADER_LENGTH), model);
+  const options = call.timeoutMs === undefined ? {} : { timeoutMs: call.timeoutMs };
+  const { outputs, version } = await models.predict(model.manifest.name, call.inputs, options);
+  const { body, headerLength } = writeInfer(call, model, version, outputs);
+  if (headerLength === undefined) return { status: 200, type: JSON_TYPE, body };
+  const headers = { 'Inference-Header-Content-Length': String(headerLength) };
+  return { status: 200, type: BINARY_TYPE, headers, body };
 }

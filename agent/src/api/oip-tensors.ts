@@ -1,12 +1,16 @@
 /**
- * Tensors of the Open Inference Protocol as JSON, both ways. Data may be flat or nested; a nested one must have its shape.
- * Numbers must be finite on the way in; what is not finite on the way out becomes null.
+ * Tensors of the Open Inference Protocol as the server sees them, both ways: as JSON numbers, or as bytes behind the JSON
+ * (Triton's binary tensor extension: little-endian, row-major, no padding, in the order in which the JSON names them).
+ * JSON data may be flat or nested; a nested one must have its shape. JSON has no NaN: on the way in it is refused, on the
+ * way out what is not finite becomes null. Every error names the tensor, what was found and what was expected.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
+import { elementCount } from '../inference/tensors.ts';
+import { shapeText, tensorOfBytes } from './oip-bytes.ts';
 
-/** The protocol’s names of element types. */
 export const DATATYPES: Record<TensorSpec['type'], string> = {
   float32: 'FP32',
   float64: 'FP64',
@@ -42,25 +46,93 @@ const wrong = (message: string): SkeinError =>
     fix: 'GET /v2/models/NAME names the inputs that the model takes, with type and shape.',
   });
 
+/** The bytes behind the JSON, taken from the front. */
+export class TensorBytes {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get left(): Bytes {
+    return this.#bytes.length - this.#at;
+  }
+
+  take(length: Bytes): Uint8Array {
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+}
+
 /** @throws SkeinError REQUEST_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE, naming the tensor */
-export function readTensor(input: unknown, specs: readonly TensorSpec[]): [string, Tensor] {
+export function readTensor(
+  input: unknown,
+  specs: readonly TensorSpec[],
+  bytes: TensorBytes,
+): [string, Tensor] {
   if (!isObject(input) || typeof input.name !== 'string') throw invalid('an input has no `name`');
-  const { name, shape, datatype, data } = input;
+  const { name, shape, datatype, data, parameters } = input;
   const spec = specs.find((candidate) => candidate.name === name);
   if (!spec)
     throw wrong(`the model has no input \`${name}\`; it takes ${specs.map((s) => s.name).join(', ')}`);
   if (!isShape(shape)) throw invalid(`input \`${name}\`: \`shape\` is not a list of sizes`);
   if (datatype !== DATATYPES[spec.type])
     throw wrong(`input \`${name}\` is ${datatype}, the model takes ${DATATYPES[spec.type]}`);
-  const make = MAKERS[spec.type];
-  if (!make) throw wrong(`input \`${name}\`: ${datatype} cannot be sent as JSON`);
-  return [name, { type: spec.type, dims: shape, data: make(flatten(name, data, shape)) }];
+  if (isObject(parameters) && 'shared_memory_region' in parameters)
+    throw invalid(`input \`${name}\`: shared memory is not served; send the bytes`);
+  const size = isObject(parameters) ? parameters.binary_data_size : undefined;
+  const tensor = size === undefined ? fromJson(spec, shape, data) : fromBytes(spec, shape, size, data, bytes);
+  return [name, tensor];
 }
 
 const isShape = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.length <= 8 && value.every((dim) => Number.isInteger(dim) && dim >= 0);
+  Array.isArray(value) &&
+  value.length <= 8 &&
+  value.every((dim) => Number.isInteger(dim) && dim >= 0) &&
+  Number.isSafeInteger(elementCount(value));
 
-const shapeText = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+/** @throws SkeinError REQUEST_INVALID, TENSOR_INVALID */
+function fromBytes(
+  spec: TensorSpec,
+  shape: number[],
+  size: unknown,
+  data: unknown,
+  bytes: TensorBytes,
+): Tensor {
+  const { name } = spec;
+  if (data !== undefined) throw invalid(`input \`${name}\` has \`data\` and \`binary_data_size\``);
+  if (typeof size !== 'number' || !Number.isInteger(size) || size < 0)
+    throw invalid(`input \`${name}\`: \`binary_data_size\` is not a number of bytes`);
+  if (bytes.left < size)
+    throw wrong(`input \`${name}\` says ${size} bytes, ${bytes.left} are left in the body`);
+  return tensorOfBytes(spec, shape, bytes.take(size));
+}
+
+function fromJson(spec: TensorSpec, shape: number[], data: unknown): Tensor {
+  const make = MAKERS[spec.type];
+  if (!make)
+    throw wrong(`input \`${spec.name}\`: ${DATATYPES[spec.type]} cannot be sent as JSON, only as bytes`);
+  const values = flatten(spec.name, data, shape);
+  if (!fitsType(spec.type, values))
+    throw wrong(`input \`${spec.name}\` holds a value that ${DATATYPES[spec.type]} has not`);
+  return { type: spec.type, dims: shape, data: make(values) };
+}
+
+const INTEGER_BOUNDS: Partial<Record<TensorSpec['type'], readonly [number, number]>> = {
+  int8: [-128, 127],
+  uint8: [0, 255],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int64: [-(2 ** 53) + 1, 2 ** 53 - 1],
+  bool: [0, 1],
+};
+
+/** Typed arrays wrap what does not fit: a wrong number would be inferred on without a word. */
+function fitsType(type: TensorSpec['type'], values: readonly number[]): boolean {
+  const bounds = INTEGER_BOUNDS[type];
+  if (!bounds) return true;
+  return values.every((value) => Number.isInteger(value) && value >= bounds[0] && value <= bounds[1]);
+}
 
 /** Row-major values of flat or nested data. @throws SkeinError TENSOR_INVALID */
 function flatten(name: string, data: unknown, shape: number[]): number[] {
@@ -72,7 +144,7 @@ function flatten(name: string, data: unknown, shape: number[]): number[] {
       throw wrong(`input \`${name}\`: data is ${shapeText(found)}, shape says ${shapeText(shape)}`);
   }
   const values: unknown[] = nested ? data.flat(8) : data;
-  const count = shape.reduce((product, dim) => product * dim, 1);
+  const count = elementCount(shape);
   if (values.length !== count)
     throw wrong(`input \`${name}\` has ${values.length} values, shape ${shapeText(shape)} needs ${count}`);
   return values.map((value, i) => numberAt(name, value, i));
@@ -83,7 +155,7 @@ function numberAt(name: string, value: unknown, index: number): number {
   if (typeof value === 'boolean') return value ? 1 : 0;
   throw new SkeinError(
     'INPUT_NOT_FINITE',
-    `input \`${name}\`[${index}] is ${JSON.stringify(value)}, not a finite number`,
+    `input \`${name}\`[${index}] is ${JSON.stringify(value)?.slice(0, 80)}, not a finite number`,
     {
       fix: 'Fill what is missing before it is sent; POST /v1/predict/NAME does as the model’s manifest says.',
     },
@@ -96,10 +168,12 @@ function shapeOf(data: unknown): number[] {
   return shape;
 }
 
-/** NaN and infinities have no JSON; they become null. */
-export function writeTensor(name: string, tensor: Tensor) {
-  const data = Array.from(tensor.data as ArrayLike<number | bigint>, (value) =>
+/** NaN and infinities have no JSON; they become null. @throws SkeinError TENSOR_INVALID for FP16 */
+export function writeTensor(name: string, { type, dims, data }: Tensor) {
+  if (type === 'float16')
+    throw wrong(`output \`${name}\` is FP16, which has no JSON: ask for it with \`binary_data\``);
+  const values = Array.from(data as ArrayLike<number | bigint>, (value) =>
     typeof value === 'bigint' ? Number(value) : Number.isFinite(value) ? value : null,
   );
-  return { name, datatype: DATATYPES[tensor.type], shape: tensor.dims, data };
+  return { name, datatype: DATATYPES[type], shape: dims, data: values };
 }

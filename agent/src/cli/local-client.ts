@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { AgentStatus } from '../api/status.ts';
 import type { Config } from '../config.ts';
+import { readToken } from './settings.ts';
 
 export const addressFile = (stateDir: string): string => join(stateDir, 'api.json');
 
@@ -32,9 +33,11 @@ const notRunning = (url: string, cause: unknown): SkeinError =>
 
 async function call(config: Config, path: string, init?: RequestInit): Promise<unknown> {
   const url = apiUrl(config);
+  const token = readToken(config);
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   let response: Response;
   try {
-    response = await fetch(url + path, { ...init, signal: AbortSignal.timeout(30_000) });
+    response = await fetch(url + path, { ...init, headers, signal: AbortSignal.timeout(30_000) });
   } catch (cause) {
     throw notRunning(url, cause);
   }

@@ -6,7 +6,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
-import { openLocalApi } from '../api/http-local-api.ts';
+import { type LocalApiOptions, openLocalApi } from '../api/http-local-api.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
 import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
@@ -33,7 +33,7 @@ import { engineOptions, openBackends } from './open-backends.ts';
 import { openGrpc } from './open-grpc.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
-import type { Settings } from './settings.ts';
+import { readToken, type Settings } from './settings.ts';
 import { AGENT_VERSION } from './version.ts';
 
 export interface RunningAgent {
@@ -177,7 +177,7 @@ async function compose(
         agentVersion: AGENT_VERSION,
         log,
       }),
-    openApi: (deps) => openLocalApi({ ...deps, readings: door }, config.api),
+    openApi: (deps) => openLocalApi({ ...deps, readings: door }, apiOptions(config)),
     openGrpc: (models) => openGrpc({ models, clock }, config.api, log),
     startRenewal: () =>
       keepRenewed(
@@ -196,4 +196,15 @@ async function compose(
         identity,
       ),
   });
+}
+
+function apiOptions({ api }: Settings['config']): LocalApiOptions {
+  const { host, port, socket } = api;
+  const token = readToken({ api });
+  return {
+    host,
+    port,
+    ...(socket === undefined ? {} : { socket }),
+    ...(token === undefined ? {} : { token }),
+  };
 }

@@ -26,7 +26,32 @@ export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv 
   const config = parseConfig(parseYaml(file ? textOf(file) : '', file ?? 'defaults'), env);
   const fromEnv = env.SKEIN_AGENT_STATE_DIR || env.SKEIN_STATE_DIR;
   const base = file && !fromEnv ? dirname(file) : '.';
-  return { config: { ...config, stateDir: resolve(base, config.stateDir) }, file };
+  const stateDir = resolve(base, config.stateDir);
+  const { socket, tokenFile } = config.api;
+  const api = {
+    ...config.api,
+    ...(socket === undefined ? {} : { socket: resolve(stateDir, socket) }),
+    ...(tokenFile === undefined ? {} : { tokenFile: resolve(file ? dirname(file) : '.', tokenFile) }),
+  };
+  return { config: { ...config, stateDir, api }, file };
+}
+
+/** What `api.tokenFile` holds; undefined where none is configured. @throws SkeinError CONFIG_INVALID */
+export function readToken({ api }: Pick<Config, 'api'>): string | undefined {
+  if (api.tokenFile === undefined) return undefined;
+  const wrong = (what: string, cause?: unknown) =>
+    new SkeinError('CONFIG_INVALID', `api.tokenFile ${api.tokenFile} ${what}`, {
+      cause,
+      fix: 'Write one line of at least 16 characters without spaces: `openssl rand -hex 24 > FILE; chmod 600 FILE`.',
+    });
+  let text: string;
+  try {
+    text = readFileSync(api.tokenFile, 'utf8').trim();
+  } catch (cause) {
+    throw wrong('cannot be read', cause);
+  }
+  if (!/^[\x21-\x7e]{16,512}$/.test(text)) throw wrong('does not hold a token');
+  return text;
 }
 
 function textOf(file: string): string {

@@ -135,7 +135,11 @@ const infer = (input: object) =>
 
 describe('the Open Inference Protocol', () => {
   it('names the server and the model with its tensors', async () => {
-    expect((await get('/v2')).body).toEqual({ name: 'skein-agent', version: '0.1.0', extensions: [] });
+    expect((await get('/v2')).body).toMatchObject({
+      name: 'skein-agent',
+      version: '0.1.0',
+      extensions: expect.arrayContaining(['binary_tensor_data', 'statistics']),
+    });
     expect((await get('/v2/models/sum/versions/1.2.0')).body).toEqual({
       name: 'sum',
       versions: ['1.2.0'],

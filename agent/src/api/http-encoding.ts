@@ -1,0 +1,40 @@
+/** Content codings of the local API: gzip and deflate (zlib), both ways, as Triton's clients use them. */
+import { promisify } from 'node:util';
+import { gunzip, gzip, inflate } from 'node:zlib';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import { type Bytes, KIB } from '@skein/protocol/units.ts';
+import { MAX_BODY } from './http-message.ts';
+import type { HttpAnswer } from './http-server.ts';
+
+/** Shorter answers cost more to pack than they save. */
+const WORTH_PACKING: Bytes = KIB;
+
+const UNPACK = { gzip: promisify(gunzip), 'x-gzip': promisify(gunzip), deflate: promisify(inflate) } as const;
+const pack = promisify(gzip);
+
+/** A bomb stops at the body's limit. @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE */
+export async function unpacked(body: Uint8Array, coding: string | undefined): Promise<Uint8Array> {
+  if (coding === undefined || coding === 'identity' || body.length === 0) return body;
+  const unpack = UNPACK[coding.toLowerCase() as keyof typeof UNPACK];
+  if (!unpack)
+    throw new SkeinError('REQUEST_INVALID', `content coding \`${coding.slice(0, 40)}\` is unknown`, {
+      fix: 'Send the body as it is, or with gzip or deflate.',
+    });
+  try {
+    return await unpack(body, { maxOutputLength: MAX_BODY });
+  } catch (cause) {
+    const bomb = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
+    throw bomb
+      ? new SkeinError('PAYLOAD_TOO_LARGE', `the body unpacks to more than ${MAX_BODY} bytes`, { cause })
+      : new SkeinError('REQUEST_INVALID', `the body is not ${coding}`, { cause });
+  }
+}
+
+/** gzip where the client takes it and it is worth it. */
+export async function packed(answer: HttpAnswer, accepted: string | undefined): Promise<HttpAnswer> {
+  if (accepted === undefined || answer.body.length < WORTH_PACKING) return answer;
+  if (!/(^|,)\s*(gzip|\*)\s*(;\s*q=(1|0?\.\d*[1-9]))?\s*(,|$)/i.test(accepted)) return answer;
+  const body = await pack(answer.body);
+  const headers = { ...answer.headers, 'Content-Encoding': 'gzip', Vary: 'Accept-Encoding' };
+  return { ...answer, headers, body };
+}
