@@ -8,8 +8,7 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import protobuf from 'protobufjs/light.js';
 import type { Tensor, TensorData } from '../inference/backend.ts';
 import { elementBytes, elementCount, viewOf } from '../inference/tensors.ts';
-import { shapeText } from './oip-bytes.ts';
-import { DATATYPES } from './oip-tensors.ts';
+import { DATATYPES, shapeText } from './oip-bytes.ts';
 
 /** By field number. */
 const FIELDS = [

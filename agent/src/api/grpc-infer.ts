@@ -9,8 +9,7 @@ import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { tensorOfContents } from './grpc-contents.ts';
 import type { InferInput, InferParameter, InferRequest, InferResponse } from './grpc-schema.ts';
-import { bytesOfTensor, tensorOfBytes } from './oip-bytes.ts';
-import { DATATYPES } from './oip-tensors.ts';
+import { bytesOfTensor, DATATYPES, tensorOfBytes } from './oip-bytes.ts';
 
 const MAX_DIMS = 8;
 

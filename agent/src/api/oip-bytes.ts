@@ -6,7 +6,18 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
 import { elementBytes, elementCount, viewOf } from '../inference/tensors.ts';
-import { DATATYPES } from './oip-tensors.ts';
+
+/** The protocol’s names of element types. */
+export const DATATYPES: Record<TensorSpec['type'], string> = {
+  float32: 'FP32',
+  float64: 'FP64',
+  float16: 'FP16',
+  int8: 'INT8',
+  uint8: 'UINT8',
+  int32: 'INT32',
+  int64: 'INT64',
+  bool: 'BOOL',
+};
 
 export const shapeText = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 

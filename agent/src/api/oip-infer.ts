@@ -10,9 +10,9 @@ import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { elementBytes, elementCount } from '../inference/tensors.ts';
-import { bytesOfTensor } from './oip-bytes.ts';
+import { bytesOfTensor, DATATYPES } from './oip-bytes.ts';
 import { classBytes, classesOf, labelsOf } from './oip-classes.ts';
-import { DATATYPES, invalid, isObject, readTensor, TensorBytes, writeTensor } from './oip-tensors.ts';
+import { invalid, isObject, readTensor, TensorBytes, writeTensor } from './oip-tensors.ts';
 
 export const HEADER_LENGTH = 'inference-header-content-length';
 

@@ -9,7 +9,8 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { CurrentModel, EngineStatistics } from '../inference/engine.ts';
 import type { InferenceStatistics } from '../inference/statistics.ts';
-import { DATATYPES, tensorView } from './oip-tensors.ts';
+import { DATATYPES } from './oip-bytes.ts';
+import { tensorView } from './oip-tensors.ts';
 
 /** What the protocol needs of the agent. */
 export interface OipModels {

@@ -9,18 +9,8 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
 import { elementCount } from '../inference/tensors.ts';
-import { shapeText, tensorOfBytes } from './oip-bytes.ts';
+import { DATATYPES, shapeText, tensorOfBytes } from './oip-bytes.ts';
 
-export const DATATYPES: Record<TensorSpec['type'], string> = {
-  float32: 'FP32',
-  float64: 'FP64',
-  float16: 'FP16',
-  int8: 'INT8',
-  uint8: 'UINT8',
-  int32: 'INT32',
-  int64: 'INT64',
-  bool: 'BOOL',
-};
 const MAKERS: Partial<Record<TensorSpec['type'], (values: number[]) => TensorData>> = {
   float32: (values) => Float32Array.from(values),
   float64: (values) => Float64Array.from(values),

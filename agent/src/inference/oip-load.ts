@@ -16,7 +16,7 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import { type Bytes, KIB, MIB, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
-import { DATATYPES } from '../api/oip-tensors.ts';
+import { DATATYPES } from '../api/oip-bytes.ts';
 import type { Compiling, LoadRequest, Proof } from './backend.ts';
 import { LateReply, type OipClient } from './oip-client.ts';
 import { loadRefusal } from './oip-faults.ts';

@@ -10,7 +10,7 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
-import { DATATYPES } from '../api/oip-tensors.ts';
+import { DATATYPES } from '../api/oip-bytes.ts';
 import type { Tensor, Tensors } from './backend.ts';
 import { elementCount, viewOf } from './tensors.ts';
 
