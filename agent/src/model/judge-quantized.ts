@@ -13,11 +13,14 @@ export interface Bounds {
   maxSlowdown: number;
 }
 
-/** A model that errs as often as the bar on resnet8 allows is as good as its float form on CIFAR-10 (76.4 %). */
+/**
+ * Where float itself is unsure, eight bits tip the balance either way: 3.5 % of other answers cost resnet8 on CIFAR-10
+ * less than two points, which is what 500 samples can tell apart.
+ */
 export const DEFAULT_BOUNDS: Bounds = {
   minAgreement: 0.965,
   minSqnrDb: 20,
-  maxAccuracyLoss: 0.01,
+  maxAccuracyLoss: 0.02,
   maxSlowdown: 1,
 };
 
