@@ -16,6 +16,7 @@ export interface TensorProto {
   int32Data?: number[];
   int64Data?: Int64[];
   doubleData?: number[];
+  uint64Data?: Int64[];
   name: string;
   rawData?: Uint8Array;
   externalData?: Uint8Array[];
@@ -219,6 +220,9 @@ export const decodeModel = (bytes: Uint8Array): ModelProto =>
 /** A subgraph as If, Loop and Scan hold it in an attribute. @throws Error */
 export const decodeGraph = (bytes: Uint8Array): GraphProto =>
   graphType.decode(readerOf(bytes)) as unknown as GraphProto;
+
+export const encodeGraph = (graph: GraphProto): Uint8Array =>
+  graphType.encode(graph as unknown as Record<string, unknown>).finish();
 
 /** Its values are a tensor whose name is the initializer's. @throws Error */
 export const decodeSparse = (bytes: Uint8Array): { values?: TensorProto } =>

@@ -39,13 +39,23 @@ export const toNumber = (value: Int64 | undefined): number =>
 
 export const dimsOf = (tensor: TensorProto): number[] => tensor.dims.map(toNumber);
 
-/** @throws SkeinError MODEL_INVALID when the values are not as many as the shape says */
-function counted<T extends { length: number }>(tensor: TensorProto, values: T): T {
+/** Bytes of one value in raw data; strings and packed half-bytes have none. */
+const VALUE_BYTES: Record<number, number> = {
+  ...{ 1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1 },
+  ...{ 10: 2, 11: 8, 12: 4, 13: 8, 16: 2 },
+};
+
+/** Nobody may believe a shape before this: what is made by it would be as large as it claims. @throws SkeinError MODEL_INVALID */
+export function checkSize(tensor: TensorProto): void {
+  const size = VALUE_BYTES[tensor.dataType];
+  if (!size) return;
   const dims = dimsOf(tensor);
   const count = dims.reduce((product, dim) => product * dim, 1);
-  if (values.length !== count || dims.some((dim) => dim < 0))
-    throw invalidModel(`\`${tensor.name}\` has ${values.length} values, its shape ${count}`);
-  return values;
+  const { rawData, floatData, int32Data, int64Data, doubleData, uint64Data } = tensor;
+  const listed = [floatData, int32Data, int64Data, doubleData, uint64Data].find((list) => list?.length);
+  const found = rawData?.length ? rawData.length / size : (listed?.length ?? 0);
+  if (found !== count || dims.some((dim) => dim < 0))
+    throw invalidModel(`\`${tensor.name}\` has ${found} values, its shape ${count}`);
 }
 
 /** Raw little-endian values, moved to an aligned buffer. */
@@ -56,12 +66,11 @@ export function floatsOf(tensor: TensorProto): Float32Array {
   if (tensor.dataType !== DATA_TYPE.float) {
     throw invalidModel(`\`${tensor.name}\` is ${dataTypeName(tensor.dataType)}, float32 is needed`);
   }
+  checkSize(tensor);
   const raw = tensor.rawData;
-  const values =
-    raw && raw.length > 0
-      ? new Float32Array(aligned(raw), 0, raw.length >> 2)
-      : Float32Array.from(tensor.floatData ?? []);
-  return counted(tensor, values);
+  return raw && raw.length > 0
+    ? new Float32Array(aligned(raw), 0, raw.length >> 2)
+    : Float32Array.from(tensor.floatData ?? []);
 }
 
 /** Values of an int64 initializer as numbers (shapes, axes). @throws SkeinError MODEL_INVALID */
@@ -69,12 +78,11 @@ export function int64sOf(tensor: TensorProto): number[] {
   if (tensor.dataType !== DATA_TYPE.int64) {
     throw invalidModel(`\`${tensor.name}\` is ${dataTypeName(tensor.dataType)}, int64 is needed`);
   }
+  checkSize(tensor);
   const raw = tensor.rawData;
-  const values =
-    raw && raw.length > 0
-      ? Array.from(new BigInt64Array(aligned(raw), 0, raw.length >> 3), Number)
-      : (tensor.int64Data ?? []).map(toNumber);
-  return counted(tensor, values);
+  return raw && raw.length > 0
+    ? Array.from(new BigInt64Array(aligned(raw), 0, raw.length >> 3), Number)
+    : (tensor.int64Data ?? []).map(toNumber);
 }
 
 const bytesOf = (data: ArrayBufferView): Uint8Array =>

@@ -13,16 +13,20 @@ import { invalidModel } from './graph-tensors.ts';
 
 const seen = new WeakMap<Uint8Array, readonly string[]>();
 
+/** @throws SkeinError MODEL_INVALID */
+export function openSubgraph(bytes: Uint8Array): GraphProto {
+  try {
+    return decodeGraph(bytes);
+  } catch (cause) {
+    throw invalidModel('a subgraph can not be read', undefined, cause);
+  }
+}
+
 /** Names that a subgraph takes from outside: those it reads and neither declares nor makes. */
 function outerNames(bytes: Uint8Array): readonly string[] {
   const known = seen.get(bytes);
   if (known) return known;
-  let graph: GraphProto;
-  try {
-    graph = decodeGraph(bytes);
-  } catch (cause) {
-    throw invalidModel('a subgraph can not be read', undefined, cause);
-  }
+  const graph = openSubgraph(bytes);
   const own = new Set([
     ...graph.input.map(({ name }) => name),
     ...graph.initializer.map(({ name }) => name),

@@ -14,7 +14,7 @@ import {
   type NodeProto,
   type TensorProto,
 } from './graph-schema.ts';
-import { invalidModel, toNumber } from './graph-tensors.ts';
+import { checkSize, invalidModel, toNumber } from './graph-tensors.ts';
 import { scanModel } from './graph-wire.ts';
 
 export type { GraphProto, ModelProto, NodeProto, TensorProto } from './graph-schema.ts';
@@ -29,9 +29,11 @@ export function loadGraph(bytes: Uint8Array): ModelProto {
   if (bytes.length > MAX_MODEL_BYTES)
     throw invalidModel(`the model has ${bytes.length} bytes, at most 1 GiB is read`);
   let model: ModelProto;
+  let tensors: TensorProto[];
   try {
     scanModel(bytes);
     model = decodeModel(bytes);
+    tensors = model.graph ? tensorsOf(model.graph) : [];
   } catch (cause) {
     const why = cause instanceof Error ? `: ${cause.message}` : '';
     throw invalidModel(
@@ -43,17 +45,19 @@ export function loadGraph(bytes: Uint8Array): ModelProto {
   if (!model.graph || model.graph.node.length === 0)
     throw invalidModel('the file is not an ONNX model: it has no graph');
   if (model.graph.node.length > MAX_NODES) throw invalidModel(`the graph has more than ${MAX_NODES} nodes`);
-  refuseExternal(model.graph);
+  refuseExternal(tensors);
+  tensors.forEach(checkSize);
   return model;
 }
 
+const tensorsOf = (graph: GraphProto): TensorProto[] => [
+  ...graph.initializer,
+  ...graph.node.flatMap(({ attribute }) => attribute.flatMap(({ t }) => t ?? [])),
+  ...(graph.sparseInitializer ?? []).flatMap((bytes) => decodeSparse(bytes).values ?? []),
+];
+
 /** TensorProto.DataLocation.EXTERNAL: the bytes are in a file whose path the model chooses; none is opened. */
-function refuseExternal(graph: GraphProto): void {
-  const tensors: TensorProto[] = [
-    ...graph.initializer,
-    ...graph.node.flatMap(({ attribute }) => attribute.flatMap(({ t }) => t ?? [])),
-    ...(graph.sparseInitializer ?? []).flatMap((bytes) => decodeSparse(bytes).values ?? []),
-  ];
+function refuseExternal(tensors: readonly TensorProto[]): void {
   const outside = tensors.find((tensor) => tensor.dataLocation === 1 || tensor.externalData?.length);
   if (!outside) return;
   throw invalidModel(

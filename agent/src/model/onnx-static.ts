@@ -4,7 +4,7 @@ import { CALIBRATION_CHOICES, type CalibrationMethod, methodName, rangeOf } from
 import type { Comparison } from './compare-outputs.ts';
 import { type ComputeNode, candidatesOf } from './compute-nodes.ts';
 import { loadGraph, type ModelProto, nodeName, saveGraph } from './graph.ts';
-import type { Bounds } from './judge-quantized.ts';
+import { type Bounds, isAccurate } from './judge-quantized.ts';
 import { collect, type Seen } from './onnx-calibrate.ts';
 import { mixPrecision, type Progress, unloadable, type Writable } from './onnx-mixed.ts';
 import { writeQuantized } from './quantize.ts';
@@ -96,26 +96,28 @@ function whyFloat(
   return whyRawStaysFloat(compute, inputs[0]!.columns, model.graph);
 }
 
-/** The first is kept unless another is better by more than this. */
-const CLEARLY_DB = 0.3;
+/** The method that leaves the most signal; the first of equals. */
+async function bestMethod(search: StaticSearch, request: StaticRequest) {
+  const methods = request.method ? [request.method] : CALIBRATION_CHOICES;
+  const all = new Set(search.nodes);
+  let best: { method: CalibrationMethod; comparison: Comparison } | undefined;
+  for (const [i, method] of methods.entries()) {
+    request.onProgress(i, methods.length, `calibrated by ${methodName(method)}`);
+    const comparison = await request.measure(search.write(all, { method, following: 'wide' }));
+    if (!best || comparison.sqnrDb > best.comparison.sqnrDb) best = { method, comparison };
+  }
+  return best!;
+}
+
+/** What combines values in float costs time: it goes back only where the bounds do not hold otherwise. */
+const CLEARLY_DB = 0.5;
 
 async function bestChoice(search: StaticSearch, request: StaticRequest): Promise<Choice> {
-  const { measure, onProgress, method: fixed } = request;
-  const methods = fixed ? [fixed] : CALIBRATION_CHOICES;
-  const choices: Choice[] = [
-    ...methods.map((method) => ({ method, following: 'wide' }) as const),
-    ...methods.slice(0, 1).map((method) => ({ method, following: 'narrow' }) as const),
-  ];
-  const all = new Set(search.nodes);
-  let best: { choice: Choice; db: number } | undefined;
-  for (const [i, tried] of choices.entries()) {
-    // What follows is compared with the method that measured best.
-    const choice = tried.following === 'narrow' && best ? { ...tried, method: best.choice.method } : tried;
-    onProgress(i, choices.length, `${methodName(choice.method)}, ${choice.following}`);
-    const db = (await measure(search.write(all, choice))).sqnrDb;
-    if (!best || db > best.db + (choice.following === 'narrow' ? CLEARLY_DB : 0)) best = { choice, db };
-  }
-  return best!.choice;
+  const { method, comparison } = await bestMethod(search, request);
+  if (isAccurate(comparison, request.bounds)) return { method, following: 'wide' };
+  const narrow: Choice = { method, following: 'narrow' };
+  const { sqnrDb } = await request.measure(search.write(new Set(search.nodes), narrow));
+  return sqnrDb > comparison.sqnrDb + CLEARLY_DB ? narrow : { method, following: 'wide' };
 }
 
 /** @returns undefined, with the reasons in `float`, when nothing can run in int8 */

@@ -14,8 +14,7 @@ import {
   setOpset,
   toNumber,
 } from './graph.ts';
-import { decodeGraph } from './graph-schema.ts';
-import { subgraphsOf } from './graph-uses.ts';
+import { openSubgraph, subgraphsOf } from './graph-uses.ts';
 import { REWRITES } from './opset-rewrites.ts';
 
 /** Per-channel QDQ (an axis on DequantizeLinear) exists from here on. */
@@ -45,7 +44,7 @@ const refuse = (opset: number, why: string) =>
 
 /** Subgraphs are not edited: everything in them must mean the same. */
 function checkInside(node: NodeProto, opset: number): void {
-  for (const graph of subgraphsOf(node).map(decodeGraph)) {
+  for (const graph of subgraphsOf(node).map(openSubgraph)) {
     const changed = graph.node.find((inner) => isStandard(inner) && !STABLE.has(inner.opType));
     if (changed) throw refuse(opset, `\`${changed.opType}\` inside \`${nodeName(node)}\` changed since`);
     for (const inner of graph.node) checkInside(inner, opset);

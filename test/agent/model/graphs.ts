@@ -140,11 +140,7 @@ export function transformer(seed: number): Case {
   const wide = b.node('Add', [project(normed, 'up', 32), b.vector('ub', normal(b.uniform, 32, 0.1))], 'wide');
   const root = b.node('Div', [wide, b.scalar('root2', Math.SQRT2)], 'root');
   const one = b.node('Add', [b.node('Erf', [root], 'erf'), b.scalar('one', 1)], 'plus');
-  const gelu = b.node(
-    'Mul',
-    [b.node('Mul', [wide, one], 'times'), b.scalar('half', 0.5)],
-    'gelu',
-  );
+  const gelu = b.node('Mul', [b.node('Mul', [wide, one], 'times'), b.scalar('half', 0.5)], 'gelu');
   b.node('Add', [project(gelu, 'down', width, 32), normed], 'y');
   return {
     model: b.model([floatValue('x', [-1, length, width])], [floatValue('y', [-1, length, width])]),
@@ -156,7 +152,11 @@ export function transformer(seed: number): Case {
 export function recurrent(seed: number): Case {
   const b = new Build(seed);
   const [steps, from, hidden] = [5, 4, 8];
-  const inputs = ['x', b.weight('w', [1, 4 * hidden, from], from), b.weight('r', [1, 4 * hidden, hidden], hidden)];
+  const inputs = [
+    'x',
+    b.weight('w', [1, 4 * hidden, from], from),
+    b.weight('r', [1, 4 * hidden, hidden], hidden),
+  ];
   b.nodes.push(nodeOf('LSTM', inputs, ['', 'last'], [intAttribute('hidden_size', hidden)]));
   const flat = b.node('Squeeze', ['last', b.ints('axis0', [0])], 'flat');
   b.node('Gemm', [flat, b.weight('wo', [hidden, 3], hidden)], 'y');
@@ -171,7 +171,10 @@ export function twoInputs(seed: number): Case {
   const b = new Build(seed);
   b.weight('table', [20, 8], 1);
   const embedded = b.node('Gather', ['table', 'ids'], 'embedded');
-  const mean = b.node('ReduceMean', [embedded], 'mean', [intsAttribute('axes', [1]), intAttribute('keepdims', 0)]);
+  const mean = b.node('ReduceMean', [embedded], 'mean', [
+    intsAttribute('axes', [1]),
+    intAttribute('keepdims', 0),
+  ]);
   const both = b.node('Concat', [mean, 'x'], 'both', [intAttribute('axis', 1)]);
   const hidden = b.node('Relu', [b.node('Gemm', [both, b.weight('w1', [12, 16], 12)], 'h')], 'hidden');
   b.node('Gemm', [hidden, b.weight('w2', [16, 5], 16)], 'y');
