@@ -14,6 +14,7 @@ import type { Backends } from './inference/backends.ts';
 import type { Engine } from './inference/engine.ts';
 import type { Outbox } from './outbox/port.ts';
 import type { Pictures } from './pipeline/pictures.ts';
+import type { ConfiguredSink } from './sinks/run-sinks.ts';
 import type { ConfiguredSource } from './sources/run-sources.ts';
 import type { Trust } from './update/ports.ts';
 import type { UpdateParts } from './update/update-parts.ts';
@@ -55,6 +56,7 @@ export interface AgentParts {
   log: Log;
   boot: string;
   sources: readonly ConfiguredSource[];
+  sinks: readonly ConfiguredSink[];
   pictures: Pictures;
   probe: Probe;
   incidentStore: IncidentStore;

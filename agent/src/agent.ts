@@ -24,7 +24,8 @@ import { shadowMetrics } from './inference/shadow.ts';
 import type { Outbox } from './outbox/port.ts';
 import { incidentTeller, reportWork, type WorkReports } from './report-work.ts';
 import { createRecorder, type Recorder } from './run-records.ts';
-import { type RunningSources, runSources } from './sources/run-sources.ts';
+import { type RunningSinks, runSinks } from './sinks/run-sinks.ts';
+import { type RunningSources, runSources, type SourcesDeps } from './sources/run-sources.ts';
 import { UpdateRunner } from './update/run-update.ts';
 
 /** Each of the steps of stopping; three of them may wait for something outside. */
@@ -40,6 +41,7 @@ export class Agent {
   readonly #incidents: Incidents;
   readonly #reports: WorkReports;
   readonly #sources: RunningSources;
+  readonly #sinks: RunningSinks;
   readonly #updates: UpdateRunner;
   readonly #health: HealthReport;
   readonly #standing;
@@ -81,7 +83,12 @@ export class Agent {
       incidents,
       this.#reports.health,
     );
-    const { prediction: onPrediction, drift: onDrift } = this.#reports;
+    const { drift: onDrift } = this.#reports;
+    this.#sinks = runSinks(parts.sinks, { clock, log, device: parts.identity.device });
+    const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
+      this.#reports.prediction(record, outcome);
+      this.#sinks.prediction(record, outcome);
+    };
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
       pictures: parts.pictures,
@@ -161,6 +168,7 @@ export class Agent {
     }
     this.#recorder.start();
     await this.#updates.start();
+    this.#sinks.start();
     this.#sources.start();
     this.#health.start();
     this.#selfCheck.start();
@@ -214,7 +222,7 @@ export class Agent {
     const serving = [this.#api?.close(), this.#grpc?.close()];
     await this.#within(Promise.all([this.#sources.stop(), ...serving, this.#updates.stop()]));
     this.#recorder.stop();
-    await this.#within(this.#uplink.stop());
+    await this.#within(Promise.all([this.#uplink.stop(), this.#sinks.stop()]));
     await this.#within(Promise.all([this.#parts.engine.close(), this.#parts.pictures.close()]));
     this.#outbox.close();
   }
@@ -268,6 +276,7 @@ export class Agent {
       profile: config.profile,
       connected: this.#uplink.connected,
       sources: this.#sources.sources(),
+      sinks: this.#sinks.status(),
       models: engine
         .models()
         .map((model) => modelStatus(model, engine.stats(model.manifest.name), this.#selfCheck.result(model))),

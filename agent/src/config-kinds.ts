@@ -19,14 +19,16 @@ export interface Fault {
   fix?: string;
 }
 
+/** What the schema cannot say. `given`: the keys that were written. */
+export type KindRule<T> = (entry: T, given: ReadonlySet<string>) => Fault | undefined;
+
 export interface KindedList<T extends Kinded> {
   /** Key of the list, and one of its entries in words. */
   list: string;
   what: string;
   /** Schema of an entry. */
   schema: Node;
-  /** What the schema cannot say. `given`: the keys that were written. */
-  rule(entry: T, given: ReadonlySet<string>): Fault | undefined;
+  rule: KindRule<T>;
 }
 
 /** @param written the list as the file has it, before defaults. @throws SkeinError CONFIG_INVALID */

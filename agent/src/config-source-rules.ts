@@ -1,12 +1,12 @@
 /** What one kind of source needs beyond its schema, in words that say what to write instead. */
 import { MIB } from '@skein/protocol/units.ts';
-import type { Fault } from './config-kinds.ts';
+import type { Fault, KindRule } from './config-kinds.ts';
 import { MAX_PICTURE, type SourceConfig } from './config-sources.ts';
-import { urlFault } from './config-url.ts';
+import { pairFault, urlFault } from './config-url.ts';
 import { frameBytes } from './sources/frames/raw.ts';
 import { parseJsonPath } from './sources/json-path.ts';
 
-type Rule = (source: SourceConfig, given: ReadonlySet<string>) => Fault | undefined;
+type Rule = KindRule<SourceConfig>;
 
 const MAX_LEVELS = 128;
 
@@ -34,15 +34,6 @@ const pathFault = ({ values }: SourceConfig): Fault | undefined => {
     key: 'values',
     what: `${wrong[0]}: “${wrong[1]}” is no path`,
     fix: "Write $ for the whole payload, $.sensor.temp, $.list[0] or $['odd name'].",
-  };
-};
-
-const pairFault = (given: ReadonlySet<string>): Fault | undefined => {
-  if (given.has('certificate') === given.has('key')) return undefined;
-  const absent = given.has('key') ? 'certificate' : 'key';
-  return {
-    what: `\`certificate\` and \`key\` go together; \`${absent}\` is missing`,
-    fix: `Add \`${absent}\`.`,
   };
 };
 

@@ -37,3 +37,13 @@ function isAuthority(text: string): boolean {
   ];
   return port === undefined || (Number(port) > 0 && Number(port) < 65_536);
 }
+
+/** A client certificate comes with its key. */
+export const pairFault = (given: ReadonlySet<string>): Fault | undefined => {
+  if (given.has('certificate') === given.has('key')) return undefined;
+  const absent = given.has('key') ? 'certificate' : 'key';
+  return {
+    what: `\`certificate\` and \`key\` go together; \`${absent}\` is missing`,
+    fix: `Add \`${absent}\`.`,
+  };
+};

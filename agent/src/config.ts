@@ -9,6 +9,7 @@ import { strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { InferenceConfig, ShadowConfig } from './config-inference.ts';
+import { SinkConfig } from './config-sinks.ts';
 import { SourceConfig } from './config-sources.ts';
 import { choice, duration, optionalDuration } from './config-types.ts';
 
@@ -177,6 +178,11 @@ export const ConfigSchema = strict({
     default: [{ name: 'host', kind: 'host', model: 'host' }],
     maxItems: 32,
     description: 'Where readings come from',
+  }),
+  sinks: Type.Array(SinkConfig, {
+    default: [],
+    maxItems: 16,
+    description: 'Where predictions go beside the buffer; none of them can hold up inference',
   }),
   server: Server,
   outbox: Outbox,

@@ -31,7 +31,8 @@ export interface LocalBrokerOptions {
 
 export interface LocalBrokerHandlers {
   /** Ready for what it is there for; what it throws ends this connection. */
-  connected(client: MqttClient): Promise<void> | void;
+  connected?(client: MqttClient): Promise<void> | void;
+  ready?(): void;
   message?(topic: string, payload: Uint8Array): void;
   /** A connection ended or did not come; the next one is on its way. */
   trouble(error: SkeinError): void;
@@ -41,6 +42,8 @@ export interface LocalBroker {
   /** Connected and ready. */
   readonly client: MqttClient | undefined;
   start(): void;
+  /** Ends the connection that is there; the next one comes by itself. */
+  drop(reason: Error): void;
   stop(): Promise<void>;
 }
 
@@ -92,10 +95,11 @@ export function localBroker(options: LocalBrokerOptions, handlers: LocalBrokerHa
       reason = error;
     });
     mine.on('connect', () => {
-      Promise.resolve(handlers.connected(mine)).then(
+      Promise.resolve(handlers.connected?.(mine)).then(
         () => {
           ready = client === mine;
           readyMono = clock.mono();
+          if (ready) handlers.ready?.();
         },
         (error) => over(mine, error),
       );
@@ -129,6 +133,9 @@ export function localBroker(options: LocalBrokerOptions, handlers: LocalBrokerHa
       running = true;
       attempt = 0;
       connect();
+    },
+    drop(reason) {
+      if (client) over(client, reason);
     },
     async stop() {
       running = false;

@@ -11,6 +11,7 @@ import { checkShadows } from './config-inference.ts';
 import { type Node, nodeAt, type Path, ROOT, valuesOf } from './config-keys.ts';
 import { checkKinds, type KindedList } from './config-kinds.ts';
 import { problem, unknownKey, type Where } from './config-problem.ts';
+import { type SinkConfig, sinkFault } from './config-sinks.ts';
 import { sourceFault } from './config-source-rules.ts';
 import type { SourceConfig } from './config-sources.ts';
 import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
@@ -24,6 +25,13 @@ const SOURCES: KindedList<SourceConfig> = {
   what: 'source',
   schema: nodeAt(['sources', 0])!,
   rule: sourceFault,
+};
+
+const SINKS: KindedList<SinkConfig> = {
+  list: 'sinks',
+  what: 'sink',
+  schema: nodeAt(['sinks', 0])!,
+  rule: sinkFault,
 };
 
 /** A parsed file, see `cli/yaml-file.ts`. */
@@ -48,6 +56,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);
   checkShadows(config.shadows, where);
+  checkKinds(SINKS, config.sinks, root.sinks, where);
   const reserved = Object.keys(config.backends).find((name) => IN_PROCESS.includes(name));
   if (reserved)
     throw problem(where(['backends', reserved]), ['backends', reserved], 'is the agent’s own backend');

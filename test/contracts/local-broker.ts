@@ -56,7 +56,8 @@ export async function startAedes({ port = 0, account, forbidden }: AedesRules = 
       void aedes.on('publish', (packet, client) => client && handler(packet.topic, packet.payload as Buffer)),
     close: () =>
       new Promise((resolve) => {
-        aedes.close(() => server.close(() => resolve()));
+        // Nobody new comes in while those who are there are sent away.
+        server.close(() => aedes.close(() => resolve()));
         for (const socket of sockets) socket.destroy();
       }),
   };

@@ -117,27 +117,37 @@ function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
   ];
 }
 
-function sourceFamilies({ sources }: AgentStatus): Family[] {
-  const each = (pick: (source: AgentStatus['sources'][number]) => number): [Labels, number][] =>
-    sources.map((source) => [{ source: source.name, kind: source.kind }, pick(source)]);
-  return [
+/** A counter for each figure of what has a name and a kind. */
+const countersOf = <T extends { name: string; kind: string }>(
+  what: string,
+  entries: readonly T[],
+  figures: readonly [suffix: string, help: string, pick: (entry: T) => number][],
+): Family[] =>
+  figures.map(([suffix, help, pick]) =>
     counter(
-      'skein_source_readings_total',
-      'Readings a source delivered.',
-      each((s) => s.readings),
+      `skein_${what}_${suffix}_total`,
+      help,
+      entries.map((entry) => [{ [what]: entry.name, kind: entry.kind }, pick(entry)]),
     ),
-    counter(
-      'skein_source_bad_total',
-      'What came and was no reading.',
-      each((s) => s.bad),
-    ),
-    counter(
-      'skein_source_dropped_total',
-      'Readings left out because the model was slower.',
-      each((s) => s.dropped),
-    ),
-  ];
-}
+  );
+
+const edgeFamilies = ({ sources, sinks }: AgentStatus): Family[] => [
+  ...countersOf('source', sources, [
+    ['readings', 'Readings a source delivered.', (s) => s.readings],
+    ['bad', 'What came and was no reading.', (s) => s.bad],
+    ['dropped', 'Readings left out because the model was slower.', (s) => s.dropped],
+  ]),
+  ...countersOf('sink', sinks, [
+    ['delivered', 'Predictions a sink took.', (s) => s.delivered],
+    ['dropped', 'The oldest, left out because too many waited.', (s) => s.dropped],
+    ['refused', 'Predictions refused for good.', (s) => s.failed],
+  ]),
+  gauge(
+    'skein_sink_queued',
+    'Predictions that wait for a sink.',
+    sinks.map((s) => [{ sink: s.name, kind: s.kind }, s.queued]),
+  ),
+];
 
 function shadowFamilies({ shadows }: AgentStatus): Family[] {
   const each = (pick: (shadow: ShadowStatus) => number): [Labels, number][] =>
@@ -220,7 +230,7 @@ export function renderMetrics(status: AgentStatus): string {
     ]),
     gauge('skein_mqtt_connected', '1 while connected to the broker.', [[{}, status.connected ? 1 : 0]]),
     ...modelFamilies(status),
-    ...sourceFamilies(status),
+    ...edgeFamilies(status),
     ...shadowFamilies(status),
     ...outboxFamilies(status),
     gauge('skein_health', 'Latest health sample; units are in the metric’s name, shares are 0 to 1.', health),

@@ -4,6 +4,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { Metrics } from '../health/probe.ts';
 import type { ShadowStatus } from '../inference/shadow.ts';
 import type { StreamLedger } from '../outbox/port.ts';
+import type { SinkCounts } from '../sinks/port.ts';
 import type { SupervisedSource } from '../sources/supervise.ts';
 import type { ProbationStats } from '../update/ports.ts';
 
@@ -52,6 +53,11 @@ export interface UpdateStatus {
   ordered: string | null;
 }
 
+export interface SinkStatus extends SinkCounts {
+  name: string;
+  kind: string;
+}
+
 export interface AgentStatus {
   device: string;
   fleet: string;
@@ -62,6 +68,7 @@ export interface AgentStatus {
   profile: string;
   connected: boolean;
   sources: SourceStatus[];
+  sinks: SinkStatus[];
   models: ModelStatus[];
   pipelines: PipelineStatus[];
   updates: UpdateStatus[];

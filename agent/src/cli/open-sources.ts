@@ -25,6 +25,7 @@ import { MAX_WAITING, pushSource } from '../sources/push-source.ts';
 import { RECORDING_FORMATS, type RecordingFormat } from '../sources/recordings.ts';
 import { replaySource } from '../sources/replay-source.ts';
 import type { ConfiguredSource } from '../sources/run-sources.ts';
+import { filesOf } from './files-of.ts';
 
 export interface SourceParts {
   clock: Clock;
@@ -92,14 +93,6 @@ function recording(
     RECORDING_FORMATS[format](timeColumn, mapping),
   );
 }
-
-/** Relative files are meant from the configuration's folder. */
-const filesOf = ({ credentials, ca, certificate, key }: SourceOf, base: string) =>
-  Object.fromEntries(
-    Object.entries({ credentials, ca, certificate, key }).flatMap(([name, path]) =>
-      path === undefined ? [] : [[name, resolve(base, path)]],
-    ),
-  ) as Partial<Record<'credentials' | 'ca' | 'certificate' | 'key', string>>;
 
 function openMqtt(config: SourceOf, base: string, parts: SourceParts): Source {
   const {

@@ -31,6 +31,7 @@ import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
 import { engineOptions, openBackends } from './open-backends.ts';
 import { openGrpc } from './open-grpc.ts';
+import { openSinks } from './open-sinks.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
 import { readToken, type Settings } from './settings.ts';
@@ -142,6 +143,7 @@ async function compose(
     log,
     boot,
     sources: openSources(config.sources, file, { clock, entropy: systemEntropy, door }),
+    sinks: openSinks(config.sinks, file, { clock, entropy: systemEntropy, boot }),
     pictures: workerPictures(),
     probe: linuxProbe(stateDir, clock),
     incidentStore: diskIncidents(join(stateDir, 'incidents.json'), log),

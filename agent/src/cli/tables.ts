@@ -42,6 +42,21 @@ export function statusText(status: AgentStatus): string {
       ]),
     ),
   ];
+  if (status.sinks.length > 0)
+    parts.push(
+      table(
+        ['SINK', 'KIND', 'DELIVERED', 'QUEUED', 'DROPPED', 'REFUSED', 'PROBLEM'],
+        status.sinks.map((s) => [
+          s.name,
+          s.kind,
+          s.delivered,
+          s.queued,
+          s.dropped,
+          s.failed,
+          s.problem ?? '-',
+        ]),
+      ),
+    );
   if (status.models.length > 0)
     parts.push(
       table(

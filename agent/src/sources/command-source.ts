@@ -8,7 +8,7 @@
  */
 import type { Clock, Entropy, Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import { backoffMs } from '../uplink/backoff.ts';
+import { restartDelayMs } from '../uplink/backoff.ts';
 import type { Mapping, Row } from './json-rows.ts';
 import { lineSplitter } from './lines.ts';
 import { type Paced, paced } from './paced.ts';
@@ -53,8 +53,6 @@ export interface CommandSourceOptions {
   waits: boolean;
 }
 
-const HALF: Parameters<typeof backoffMs>[2] = { baseMs: 500, capMs: 30_000 };
-
 /** From one start to its stop. */
 interface Run {
   stopped: boolean;
@@ -62,10 +60,6 @@ interface Run {
   timer?: Timer;
   command?: RunningCommand;
 }
-
-/** From half of 1 s, 2 s, 4 s … 60 s to all of it. */
-const delayMs = (attempt: number, entropy: Entropy): Millis =>
-  Math.min(HALF.capMs, HALF.baseMs * 2 ** Math.min(attempt, 16)) + backoffMs(attempt, entropy, HALF);
 
 export function commandSource(
   options: CommandSourceOptions,
@@ -103,7 +97,7 @@ export function commandSource(
       exited(why) {
         if (state.stopped) return;
         reader.end();
-        const wait = delayMs(delivered ? 0 : attempt, entropy);
+        const wait = restartDelayMs(delivered ? 0 : attempt, entropy);
         handlers.failed(new Error(`${why}; it is started again in ${(wait / 1000).toFixed(1)} s`));
         state.timer = clock.after(wait, () => run(state, handlers, delivered ? 1 : attempt + 1));
       },

@@ -18,6 +18,12 @@ export function backoffMs(attempt: number, entropy: Entropy, { baseMs, capMs }: 
   return Math.max(baseMs / 20, ceiling * uniform(entropy));
 }
 
+const HALF: BackoffPolicy = { baseMs: SECOND / 2, capMs: MINUTE / 2 };
+
+/** Before a program is started again: from half of 1 s, 2 s, 4 s … 60 s to all of it, so that none starts in a rush. */
+export const restartDelayMs = (attempt: number, entropy: Entropy): Millis =>
+  Math.min(HALF.capMs, HALF.baseMs * 2 ** Math.min(attempt, 16)) + backoffMs(attempt, entropy, HALF);
+
 /** In (0, 1]. */
 function uniform(entropy: Entropy): number {
   const [a, b, c, d] = entropy.bytes(4) as unknown as [number, number, number, number];

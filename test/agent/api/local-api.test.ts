@@ -54,6 +54,9 @@ const status = (ok: boolean): AgentStatus => ({
   profile: 'lan',
   connected: true,
   sources: [],
+  sinks: [
+    { name: 'home', kind: 'mqtt', queued: 3, delivered: 9, dropped: 2, failed: 1, problem: 'not connected' },
+  ],
   models: [
     {
       name: 'sum',

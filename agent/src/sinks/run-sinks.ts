@@ -1,0 +1,63 @@
+/** The sinks at work: each hears of the predictions that its filter lets by, and none of them is waited for. */
+import type { Clock, Log } from '@skein/protocol/ports.ts';
+import type { PredictionRecord } from '@skein/protocol/records.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { SinkStatus } from '../api/status.ts';
+import type { Outcome } from '../pipeline/postprocess.ts';
+import { type FilterOptions, messageFilter } from './filter.ts';
+import type { Sink, SinkMessage } from './port.ts';
+
+export interface ConfiguredSink {
+  kind: string;
+  filter: FilterOptions;
+  /** @param trouble may be called as often as it likes. */
+  open(trouble: (error: Error) => void): Sink;
+}
+
+export interface RunningSinks {
+  start(): void;
+  prediction(record: PredictionRecord, outcome: Outcome): void;
+  stop(): Promise<void>;
+  status(): SinkStatus[];
+}
+
+/** The same sink is spoken of once in this time. */
+const SAY_AGAIN_MS: Millis = 60_000;
+
+export function runSinks(
+  configured: readonly ConfiguredSink[],
+  { clock, log, device }: { clock: Clock; log: Log; device: string },
+): RunningSinks {
+  const lanes = configured.map(({ kind, filter, open }) => {
+    let saidMono = Number.NEGATIVE_INFINITY;
+    const sink = open((error) => {
+      if (clock.mono() - saidMono < SAY_AGAIN_MS) return;
+      saidMono = clock.mono();
+      log.warn(error.message, { about: `sink ${sink.name}` });
+    });
+    return { kind, sink, wants: messageFilter(filter) };
+  });
+  return {
+    start() {
+      for (const { sink } of lanes) sink.start();
+    },
+    prediction(record, outcome) {
+      if (lanes.length === 0) return;
+      const message = messageOf(device, record, outcome);
+      for (const { sink, wants } of lanes) if (wants(message)) sink.offer(message);
+    },
+    async stop() {
+      await Promise.all(lanes.map(({ sink }) => sink.stop()));
+    },
+    status: () => lanes.map(({ kind, sink }) => ({ name: sink.name, kind, ...sink.counts() })),
+  };
+}
+
+const messageOf = (device: string, record: PredictionRecord, { top, boxes }: Outcome): SinkMessage => {
+  const { ts, source, model, version, label, score, alarm, latency_us } = record;
+  return {
+    ...{ ts, device, source, model, version, label, score, alarm: alarm === 1 ? 1 : 0, latency_us },
+    ...(top ? { top } : {}),
+    ...(boxes ? { boxes } : {}),
+  };
+};
