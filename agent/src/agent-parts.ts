@@ -62,11 +62,11 @@ export interface AgentParts {
   incidentStore: IncidentStore;
   engine: Engine;
   /** Servers that run models beside onnxruntime; absent: there are none. */
-  backends?: Pick<Backends, 'watch' | 'facts' | 'names'>;
+  backends?: Pick<Backends, 'watch' | 'facts' | 'names' | 'changed'>;
   trust: Trust;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;
-  update: Pick<UpdateParts, 'fetcher' | 'slots' | 'preflight' | 'store'>;
+  update: Pick<UpdateParts, 'fetcher' | 'slots' | 'preflight' | 'store' | 'scratch'>;
   openOutbox(trouble: (error: SkeinError) => void): Outbox;
   openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
   openApi(deps: LocalApiDeps): Promise<LocalApi>;

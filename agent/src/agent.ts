@@ -75,7 +75,6 @@ export class Agent {
     const incidents = this.#incidents;
     const latestHealth = () => this.#health.latest();
     this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
-    parts.backends?.watch((name, fault) => this.#reports.backend(name, fault));
     this.#health = reportHealth(
       healthOptions(parts),
       clock,
@@ -94,6 +93,10 @@ export class Agent {
       pictures: parts.pictures,
     });
     this.#updates = this.#updateRunner();
+    parts.backends?.watch((name, fault) => {
+      this.#reports.backend(name, fault);
+      this.#updates.backendChanged(name, fault === null);
+    });
     this.#standing = reportStanding({
       clock,
       trust,
@@ -137,11 +140,13 @@ export class Agent {
       entropy,
       log,
       runtime: {
-        activate: (model) => engine.activate(model).finally(introduce),
+        activate: (model, compiling) => engine.activate(model, compiling).finally(introduce),
         deactivate: (model) => engine.deactivate(model).finally(introduce),
         stats: (model) => engine.stats(model),
       },
       reports: { report: (report) => this.#reports.update(report) },
+      ...(this.#parts.backends ? { backends: this.#parts.backends } : {}),
+      standIn: (model, why) => this.#reports.standIn(model, why),
       progress: (message) => this.#uplink.update(message),
     });
   }
@@ -281,7 +286,9 @@ export class Agent {
         .models()
         .map((model) => modelStatus(model, engine.stats(model.manifest.name), this.#selfCheck.result(model))),
       pipelines: this.#sources.pipelines(),
-      updates: this.#updates.states().map(updateStatus),
+      updates: this.#updates
+        .states()
+        .map((state) => updateStatus(state, this.#updates.compiling(state.model))),
       trust: trustStatus(trust.view()),
       ledger: this.#outbox.ledger(),
       incidents: this.#incidents.open(),

@@ -122,6 +122,11 @@ const Update = strict({
     7 * DAY,
     'Orders are also fetched on connect and when the server hints',
   ),
+  measure: choice(
+    ['memory', 'disk', 'off'],
+    'memory',
+    'Where the variants of a model lie while the fastest is measured; disk writes all of them, off takes the first that passes',
+  ),
 });
 
 const Api = strict({

@@ -30,6 +30,8 @@ export interface WorkReports {
   update(report: UpdateReport): void;
   /** An execution backend became unusable, or usable again (null). */
   backend(name: string, fault: BackendFacts['fault']): void;
+  /** A model runs as its stand-in variant (why), or as the chosen one again (null). */
+  standIn(model: string, why: string | null): void;
   /** Committing to the outbox fails for this reason, or works again. */
   disk(reason: string | null): void;
 }
@@ -78,6 +80,10 @@ export function reportWork({
       for (const other of ['DRIVER_MISMATCH', 'BACKEND_UNAVAILABLE'] as const)
         if (!fault || other !== code) incidents.clear(other, source);
       if (fault) incidents.raise(code, { source, detail: `${fault.code}: ${fault.detail}` });
+    },
+    standIn(source, detail) {
+      if (detail === null) incidents.clear('VARIANT_FALLBACK', source);
+      else incidents.raise('VARIANT_FALLBACK', { source, detail });
     },
     disk(reason) {
       if (reason === null) incidents.clear('DISK_LOW', 'outbox');

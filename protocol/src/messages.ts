@@ -81,6 +81,13 @@ export const UpdateMessage = strict({
   latest_version: Type.Union([text(64), Type.Null()]),
   in_progress: flag,
   update_percentage: Type.Union([Type.Number({ minimum: 0, maximum: 100 }), Type.Null()]),
+  compiling: Type.Optional(
+    Type.Number({
+      minimum: 0,
+      maximum: 100,
+      description: 'A backend compiles the model, percent; absent: none does',
+    }),
+  ),
 });
 
 /** A hint only: what counts is the signed director document. */

@@ -81,6 +81,9 @@ export const UpdateReport = strict({
   reason: Type.Union([text(64), Type.Null()]),
   detail: Type.Union([text(500), Type.Null()]),
   loaded: Type.Union([hash, Type.Null()], { description: 'SHA-256 of the bytes the runtime loaded' }),
+  proof: Type.Optional(
+    oneOf(['sidecar', 'sent'], 'Who vouches for `loaded`, when it is not the agent’s own runtime'),
+  ),
   golden: strict({ passed: Type.Integer({ minimum: 0 }), total: Type.Integer({ minimum: 0 }) }),
   probation: strict({
     inferences: Type.Integer({ minimum: 0, description: 'All attempts, errors included' }),

@@ -20,16 +20,23 @@ export const modelStatus = (
 ): ModelStatus => ({
   ...modelInUse(model),
   provider: model.loaded.provider,
+  proof: model.loaded.proof ?? 'runtime',
   reason: model.loaded.reason,
   stats,
   selfCheck,
 });
 
-export const updateStatus = ({ model, phase, committed }: UpdateState): UpdateStatus => ({
+export const updateStatus = (
+  { model, phase, committed, choice }: UpdateState,
+  compiling?: number | null,
+): UpdateStatus => ({
   model,
   phase: phase.name,
   committed: committed?.version ?? null,
   ordered: phase.name === 'idle' ? null : phase.agreed.order.version,
+  variant: committed?.reason ?? null,
+  figures: choice?.figures ?? [],
+  ...(compiling === undefined ? {} : { compiling }),
 });
 
 export const trustStatus = (view: TrustedView | undefined): AgentStatus['trust'] =>

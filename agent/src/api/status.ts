@@ -24,6 +24,8 @@ export interface SourceStatus {
 
 export interface ModelStatus extends ModelInUse {
   provider: string;
+  /** Who vouches for `sha256`: our own runtime, a sidecar, or nobody but who sent it. */
+  proof: string;
   /** Why this placement. */
   reason: string;
   stats: ProbationStats;
@@ -51,6 +53,11 @@ export interface UpdateStatus {
   phase: string;
   committed: string | null;
   ordered: string | null;
+  /** Why the installed variant is the one, with the figures that were measured here. */
+  variant: string | null;
+  figures: { variant: string; medianUs: number }[];
+  /** A backend compiles the ordered model now: share done, null when it does not say; undefined: none does. */
+  compiling?: number | null;
 }
 
 export interface SinkStatus extends SinkCounts {

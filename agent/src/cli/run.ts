@@ -23,13 +23,14 @@ import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
 import { childPreflight } from '../update/child-preflight.ts';
+import { openScratch } from '../update/disk-scratch.ts';
 import { openDiskSlots } from '../update/disk-slots.ts';
 import { httpFetcher } from '../update/http-fetcher.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
-import { engineOptions, openBackends } from './open-backends.ts';
+import { backendOptions, engineOptions, openBackends } from './open-backends.ts';
 import { openGrpc } from './open-grpc.ts';
 import { openSinks } from './open-sinks.ts';
 import { openSources } from './open-sources.ts';
@@ -127,6 +128,7 @@ async function compose(
   });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
+  const scratch = await openScratch(config.update.measure, stateDir, log);
   const { threads, providers } = config.inference;
   const backends = opened.add(openBackends(config), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
@@ -154,7 +156,8 @@ async function compose(
     update: {
       fetcher,
       slots,
-      preflight: childPreflight({ threads, providers }),
+      preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
+      ...(scratch ? { scratch } : {}),
       store: opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close()),
     },
     openOutbox: (trouble) =>

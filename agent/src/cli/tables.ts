@@ -71,7 +71,7 @@ export function statusText(status: AgentStatus): string {
           Math.round(m.stats.p95LatencyUs) / 1000,
         ]),
       ),
-      status.models.map((m) => `${m.name} runs so because ${m.reason}`).join('\n'),
+      whyLines(status).join('\n'),
     );
   if (status.shadows.length > 0) parts.push(table(SHADOW_COLUMNS, status.shadows.map(shadowRow)));
   const busy = status.updates.filter((update) => update.phase !== 'idle');
@@ -79,7 +79,7 @@ export function statusText(status: AgentStatus): string {
     parts.push(
       table(
         ['UPDATE', 'PHASE', 'FROM', 'TO'],
-        busy.map((u) => [u.model, u.phase, u.committed ?? '-', u.ordered ?? '-']),
+        busy.map((u) => [u.model, phaseText(u), u.committed ?? '-', u.ordered ?? '-']),
       ),
     );
   if (status.incidents.length > 0)
@@ -104,6 +104,20 @@ const shadowRow = (s: ShadowStatus): (string | number)[] => [
     .map((skip) => `${skip} ${s.skipped[skip]}`)
     .join(', '),
 ];
+
+/** A backend that compiles takes minutes: that is said instead of the phase. */
+const phaseText = ({ phase, compiling }: AgentStatus['updates'][number]): string => {
+  if (compiling === undefined) return phase;
+  return compiling === null ? 'compiling' : `compiling ${Math.round(compiling * 100)}%`;
+};
+
+/** Why each model runs as that variant, with that provider, at that place, and who vouches for its bytes. */
+const whyLines = ({ models, updates }: AgentStatus): string[] =>
+  models.flatMap(({ name, proof, reason }) => {
+    const chosen = updates.find(({ model }) => model === name)?.variant;
+    const why = `${name} runs so because ${reason}; proof of its bytes: ${proof}`;
+    return chosen ? [why, `${name} is variant ${chosen}`] : [why];
+  });
 
 /** The ledger: stored + pending + dropped + lost at server + unknown = accepted. */
 export function ledgerText(ledger: AgentStatus['ledger']): string {

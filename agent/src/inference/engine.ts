@@ -10,7 +10,7 @@ import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
-import type { Backend, Placement, Tensors } from './backend.ts';
+import type { Backend, Compiling, Placement, Tensors } from './backend.ts';
 import type { Priority } from './request-queue.ts';
 import { type CurrentModel, type EngineStatistics, RunningModel } from './running-model.ts';
 import { type Challenger, type Given, Shadow, type ShadowOptions, type ShadowStatus } from './shadow.ts';
@@ -79,10 +79,11 @@ export class Engine implements ModelRuntime {
   }
 
   /** @throws SkeinError of {@link Backend.load}; the model that runs goes on running then. */
-  async activate(staged: StagedModel): Promise<{ loaded: Sha256Hex }> {
+  async activate(staged: StagedModel, compiling?: Compiling): Promise<{ loaded: Sha256Hex }> {
     const { manifest } = staged;
     checkManifest(manifest);
-    const running = await RunningModel.load(staged, this.#options.backend, this.#optionsOf(manifest.name));
+    const options = this.#optionsOf(manifest.name);
+    const running = await RunningModel.load(staged, this.#options.backend, options, compiling);
     const before = this.#models.get(manifest.name);
     this.#models.set(manifest.name, running);
     if (before) void before.retire();

@@ -4,7 +4,7 @@ import type { Manifest, Variant } from '@skein/protocol/manifest.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { ProbationStats, StagedModel } from '../update/ports.ts';
-import type { Backend, LoadedModel, Placement, Tensors } from './backend.ts';
+import type { Backend, Compiling, LoadedModel, Placement, Tensors } from './backend.ts';
 import { checkDeclared } from './declared.ts';
 import { RunStats } from './latency.ts';
 import { type Answer, ModelQueue } from './model-queue.ts';
@@ -84,10 +84,15 @@ export class RunningModel implements CurrentModel {
   }
 
   /** @throws SkeinError of {@link Backend.load}, MODEL_INVALID when the file is not what its manifest says */
-  static async load(staged: StagedModel, backend: Backend, options: RunningOptions): Promise<RunningModel> {
+  static async load(
+    staged: StagedModel,
+    backend: Backend,
+    options: RunningOptions,
+    compiling?: Compiling,
+  ): Promise<RunningModel> {
     const { manifest, variant, modelPath } = staged;
     const { threads, providers, placement, background } = options;
-    const model = await backend.load({
+    const request = {
       path: modelPath,
       backend: variant.backend,
       model: manifest.name,
@@ -95,7 +100,8 @@ export class RunningModel implements CurrentModel {
       sha256: variant.file.sha256,
       sizeBytes: variant.file.size,
       ...{ threads, providers, background, placement },
-    });
+    };
+    const model = await backend.load(request, compiling);
     try {
       checkDeclared(model, manifest);
     } catch (error) {

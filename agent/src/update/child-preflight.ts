@@ -7,8 +7,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Bytes, KIB, MIB, type Millis } from '@skein/protocol/units.ts';
-import type { Preflight, PreflightVerdict, StagedModel } from './ports.ts';
+import { type Bytes, HOUR, KIB, MIB, type Millis } from '@skein/protocol/units.ts';
+import type { Compiling } from '../inference/backend.ts';
+import type { OipBackendOptions } from '../inference/oip-backend.ts';
+import type { Measured, Preflight, PreflightVerdict, StagedModel } from './ports.ts';
 import {
   PREFLIGHT_OUTPUT_MAX,
   type PreflightLine,
@@ -24,6 +26,16 @@ export interface ChildPreflightOptions {
   providers?: readonly string[];
   /** The child's program; a bundled release names its own. */
   childPath?: string;
+  /** Servers that variants may name. */
+  backends?: readonly OipBackendOptions[];
+  /** A backend that compiles is outside the wall limit, but for this long at most. */
+  compileLimitMs?: Millis;
+}
+
+interface Limits {
+  wallLimitMs: Millis;
+  compileLimitMs: Millis;
+  memoryBytes: Bytes;
 }
 
 const SOURCE_CHILD = fileURLToPath(new URL('./preflight-child.ts', import.meta.url));
@@ -35,40 +47,42 @@ type Stopped = { code: 'MODEL_TIMEOUT' | 'MODEL_MEMORY' | 'STOPPED' | 'TOO_TALKA
 
 export function childPreflight(options: ChildPreflightOptions = {}): Preflight {
   const { wallLimitMs = 60_000, baseMemoryBytes = 512 * MIB, threads = 1, providers = ['cpu'] } = options;
-  const childPath = options.childPath ?? SOURCE_CHILD;
+  const { childPath = SOURCE_CHILD, backends = [], compileLimitMs = HOUR } = options;
+  const trialOf = (models: readonly StagedModel[], compiling?: Compiling): Trial => {
+    const [{ manifest, goldenPath }] = models as [StagedModel];
+    const request: PreflightRequest = {
+      model: manifest.name,
+      variants: models.map(({ modelPath, variant }) => ({ modelPath, variant })),
+      goldenPath,
+      goldenSha256: manifest.golden.sha256,
+      threads,
+      providers,
+      backends,
+    };
+    const needed = models.map(({ variant }) => Math.max(manifest.needs.memoryBytes, 2 * variant.file.size));
+    const memoryBytes = needed.reduce((sum, bytes) => sum + bytes, baseMemoryBytes);
+    return new Trial(childPath, request, { wallLimitMs, compileLimitMs, memoryBytes }, compiling);
+  };
   return {
-    run(model: StagedModel, signal?: AbortSignal): Promise<PreflightVerdict> {
-      const { variant, manifest, modelPath, goldenPath } = model;
-      const request: PreflightRequest = {
-        modelPath,
-        goldenPath,
-        goldenSha256: manifest.golden.sha256,
-        variant,
-        threads,
-        providers,
-      };
-      const limits = {
-        wallLimitMs,
-        memoryBytes: baseMemoryBytes + Math.max(manifest.needs.memoryBytes, 2 * variant.file.size),
-      };
-      return new Trial(childPath, request, limits).run(signal);
-    },
+    run: (model, signal, compiling) => trialOf([model], compiling).run(signal),
+    measure: (models, signal) => trialOf(models).measure(signal),
   };
 }
 
 class Trial {
   readonly #child: ChildProcess;
-  readonly #limits: { wallLimitMs: Millis; memoryBytes: Bytes };
+  readonly #limits: Limits;
+  readonly #compiling: Compiling | undefined;
+  #wall: NodeJS.Timeout | undefined;
+  #compiles = false;
+  #heard = 0;
   #output = '';
   #errors = '';
   #stopped: Stopped | undefined;
 
-  constructor(
-    childPath: string,
-    request: PreflightRequest,
-    limits: { wallLimitMs: Millis; memoryBytes: Bytes },
-  ) {
+  constructor(childPath: string, request: PreflightRequest, limits: Limits, compiling?: Compiling) {
     this.#limits = limits;
+    this.#compiling = compiling;
     this.#child = spawn(process.execPath, [childPath], {
       stdio: 'pipe',
       env: { PATH: process.env.PATH, LANG: 'C', NODE_NO_WARNINGS: '1' },
@@ -81,29 +95,70 @@ class Trial {
   }
 
   run(signal?: AbortSignal): Promise<PreflightVerdict> {
-    const { wallLimitMs } = this.#limits;
+    return this.#end(signal).then(({ startFault, code, ending }) =>
+      startFault === undefined ? this.#conclude(code, ending) : notHeld(startFault),
+    );
+  }
+
+  async measure(signal?: AbortSignal): Promise<Measured> {
+    const { startFault, code, ending } = await this.#end(signal);
+    const last = this.#lines().at(-1);
+    if (last?.stage === 'measured') return { figures: last.figures };
+    if (last?.stage === 'unmeasured') return { failed: last.why };
+    const why = startFault ?? this.#stopped?.detail ?? `the child ended with ${ending ?? code}`;
+    return { failed: why.slice(0, 200) };
+  }
+
+  async #end(signal?: AbortSignal) {
     const stop = () => this.#stop({ code: 'STOPPED', detail: 'the agent stops' });
-    const wall = setTimeout(() => {
-      this.#stop({ code: 'MODEL_TIMEOUT', detail: `no answer within ${wallLimitMs} ms` });
-    }, wallLimitMs);
+    this.#limit(this.#limits.wallLimitMs, 'no answer');
     const poll = setInterval(() => void this.#weigh(), POLL_MS);
     signal?.addEventListener('abort', stop, { once: true });
     if (signal?.aborted) stop();
     this.#yieldToInference();
-    return new Promise<PreflightVerdict>((done) => {
-      this.#child.once('error', (error) => done(notHeld(`the child can not be started: ${error.message}`)));
-      this.#child.once('close', (code, ending) => done(this.#conclude(code, ending)));
+    type End = { startFault?: string; code: number | null; ending: NodeJS.Signals | null };
+    return new Promise<End>((done) => {
+      this.#child.once('error', ({ message }) =>
+        done({ startFault: `the child can not be started: ${message}`, code: null, ending: null }),
+      );
+      this.#child.once('close', (code, ending) => done({ code, ending }));
     }).finally(() => {
-      clearTimeout(wall);
+      clearTimeout(this.#wall);
       clearInterval(poll);
       signal?.removeEventListener('abort', stop);
     });
   }
 
+  #limit(ms: Millis, what: string): void {
+    clearTimeout(this.#wall);
+    this.#wall = setTimeout(
+      () => this.#stop({ code: 'MODEL_TIMEOUT', detail: `${what} within ${ms} ms` }),
+      ms,
+    );
+  }
+
   #hear(text: string): void {
     this.#output += text;
     if (this.#output.length > PREFLIGHT_OUTPUT_MAX) {
-      this.#stop({ code: 'TOO_TALKATIVE', detail: `more than ${PREFLIGHT_OUTPUT_MAX} bytes of output` });
+      const detail = `more than ${PREFLIGHT_OUTPUT_MAX} bytes of output`;
+      this.#stop({ code: 'TOO_TALKATIVE', detail });
+      return;
+    }
+    const lines = this.#lines();
+    for (const line of lines.slice(this.#heard)) this.#follow(line);
+    this.#heard = lines.length;
+  }
+
+  /** Compiling takes minutes and is no fault of the model: another limit holds meanwhile. */
+  #follow(line: PreflightLine): void {
+    const { wallLimitMs, compileLimitMs } = this.#limits;
+    if (line.stage === 'compiling') {
+      if (!this.#compiles) this.#limit(compileLimitMs, 'not compiled');
+      this.#compiles = true;
+      this.#compiling?.(line.share);
+    } else if (this.#compiles) {
+      this.#compiles = false;
+      this.#limit(wallLimitMs, 'no answer');
     }
   }
 
@@ -134,7 +189,9 @@ class Trial {
     const lines = this.#lines();
     const said = lines.find((line) => line.stage === 'verdict');
     if (said) return said.verdict;
-    if (this.#stopped?.code === 'STOPPED' || lines.length === 0) {
+    // What a server of this machine does not finish is no word on the model.
+    const foreign = this.#compiles && this.#stopped?.code === 'MODEL_TIMEOUT';
+    if (this.#stopped?.code === 'STOPPED' || foreign || lines.length === 0) {
       return notHeld(
         this.#stopped?.detail ??
           `the child ended with ${ending ?? code} before it was ready: ${this.#errors}`,
@@ -156,7 +213,9 @@ class Trial {
   }
 
   #lines(): PreflightLine[] {
-    const lines = this.#output.split('\n').filter((text) => text.startsWith('{"stage":'));
+    // The last piece may be half a line.
+    const whole = this.#output.split('\n').slice(0, -1);
+    const lines = whole.filter((text) => text.startsWith('{"stage":'));
     return lines.flatMap((text) => {
       try {
         return [parsePreflightLine.parse(encoder.encode(text), 'preflight')];

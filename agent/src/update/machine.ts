@@ -52,6 +52,7 @@ const TABLE: { [N in PhaseName]: Row<N> } = {
 /** One event. `now` is monotonic time of this process. The new state is to be saved before the effects are performed. */
 export function stepUpdate(state: UpdateState, event: UpdateEvent, now: Millis): Step {
   if (event.type === 'reported') return handedOver(state, event.id);
+  if (event.type === 'bootAgain') return bootAgain(state);
   if ('purpose' in event && event.purpose === 'boot') return booted(state, event);
   const { phase } = state;
   if (isForeign(phase, event)) return { state, effects: [] };
@@ -113,10 +114,26 @@ function handedOver(state: UpdateState, id: string): Step {
 
 function booted(state: UpdateState, event: EventOf<'activated'> | EventOf<'activateFailed'>): Step {
   if (state.committed?.order.id !== event.order) return { state, effects: [] };
-  if (event.type === 'activated') return { state: { ...state, bootStarts: 0 }, effects: [] };
-  // An environment that fails now may work at the next start: nothing is given up for it.
-  if (event.fault.retry === 'always') return { state: { ...state, bootStarts: 0 }, effects: [] };
+  const spoiled = event.type === 'activated' ? event.standIn : event.fault.retry === 'always';
+  // An environment that fails now may work later: nothing is given up for it.
+  if (spoiled) return bootLater(state);
+  if (event.type === 'activated') return { state: { ...state, bootStarts: 0, bootTries: 0 }, effects: [] };
   return fallBack(state, event.fault.code, event.fault.message);
+}
+
+function bootLater(state: UpdateState): Step {
+  const attempt = (state.bootTries ?? 0) + 1;
+  return {
+    state: { ...state, bootStarts: 0, bootTries: attempt },
+    effects: [{ type: 'bootLater', attempt }],
+  };
+}
+
+/** While a new model is tried, or taken back, that decides what runs. */
+const ON_TRIAL: readonly PhaseName[] = ['activating', 'probation', 'reverting'];
+
+function bootAgain(state: UpdateState): Step {
+  return ON_TRIAL.includes(state.phase.name) ? { state, effects: [] } : loadCommitted(state);
 }
 
 function take(state: UpdateState, _: PhaseOf<'idle'>, { view }: EventOf<'orders'>): Step {
@@ -146,11 +163,15 @@ function tryOut(state: UpdateState, phase: PhaseOf<'downloading'>): Step {
   return enter(state, { ...phase, name: 'preflight', attempt: 0, doubts: 0 });
 }
 
-function weigh(state: UpdateState, phase: PhaseOf<'preflight'>, { verdict }: EventOf<'preflighted'>): Step {
-  if (verdict.environment) return retry(state, phase);
-  const proof = { loaded: verdict.loaded, golden: verdict.golden };
+function weigh(before: UpdateState, phase: PhaseOf<'preflight'>, event: EventOf<'preflighted'>): Step {
+  const { verdict, release = phase.release, choice } = event;
+  if (verdict.environment) return retry(before, phase);
+  const state = choice ? { ...before, choice } : before;
+  const { loaded, golden, proof: level } = verdict;
+  const proof = { loaded, golden, ...(level ? { proof: level } : {}) };
   const trial = {
     ...phase,
+    release,
     name: 'ready' as const,
     proof,
     starts: 0,
@@ -251,7 +272,11 @@ function judge(
 }
 
 function settle(state: UpdateState, phase: PhaseOf<'reverting'>, event: EventOf<'activated'>): Step {
-  return event.purpose === 'revert' ? conclude(state, phase.ending, phase.stats) : { state, effects: [] };
+  if (event.purpose !== 'revert') return { state, effects: [] };
+  const ended = conclude(state, phase.ending, phase.stats);
+  if (!event.standIn) return ended;
+  const later = bootLater(ended.state);
+  return { state: later.state, effects: [...ended.effects, ...later.effects] };
 }
 
 /** The last good model does not load: nothing runs until the next order or start, and the report says so. */
@@ -263,5 +288,6 @@ function settleAnyhow(
   if (event.purpose !== 'revert') return { state, effects: [] };
   const detail = `${phase.ending.detail ?? ''}; the last good model failed to load: ${event.fault.message}`;
   const ended = conclude(state, { ...phase.ending, detail }, phase.stats);
-  return { state: ended.state, effects: [{ type: 'deactivate' }, ...ended.effects] };
+  const later = event.fault.retry === 'always' ? bootLater(ended.state) : { state: ended.state, effects: [] };
+  return { state: later.state, effects: [{ type: 'deactivate' }, ...ended.effects, ...later.effects] };
 }

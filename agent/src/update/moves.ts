@@ -46,7 +46,10 @@ export function enter(state: UpdateState, phase: BusyPhase): Step {
   const entered = { ...state, phase };
   const milestone = MILESTONE[phase.name];
   if (!milestone) return { state: entered, effects: workOf(phase, state.committed) };
-  const { state: told, effect } = withReport(entered, reportOf(aboutPhase(state, phase), milestone, phase));
+  // Why this variant: said once, when the device has chosen.
+  const detail = phase.name === 'ready' ? (phase.release.reason ?? null) : null;
+  const report = reportOf(aboutPhase(state, phase), milestone, phase, NO_STATS, { reason: null, detail });
+  const { state: told, effect } = withReport(entered, report);
   return { state: told, effects: [effect, ...workOf(phase, state.committed)] };
 }
 

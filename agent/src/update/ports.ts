@@ -3,6 +3,8 @@ import type { Manifest, Variant } from '@skein/protocol/manifest.ts';
 import type { ModelTarget, Order } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { Compiling, Proof } from '../inference/backend.ts';
+import type { Figure } from './variants.ts';
 
 /** Reads named documents and blobs from the server (mTLS in the product). */
 export interface Fetcher {
@@ -84,12 +86,19 @@ export interface PreflightVerdict {
   golden: { passed: number; total: number };
   /** True when this machine, not the model, is at fault: never quarantines. */
   environment: boolean;
+  /** Who vouches for `loaded`; absent: the runtime in our own process. */
+  proof?: Proof;
 }
+
+/** Medians of variants run in turns, or why there are none. */
+export type Measured = { figures: Figure[] } | { failed: string };
 
 /** Loads and tries a staged model in a process of its own, under memory and time limits. */
 export interface Preflight {
   /** Ends early, with an environment verdict, when `signal` aborts. */
-  run(model: StagedModel, signal?: AbortSignal): Promise<PreflightVerdict>;
+  run(model: StagedModel, signal?: AbortSignal, compiling?: Compiling): Promise<PreflightVerdict>;
+  /** Runs variants that passed in turns, for a bounded time. Never rejects. Absent: nothing can be measured. */
+  measure?(models: readonly StagedModel[], signal?: AbortSignal): Promise<Measured>;
 }
 
 export interface ProbationStats {
@@ -103,7 +112,7 @@ export interface ProbationStats {
 /** The running engine, as the update machine sees it. */
 export interface ModelRuntime {
   /** Swaps between two inferences without dropping one. Returns the hash of the bytes that were loaded. When it throws, what ran before still runs. */
-  activate(model: StagedModel): Promise<{ loaded: Sha256Hex }>;
+  activate(model: StagedModel, compiling?: Compiling): Promise<{ loaded: Sha256Hex }>;
   deactivate(model: string): Promise<void>;
   /** Since the last activate of this model. */
   stats(model: string): ProbationStats;

@@ -2,14 +2,23 @@
 import type { Variant } from '@skein/protocol/manifest.ts';
 import { checker, oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
+import type { OipBackendOptions } from '../inference/oip-backend.ts';
 
-export interface PreflightRequest {
+export interface PreflightVariant {
   modelPath: string;
+  variant: Variant;
+}
+
+/** One variant: its golden vectors are tried. Several: they passed already, and are run in turns. */
+export interface PreflightRequest {
+  model: string;
+  variants: PreflightVariant[];
   goldenPath: string;
   goldenSha256: string;
-  variant: Variant;
   threads: number;
   providers: readonly string[];
+  /** Servers that variants may name. */
+  backends: readonly OipBackendOptions[];
 }
 
 const text = (maxLength: number) => Type.Union([Type.String({ maxLength }), Type.Null()]);
@@ -21,12 +30,20 @@ const Verdict = strict({
   loaded: Type.Union([Type.String({ pattern: '^[0-9a-f]{64}$' }), Type.Null()]),
   golden: strict({ passed: count, total: count }),
   environment: Type.Boolean(),
+  proof: Type.Optional(oneOf(['runtime', 'sidecar', 'sent'])),
 });
+const Figures = Type.Array(
+  strict({ variant: Type.String({ maxLength: 32 }), medianUs: Type.Number({ minimum: 0 }) }),
+  { maxItems: 16 },
+);
 
 /** `ready`: the runtime is there; what goes wrong before it is this machine's fault, after it the model's. */
 const Line = Type.Union([
   strict({ stage: oneOf(['ready', 'loaded']) }),
+  strict({ stage: Type.Literal('compiling'), share: Type.Union([Type.Number(), Type.Null()]) }),
   strict({ stage: Type.Literal('verdict'), verdict: Verdict }),
+  strict({ stage: Type.Literal('measured'), figures: Figures }),
+  strict({ stage: Type.Literal('unmeasured'), why: Type.String({ maxLength: 500 }) }),
 ]);
 export type PreflightLine = Static<typeof Line>;
 

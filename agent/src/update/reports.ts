@@ -36,6 +36,9 @@ export function reportOf(
     detail: why.detail?.slice(0, 500) ?? null,
     loaded: phase.name === 'probation' ? phase.loaded : 'proof' in phase ? phase.proof.loaded : null,
     golden: 'proof' in phase ? { ...phase.proof.golden } : { passed: 0, total: 0 },
+    ...('proof' in phase && phase.proof.proof && phase.proof.proof !== 'runtime'
+      ? { proof: phase.proof.proof }
+      : {}),
     probation: { ...stats },
     ...('previousP95Us' in phase && phase.previousP95Us !== null
       ? { previousP95LatencyUs: phase.previousP95Us }

@@ -32,7 +32,7 @@ export class RunningMachine {
   readonly #stopping: AbortSignal;
   readonly #fellows: Fellows;
   readonly #events: UpdateEvent[] = [];
-  readonly #timers = new Map<'backoff' | 'judge', Timer>();
+  readonly #timers = new Map<'backoff' | 'boot' | 'judge', Timer>();
   #draining = false;
 
   constructor(
@@ -134,6 +134,11 @@ export class RunningMachine {
         this.#later('backoff', delayMs, () => ({ type: 'retry', order: effect.order }));
         break;
       }
+      case 'bootLater': {
+        const delayMs = retryDelayMs(effect.attempt, fractionOf(entropy.bytes(4)));
+        this.#later('boot', delayMs, () => ({ type: 'bootAgain' }));
+        break;
+      }
       case 'judge': {
         const stats = () => runtime.stats(this.state.model);
         this.#later('judge', effect.afterMs, () => ({ type: 'judged', order: effect.order, stats: stats() }));
@@ -155,7 +160,7 @@ export class RunningMachine {
     }
   }
 
-  #later(kind: 'backoff' | 'judge', delayMs: Millis, make: () => UpdateEvent): void {
+  #later(kind: 'backoff' | 'boot' | 'judge', delayMs: Millis, make: () => UpdateEvent): void {
     this.#timers.get(kind)?.cancel();
     this.#timers.set(
       kind,

@@ -13,6 +13,8 @@ import type { UpdateParts } from './update-parts.ts';
 import { UpdateWork } from './update-work.ts';
 
 const REFRESH_RETRY_MS: Millis = 10_000;
+/** Restarting a backend's service takes less. */
+const LOST_MS: Millis = 10_000;
 const STOP_WITHIN_MS: Millis = 3_000;
 
 export class UpdateRunner {
@@ -20,6 +22,7 @@ export class UpdateRunner {
   readonly #machines = new Map<string, RunningMachine>();
   readonly #work: UpdateWork;
   readonly #stopping = new AbortController();
+  readonly #lost = new Map<string, Timer>();
   #refreshing: Promise<void> | undefined;
   #failedRefreshes = 0;
   #refreshTimer: Timer | undefined;
@@ -59,11 +62,39 @@ export class UpdateRunner {
     return [...this.#machines.values()].map((machine) => machine.state);
   }
 
+  /** Share done of what a backend compiles for this model now; undefined: nothing. */
+  compiling(model: string): number | null | undefined {
+    return this.#work.compiling.get(model);
+  }
+
+  /**
+   * A backend became unusable or usable again. One that stays away for a while is left for the stand-in; one that is
+   * back gets its models back at once.
+   */
+  backendChanged(backend: string, usable: boolean): void {
+    this.#lost.get(backend)?.cancel();
+    this.#lost.delete(backend);
+    const again = (standing: boolean) => {
+      for (const [model, machine] of this.#machines) {
+        const { committed } = machine.state;
+        if (committed?.backend !== backend || !committed.standIn) continue;
+        if (this.#work.standingIn.has(model) === standing) machine.dispatch({ type: 'bootAgain' });
+      }
+    };
+    if (usable) again(true);
+    else
+      this.#lost.set(
+        backend,
+        this.#parts.clock.after(LOST_MS, () => again(false)),
+      );
+  }
+
   async stop(): Promise<void> {
     const machines = [...this.#machines.values()];
     for (const machine of machines) machine.dispatch({ type: 'stopping' });
     this.#stopping.abort();
     this.#refreshTimer?.cancel();
+    for (const timer of this.#lost.values()) timer.cancel();
     for (const machine of machines) machine.cancelTimers();
     const late = new Promise<void>((done) => this.#parts.clock.after(STOP_WITHIN_MS, done));
     await Promise.race([Promise.all(machines.map((machine) => machine.work)), late]);
@@ -105,6 +136,7 @@ export class UpdateRunner {
     const keep = new Set([...this.#machines.values()].flatMap((machine) => blobsKeptBy(machine.state)));
     try {
       await this.#parts.slots.prune(keep);
+      await this.#parts.scratch?.prune(keep);
     } catch (thrown) {
       this.#parts.log.warn('old models can not be removed', { error: describeError(thrown) });
     }

@@ -8,6 +8,7 @@
 import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { AgreedOrder, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
+import type { Candidate, Choice } from './variants.ts';
 
 /** A version whose blobs are named completely: enough to load it from disk with no network. */
 export interface Release {
@@ -18,10 +19,19 @@ export interface Release {
   golden: { sha256: Sha256Hex; size: Bytes };
   /** The order that brought it, for reports about it later. */
   order: { id: string; rollout: string };
+  /** Backend of the variant; absent: the agent's own. */
+  backend?: string;
+  /** Why this variant, for people. */
+  reason?: string;
+  /** Before the choice: what else can run here, in order of trial, and whether to measure them against each other. */
+  others?: Candidate[];
+  measure?: { key: string; left: { variant: string; why: string }[] };
+  /** After it: the agent's own variant that runs while the chosen one's backend is not usable. */
+  standIn?: Candidate;
 }
 
 /** What preflight proved: the hash that was loaded there and the golden vectors that passed. */
-export type Proof = Pick<PreflightVerdict, 'loaded' | 'golden'>;
+export type Proof = Pick<PreflightVerdict, 'loaded' | 'golden' | 'proof'>;
 
 interface OnOrder {
   agreed: AgreedOrder;
@@ -71,6 +81,10 @@ export interface UpdateState {
   previous: Release | null;
   /** Starts of `committed` since the last one that loaded. */
   bootStarts: number;
+  /** Tries to load `committed` that this machine spoiled, for the backoff. */
+  bootTries?: number;
+  /** The variant that was measured as the fastest here. */
+  choice?: Choice | null;
   phase: Phase;
   /** Order ids that are over: never carried out again. */
   ended: { order: string; outcome: Ending['outcome'] }[];
@@ -94,11 +108,22 @@ export type UpdateEvent =
   | { type: 'orders'; view: OrdersSeen }
   | { type: 'fetched'; order: string; release: Release }
   | { type: 'downloaded'; order: string }
-  | { type: 'preflighted'; order: string; verdict: PreflightVerdict }
-  | { type: 'activated'; purpose: Purpose; order: string; loaded: Sha256Hex; before: ProbationStats }
+  /** `release` and `choice`: which of the candidates it was, when there were several. */
+  | { type: 'preflighted'; order: string; verdict: PreflightVerdict; release?: Release; choice?: Choice }
+  | {
+      type: 'activated';
+      purpose: Purpose;
+      order: string;
+      loaded: Sha256Hex;
+      before: ProbationStats;
+      /** The stand-in runs: the chosen variant's backend is not usable. */
+      standIn?: boolean;
+    }
   | { type: 'failed'; order: string; phase: 'fetching' | 'downloading' | 'preflight'; fault: Fault }
   | { type: 'activateFailed'; purpose: Purpose; order: string; fault: Fault }
   | { type: 'retry'; order: string }
+  /** Load the last good release again: its backend went away, or may be back. */
+  | { type: 'bootAgain' }
   | { type: 'judged'; order: string; stats: ProbationStats }
   | { type: 'reported'; id: string }
   | { type: 'stopping' };
@@ -122,6 +147,8 @@ export type UpdateEffect =
   | { type: 'deactivate' }
   /** Wait with backoff. → retry */
   | { type: 'backoff'; order: string; attempt: number }
+  /** The same for the last good release. → bootAgain */
+  | { type: 'bootLater'; attempt: number }
   /** Look at the running model's figures later. → judged */
   | { type: 'judge'; order: string; afterMs: Millis }
   /** Ask the server for fresh orders. → orders */
@@ -151,6 +178,11 @@ export const newUpdateState = (model: string): UpdateState => ({
 /** Every blob this state may still need; all others may be pruned. */
 export function blobsKeptBy(state: UpdateState): Sha256Hex[] {
   const releases = [state.committed, state.previous, 'release' in state.phase ? state.phase.release : null];
-  const kept = releases.flatMap((r) => (r ? [r.manifest.sha256, r.model.sha256, r.golden.sha256] : []));
+  const kept = releases.flatMap((r) => (r ? blobsOfRelease(r) : []));
   return state.phase.name === 'idle' ? kept : [...kept, state.phase.agreed.target.sha256];
 }
+
+const blobsOfRelease = ({ manifest, model, golden, standIn, others = [] }: Release): Sha256Hex[] => [
+  ...[manifest.sha256, model.sha256, golden.sha256],
+  ...[...others, ...(standIn ? [standIn] : [])].map((candidate) => candidate.model.sha256),
+];

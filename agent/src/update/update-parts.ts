@@ -1,7 +1,14 @@
 /** Everything that updating reaches through ports: what the runner, its machines and their work share. */
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
+import type { BackendFacts } from '../inference/backend.ts';
+import type { BackendDirectory } from '../inference/backends.ts';
 import type { Fetcher, ModelRuntime, Preflight, ReportSink, Slots, Trust, UpdateStore } from './ports.ts';
+
+export interface Backends extends BackendDirectory {
+  /** What a preflight in another process found. */
+  changed?(backend: string, fault: BackendFacts['fault']): void;
+}
 
 export interface UpdateParts {
   fetcher: Fetcher;
@@ -11,6 +18,12 @@ export interface UpdateParts {
   runtime: ModelRuntime;
   store: UpdateStore;
   reports: ReportSink;
+  /** What the backends of this device are; absent: there is only the agent's own. */
+  backends?: Backends;
+  /** Where candidates lie while they are measured: memory, so that only the winner is written to the disk. */
+  scratch?: Slots;
+  /** A model runs as its stand-in variant (why), or as the chosen one again (null). */
+  standIn?(model: string, why: string | null): void;
   clock: Clock;
   entropy: Entropy;
   log: Log;

@@ -1,11 +1,17 @@
 /** The slow effects: each is performed through the ports and ends in the event that tells the machine how it went. */
 import { asSkeinError, type ErrorCode, type SkeinError } from '@skein/protocol/errors.ts';
+import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import type { BackendFacts } from '../inference/backend.ts';
+import { ANYTHING } from '../inference/backends.ts';
 import { downloadBlobs } from './blob-download.ts';
-import { releaseOf, stagedModel } from './release.ts';
-import type { Fault, PhaseName, Release, UpdateEffect, UpdateEvent, UpdateState } from './state.ts';
+import type { BlobSize } from './download-plan.ts';
+import type { Slots } from './ports.ts';
+import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
+import type { Fault, PhaseName, Purpose, Release, UpdateEffect, UpdateEvent, UpdateState } from './state.ts';
+import { bringCandidates, tryVariants } from './try-variants.ts';
 import type { UpdateParts } from './update-parts.ts';
+import { planVariants } from './variants.ts';
 
 type EffectOf<T extends UpdateEffect['type']> = Extract<UpdateEffect, { type: T }>;
 export type SlowEffect = EffectOf<'fetch' | 'download' | 'preflight' | 'activate' | 'deactivate' | 'prune'>;
@@ -13,6 +19,10 @@ export type SlowEffect = EffectOf<'fetch' | 'download' | 'preflight' | 'activate
 export class UpdateWork {
   /** What was loaded last under each name. */
   readonly running = new Map<string, Release>();
+  /** Models that run as their stand-in. */
+  readonly standingIn = new Set<string>();
+  /** Models that a backend compiles now, with the share done. */
+  readonly compiling = new Map<string, number | null>();
   readonly #parts: UpdateParts;
   readonly #stopping: AbortSignal;
   readonly #stateOf: (model: string) => UpdateState | undefined;
@@ -41,6 +51,7 @@ export class UpdateWork {
         return this.#activate(model, effect);
       case 'deactivate':
         this.running.delete(model);
+        this.standingIn.delete(model);
         await this.#parts.runtime.deactivate(model).catch((e) => this.#parts.log.error(String(e)));
         return undefined;
       case 'prune':
@@ -57,6 +68,9 @@ export class UpdateWork {
       latest_version: phase.name === 'idle' ? installed : phase.agreed.order.version,
       in_progress: phase.name === 'idle' ? 0 : 1,
       update_percentage: phase.name === 'idle' ? null : (percentage ?? PERCENT[phase.name]),
+      ...(this.compiling.has(state.model)
+        ? { compiling: Math.round((this.compiling.get(state.model) ?? 0) * 100) }
+        : {}),
     };
     const text = `${state.model} ${JSON.stringify(message)}`;
     if (text === this.#announced) return;
@@ -70,13 +84,38 @@ export class UpdateWork {
     return this.#guarded(order, 'fetching', async () => {
       const wanted = [{ sha256, size: sizeBytes }];
       if (!(await this.#bring(model, order, 'fetching', wanted))) return undefined;
-      return { type: 'fetched', order, release: releaseOf(agreed, await this.#parts.slots.read(sha256)) };
+      const bytes = await this.#parts.slots.read(sha256);
+      const manifest = manifestOf(agreed, bytes);
+      const plan = await this.#plan(model, manifest);
+      return { type: 'fetched', order, release: releaseOf(agreed, manifest, bytes.length, plan) };
     });
+  }
+
+  /** Which variants can run here: asked before any of them is downloaded. */
+  async #plan(model: string, { variants }: Manifest) {
+    const { backends, preflight, scratch } = this.#parts;
+    const facts = new Map<string, BackendFacts>();
+    for (const { backend } of variants)
+      if (!facts.has(backend)) facts.set(backend, (await backends?.facts(backend)) ?? ANYTHING);
+    const { choice = null, quarantined = [] } = this.#stateOf(model) ?? {};
+    const barred = new Set(quarantined.map(({ sha256 }) => sha256));
+    // With nothing else to take, the machine says why it refuses.
+    const some = variants.some(({ file }) => !barred.has(file.sha256));
+    const roomy = scratch !== undefined && preflight.measure !== undefined;
+    return planVariants(variants, facts, choice, some ? barred : new Set(), roomy);
   }
 
   async #download(model: string, { order, release }: EffectOf<'download'>): Promise<UpdateEvent | undefined> {
     return this.#guarded(order, 'downloading', async () => {
-      const whole = await this.#bring(model, order, 'downloading', [release.model, release.golden]);
+      const { scratch } = this.#parts;
+      const bring = (slots: Slots, blobs: BlobSize[]) =>
+        this.#bring(model, order, 'downloading', blobs, slots);
+      if (release.measure && scratch) {
+        const golden = await bring(this.#parts.slots, [release.golden]);
+        const brought = golden && (await bringCandidates({ parts: this.#parts, bring }, release));
+        return brought ? { type: 'downloaded', order } : undefined;
+      }
+      const whole = await bring(this.#parts.slots, [release.model, release.golden]);
       return whole ? { type: 'downloaded', order } : undefined;
     });
   }
@@ -87,13 +126,25 @@ export class UpdateWork {
   ): Promise<UpdateEvent | undefined> {
     return this.#guarded(order, 'preflight', async () => {
       // A resumed preflight may find that the disk lost a blob; then it is brought again first.
-      const blobs = [release.manifest, release.model, release.golden];
-      if (!(await this.#bring(model, order, 'preflight', blobs))) return undefined;
-      const staged = await stagedModel(this.#parts.slots, release);
-      const verdict = await this.#parts.preflight.run(staged, this.#stopping);
-      if (verdict.code === 'BLOB_MISMATCH') await this.#parts.slots.discard(release.model.sha256);
-      return { type: 'preflighted', order, verdict };
+      const bring = (slots: Slots, blobs: BlobSize[]) => this.#bring(model, order, 'preflight', blobs, slots);
+      if (!(await bring(this.#parts.slots, [release.manifest, release.golden]))) return undefined;
+      const compiling = (share: number | null) => this.#compiles(model, share);
+      const deps = { parts: this.#parts, stopping: this.#stopping, bring, compiling };
+      const trial = await tryVariants(deps, release).finally(() => this.#compiled(model));
+      return trial && { type: 'preflighted', order, ...trial };
     });
+  }
+
+  #compiles(model: string, share: number | null): void {
+    this.compiling.set(model, share);
+    const state = this.#stateOf(model);
+    if (state) this.announce(state);
+  }
+
+  #compiled(model: string): void {
+    if (!this.compiling.delete(model)) return;
+    const state = this.#stateOf(model);
+    if (state) this.announce(state);
   }
 
   async #activate(model: string, effect: EffectOf<'activate'>): Promise<UpdateEvent | undefined> {
@@ -101,16 +152,41 @@ export class UpdateWork {
     if (purpose === 'trial' && !this.#wanted(model, order, 'activating')) return undefined;
     const before = this.#parts.runtime.stats(model);
     try {
-      const { loaded } = await this.#parts.runtime.activate(await stagedModel(this.#parts.slots, release));
+      const { loaded, standIn } = await this.#load(model, release, purpose);
       this.running.set(model, release);
-      return { type: 'activated', purpose, order, loaded, before };
+      return { type: 'activated', purpose, order, loaded, before, ...(standIn ? { standIn } : {}) };
     } catch (thrown) {
-      return {
-        type: 'activateFailed',
-        purpose,
-        order,
-        fault: faultOf(asSkeinError(thrown, 'MODEL_CRASHED')),
-      };
+      const fault = faultOf(asSkeinError(thrown, 'MODEL_CRASHED'));
+      return { type: 'activateFailed', purpose, order, fault };
+    } finally {
+      this.#compiled(model);
+    }
+  }
+
+  /** A last good release whose backend is not usable runs as its stand-in; a trial does not: it proves the variant. */
+  async #load(
+    model: string,
+    release: Release,
+    purpose: Purpose,
+  ): Promise<{ loaded: string; standIn: boolean }> {
+    const { runtime, slots } = this.#parts;
+    const compiling = (share: number | null) => this.#compiles(model, share);
+    try {
+      const { loaded } = await runtime.activate(await stagedModel(slots, release), compiling);
+      if (this.standingIn.delete(model)) this.#parts.standIn?.(model, null);
+      return { loaded, standIn: false };
+    } catch (thrown) {
+      const { blame, code, message } = asSkeinError(thrown, 'MODEL_CRASHED');
+      const { standIn } = release;
+      if (!standIn || purpose === 'trial' || blame !== 'environment') throw thrown;
+      const why = `${standIn.variant} instead of ${release.variant}: ${code}: ${message}`;
+      this.#parts.standIn?.(model, why);
+      // It runs already: swapping it for itself would only lose its figures.
+      if (this.standingIn.has(model)) return { loaded: standIn.model.sha256, standIn: true };
+      const path = slots.pathOf(standIn.model.sha256);
+      const { loaded } = await runtime.activate(await stagedVariant(slots, release, standIn, path));
+      this.standingIn.add(model);
+      return { loaded, standIn: true };
     }
   }
 
@@ -119,9 +195,10 @@ export class UpdateWork {
     model: string,
     order: string,
     phase: PhaseName,
-    blobs: { sha256: string; size: Bytes }[],
+    blobs: BlobSize[],
+    slots: Slots = this.#parts.slots,
   ): Promise<boolean> {
-    return downloadBlobs(this.#parts.fetcher, this.#parts.slots, blobs, {
+    return downloadBlobs(this.#parts.fetcher, slots, blobs, {
       stale: () => !this.#wanted(model, order, phase),
       progress: (done, total) => {
         const state = this.#stateOf(model);

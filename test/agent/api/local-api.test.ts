@@ -30,6 +30,7 @@ const current = {
   loaded: {
     inputs: manifest.inputs,
     outputs: manifest.outputs,
+    proof: 'runtime',
     provider: 'cpu',
     placement: 'inline',
     reason: 'tiny',
@@ -67,6 +68,7 @@ const status = (ok: boolean): AgentStatus => ({
       provider: 'cpu',
       reason: 'tiny',
       stats: { inferences: 7, errors: 1, notFinite: 0, p95LatencyUs: 250 },
+      proof: 'runtime',
       selfCheck: { ok, detail: ok ? 'golden answers' : 'output `y` differs by 3', at: 1 },
     },
   ],

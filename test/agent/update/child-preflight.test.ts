@@ -8,7 +8,9 @@ import type { StagedModel } from '@skein/agent/update/ports.ts';
 import type { GoldenVectors } from '@skein/protocol/manifest.ts';
 import { MIB } from '@skein/protocol/units.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startSidecar } from '../../contracts/sidecar-process.ts';
 import { scaleModel } from '../inference/models.ts';
+import { json, scriptedServer } from '../inference/scripted-server.ts';
 import { manifestFor } from './manifest.ts';
 
 let directory: string;
@@ -147,5 +149,91 @@ describe('preflight in a child', () => {
     const verdict = childPreflight({ childPath }).run(await stage(scaleModel(2, 3)), stop.signal);
     stop.abort();
     expect(await verdict).toMatchObject({ ok: false, code: null, environment: true });
+  });
+});
+
+/** A release whose one variant is of a sidecar. */
+async function stageOn(backend: string): Promise<StagedModel> {
+  const staged = await stage(scaleModel(2, 3));
+  const variant = { ...staged.variant, backend };
+  return { ...staged, variant, manifest: { ...staged.manifest, variants: [variant] } };
+}
+
+describe('preflight of a sidecar’s variant', () => {
+  it('is computed by the sidecar, whose hash is compared and whose name is given', async () => {
+    const sidecar = await startSidecar(`unix:${join(directory, 'a.sock')}`);
+    try {
+      const backends = [{ name: 'acc', url: sidecar.url }];
+      const staged = await stageOn('acc');
+      expect(await childPreflight({ backends }).run(staged)).toMatchObject({
+        ...{ ok: true, loaded: staged.variant.file.sha256, proof: 'sidecar', environment: false },
+        golden: { passed: 2, total: 2 },
+      });
+    } finally {
+      await sidecar.kill();
+    }
+  });
+
+  it.each([
+    ['that is not there', [{ name: 'acc', url: 'unix:/nonexistent/a.sock' }]],
+    ['that nobody configured', []],
+  ])('%s is this machine’s fault', async (_title, backends) => {
+    expect(await childPreflight({ backends }).run(await stageOn('acc'))).toMatchObject({
+      ...{ ok: false, code: 'BACKEND_UNAVAILABLE', environment: true },
+    });
+  });
+
+  it('lets a backend compile outside the wall limit, and says so; within a limit of its own', async () => {
+    const staged = await stageOn('acc');
+    const server = await scriptedServer(staged.variant.file.sha256);
+    try {
+      server.on.load = json(202, { state: 'COMPILING', progress: 0.3 });
+      const backends = [{ name: 'acc', url: server.url }];
+      const told: unknown[] = [];
+      const limits = { wallLimitMs: 4_000, compileLimitMs: 60_000 };
+      const running = childPreflight({ backends, ...limits }).run(staged, undefined, (share) => {
+        told.push(share);
+        setTimeout(() => {
+          server.on.load = json(400, { error: 'x', code: 'MODEL_INVALID' });
+        }, 4_500);
+      });
+      expect(await running).toMatchObject({ ok: false, code: 'MODEL_INVALID' });
+      expect(told).toEqual([0.3]);
+      server.on.load = json(202, { state: 'COMPILING' });
+      const never = childPreflight({ backends, wallLimitMs: 30_000, compileLimitMs: 500 }).run(staged);
+      expect(await never).toMatchObject({ ok: false, code: null, environment: true });
+    } finally {
+      await server.close();
+    }
+  });
+});
+
+describe('measuring in a child', () => {
+  it('runs variants in turns, a sidecar’s too, and gives the median of each', async () => {
+    const sidecar = await startSidecar('127.0.0.1:0');
+    try {
+      const backends = [{ name: 'acc', url: sidecar.url }];
+      const own = await stage(scaleModel(2, 3));
+      const other = { ...(await stageOn('acc')), variant: { ...(await stageOn('acc')).variant, id: 'acc' } };
+      const measured = await childPreflight({ backends }).measure!([own, other]);
+      expect(measured).toMatchObject({ figures: [{ variant: 'fp32' }, { variant: 'acc' }] });
+      const [first, second] = (measured as { figures: { medianUs: number }[] }).figures;
+      expect(first!.medianUs).toBeGreaterThan(0);
+      expect(second!.medianUs).toBeGreaterThan(first!.medianUs);
+    } finally {
+      await sidecar.kill();
+    }
+  });
+
+  it('says why there are no figures', async () => {
+    const childPath = await childThat("process.kill(process.pid, 'SIGSEGV'); setInterval(() => {}, 1000);");
+    const own = await stage(scaleModel(2, 3));
+    expect(await childPreflight({ childPath }).measure!([own, own])).toMatchObject({
+      failed: expect.stringContaining('SIGSEGV'),
+    });
+    const gone = { ...own, modelPath: join(directory, 'nothing') };
+    expect(await childPreflight().measure!([own, gone])).toMatchObject({
+      failed: expect.stringContaining('nothing'),
+    });
   });
 });
