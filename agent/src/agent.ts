@@ -162,9 +162,9 @@ export class Agent {
 
   /** @throws SkeinError PORT_IN_USE; nothing runs then. */
   async start(): Promise<void> {
-    const { openApi, openGrpc, startRenewal } = this.#parts;
+    const { openApi, openGrpc, pictures, startRenewal } = this.#parts;
     const models = this.#servedModels();
-    this.#api = await openApi({ status: () => this.status(), models });
+    this.#api = await openApi({ status: () => this.status(), models, pictures });
     try {
       this.#grpc = await openGrpc(models);
     } catch (error) {

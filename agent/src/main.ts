@@ -4,6 +4,7 @@
  * output; its log is JSON lines on standard error. Commands load what they need when they run: a `status` does not pay
  * for an inference runtime.
  */
+import { readFileSync } from 'node:fs';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { readiness } from './api/status.ts';
@@ -15,6 +16,8 @@ import { configText, findingsText, ledgerText, selftestText, statusText } from '
 import { AGENT_VERSION } from './cli/version.ts';
 import { configKeys } from './config-keys.ts';
 import { jsonLog } from './json-log.ts';
+import { detailOf } from './pipeline/outcome-detail.ts';
+import type { Outcome } from './pipeline/postprocess.ts';
 import { systemClock } from './system-clock.ts';
 
 const HELP = `
@@ -24,6 +27,7 @@ Examples:
   skein-agent status -o json | jq .ledger
   skein-agent predict gas 0.1 0.2 0.3        values in the model's order
   skein-agent predict host '{"cpu_user":0.9}'
+  skein-agent predict camera photo.jpg       a picture, for models that take one
   skein-agent source test cam1               does it deliver, and how fast?
   skein-agent doctor                         what is wrong here, and what to do about it
 
@@ -88,11 +92,33 @@ async function buffer(_options: unknown, command: Command): Promise<void> {
 }
 
 async function predict(model: string, values: string[], _options: unknown, command: Command): Promise<void> {
-  const found = await requestPrediction(settingsOf(command).config, model, valuesOf(values));
+  const found = await requestPrediction(settingsOf(command).config, model, requestOf(values));
   print(found, outputOf(command), () => {
     const { version, label, score, alarm } = found as Record<string, string | number>;
-    return `${model}@${version}: ${label}, score ${score}${alarm ? ', ALARM' : ''}`;
+    const { top, boxes } = found as Pick<Outcome, 'top' | 'boxes'>;
+    const rest = Object.entries(detailOf({ top, boxes })).map(
+      ([key, text]) => `\n  ${key.padEnd(7)} ${text}`,
+    );
+    return `${model}@${version}: ${label}, score ${score}${alarm ? ', ALARM' : ''}${rest.join('')}`;
   });
+}
+
+/** One file of a picture, or values. */
+const requestOf = (given: string[]): { values: unknown } | { image: string } =>
+  given.length === 1 && /\.(jpe?g|png)$/i.test(given[0]!)
+    ? { image: pictureText(given[0]!) }
+    : { values: valuesOf(given) };
+
+/** @throws SkeinError REQUEST_INVALID */
+function pictureText(path: string): string {
+  try {
+    return readFileSync(path).toString('base64');
+  } catch (cause) {
+    throw new SkeinError('REQUEST_INVALID', `${path} can not be read`, {
+      cause,
+      fix: 'Check the path of the picture.',
+    });
+  }
 }
 
 /** A JSON object or array, or numbers. @throws SkeinError REQUEST_INVALID */
@@ -159,7 +185,7 @@ function createProgram(): Command {
   add('status', 'What the running agent does').action(status);
   add(
     'predict <model> <values...>',
-    'One prediction of a running model: numbers in order, or one JSON object',
+    'One prediction of a running model: numbers in order, one JSON object, or a picture’s file',
   ).action(predict);
   add('buffer', 'The ledger: where every accepted record is').action(buffer);
   add('doctor', 'Check everything this device needs').action(doctor);

@@ -4,10 +4,11 @@
  *
  * `/healthz` (503 until golden answers come; asks for no token), `/status`, `/metrics`, `/v2/…` (Open Inference Protocol),
  * `POST /v1/readings/<source>` with a reading, an array or NDJSON, for sources of kind http;
- * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}`.
+ * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}` or `{"image": base64}`.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Pictures } from '../pipeline/pictures.ts';
 import type { PushDoor } from '../sources/push-door.ts';
 import { packed, unpacked } from './http-encoding.ts';
 import type { HttpRequest } from './http-message.ts';
@@ -15,12 +16,14 @@ import { type HttpAnswer, type HttpServer, openHttpServer } from './http-server.
 import { renderMetrics } from './metrics.ts';
 import type { OipModels } from './oip-models.ts';
 import { answerOip, errorAnswer, jsonAnswer } from './oip-rest.ts';
-import { predictOnce } from './predict-once.ts';
+import { type OnceRequest, predictOnce } from './predict-once.ts';
 import { type AgentStatus, readiness } from './status.ts';
 
 export interface LocalApiDeps {
   models: OipModels;
   status(): AgentStatus;
+  /** For models of pictures; absent: they take tensors alone. */
+  pictures?: Pick<Pictures, 'prepare'>;
   /** Where pushed readings go in. */
   readings?: PushDoor;
 }
@@ -129,14 +132,14 @@ function decodedName(name: string): string {
   }
 }
 
-function predictNamed({ models }: LocalApiDeps, name: string, body: unknown) {
+function predictNamed({ models, pictures }: LocalApiDeps, name: string, body: unknown) {
   const current = models.current(name);
   if (!current)
     throw new SkeinError('NOT_FOUND', `no model ${name.slice(0, 64)} is active`, {
       fix: '`skein-agent status` lists the models.',
     });
-  const values = (body as { values?: unknown } | null)?.values;
-  return predictOnce(current, values, (inputs) => models.predict(current.manifest.name, inputs));
+  const request = (body ?? {}) as OnceRequest;
+  return predictOnce(current, request, (inputs) => models.predict(current.manifest.name, inputs), pictures);
 }
 
 /** @throws SkeinError REQUEST_INVALID */

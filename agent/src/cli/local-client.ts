@@ -52,9 +52,13 @@ async function call(config: Config, path: string, init?: RequestInit): Promise<u
 export const fetchStatus = (config: Config): Promise<AgentStatus> =>
   call(config, '/status') as Promise<AgentStatus>;
 
-/** @throws SkeinError UNREACHABLE, NOT_FOUND, REQUEST_INVALID, INPUT_NOT_FINITE */
-export const requestPrediction = (config: Config, model: string, values: unknown): Promise<unknown> =>
+/** @throws SkeinError UNREACHABLE, NOT_FOUND, REQUEST_INVALID, INPUT_NOT_FINITE, IMAGE_INVALID */
+export const requestPrediction = (
+  config: Config,
+  model: string,
+  request: { values: unknown } | { image: string },
+): Promise<unknown> =>
   call(config, `/v1/predict/${encodeURIComponent(model)}`, {
     method: 'POST',
-    body: JSON.stringify({ values }),
+    body: JSON.stringify(request),
   });

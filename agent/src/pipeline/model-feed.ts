@@ -61,8 +61,8 @@ export function feedRow(feed: ModelFeed, preprocess: FeaturePreprocess, reading:
   return { row, missing, fed: values && { inputs: inputTensors(feed.manifest, values), values } };
 }
 
-export function feedPicture(
-  { manifest }: ModelFeed,
+export function pictureFed(
+  manifest: Pick<Manifest, 'inputs'>,
   preprocess: ImagePreprocess,
   { data, place }: PreparedPicture,
 ): Fed {

@@ -10,7 +10,7 @@ import type { DriftRecord, PredictionRecord } from '@skein/protocol/records.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { Engine, Prediction } from '../inference/engine.ts';
 import type { Picture, Reading } from '../sources/port.ts';
-import { type Fed, feedFor, feedPicture, feedRow, type ModelFeed, misfit } from './model-feed.ts';
+import { type Fed, feedFor, feedRow, type ModelFeed, misfit, pictureFed } from './model-feed.ts';
 import type { Pictures } from './pictures.ts';
 import { type Outcome, postprocess } from './postprocess.ts';
 import { type Turn, Turns } from './turns.ts';
@@ -141,7 +141,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const ready = await prepared(picture, preprocess);
       if (engine.current(model) !== now.current) continue;
       observe(now, ready.row, reading);
-      const fed = feedPicture(now, preprocess, ready);
+      const fed = pictureFed(now.manifest, preprocess, ready);
       return [now, engine.predict(model, fed.inputs), fed];
     }
     throw new SkeinError('OVERLOADED', `\`${model}\` is replaced faster than a picture is decoded`);

@@ -95,6 +95,10 @@ describe('preprocessing', () => {
     ['absent', {}],
     ['NaN', { a: Number.NaN }],
     ['infinite', { a: Number.POSITIVE_INFINITY }],
+    ['minus infinite', { a: Number.NEGATIVE_INFINITY }],
+    ['beyond float32', { a: 1e300 }],
+    ['below float32', { a: -3.5e38 }],
+    ['text', { a: 'x' }],
   ])('counts a feature that is %s as missing', (_what, values) => {
     expect(missingIn(rowOf(['a'], values as Record<string, number>))).toEqual([0]);
   });
@@ -124,6 +128,42 @@ describe('postprocessing', () => {
     expect(outcome).toMatchObject({ label: 'fire', alarm: 1 });
     expect(outcome.score).toBeCloseTo(1 / (1 + Math.exp(-2)), 6);
     expect(outcome.charts).toEqual({ confidence: outcome.score, 'output:label': 1 });
+  });
+
+  it('ranks classes when the manifest asks for more than one, equal ones in their order', () => {
+    const post = { ...classify, softmax: false, labels: ['a', 'b', 'c', 'd'], topK: 3 };
+    const { top, label } = postprocess(post, outputs(0.25, 0.5, 0.25, 0), row());
+    expect(label).toBe('b');
+    expect(top).toEqual([
+      { label: 'b', score: 0.5 },
+      { label: 'a', score: 0.25 },
+      { label: 'c', score: 0.25 },
+    ]);
+    expect(postprocess({ ...post, topK: 16 }, outputs(1, 2), row()).top).toHaveLength(2);
+  });
+
+  it('calls a class below the threshold unknown, which is no alarm', () => {
+    const post = { ...classify, softmax: false, threshold: 0.6 };
+    expect(postprocess(post, outputs(0.4, 0.59), row())).toMatchObject({ label: 'unknown', alarm: 0 });
+    expect(postprocess({ ...post, threshold: 0.5 }, outputs(0.4, 0.6), row())).toMatchObject({
+      label: 'fire',
+      alarm: 1,
+    });
+    const named = { ...post, unknownLabel: '?' };
+    expect(postprocess(named, outputs(0.1, 0.2), row())).toMatchObject({ label: '?', alarm: 0 });
+  });
+
+  it('reads outputs of float16 and int64', () => {
+    const half = {
+      y: { type: 'float16' as const, dims: [1, 3], data: Uint16Array.of(0xbc00, 0x3800, 0x0001) },
+    };
+    const post = { kind: 'regress' as const, output: 'y', low: 0, high: null };
+    expect(postprocess(post, half, row())).toMatchObject({ score: -1, label: 'low' });
+    expect(postprocess({ ...classify, softmax: false, labels: ['a', 'b', 'c'] }, half, row())).toMatchObject({
+      ...{ label: 'b', score: 0.5 },
+    });
+    const long = { y: { type: 'int64' as const, dims: [1], data: BigInt64Array.of(-7n) } };
+    expect(postprocess({ kind: 'raw', output: 'y' }, long, row())).toMatchObject({ label: 'raw', score: -7 });
   });
 
   it('does not overflow on large logits', () => {
