@@ -9,7 +9,7 @@ import type { GrpcDeps, GrpcServer } from './grpc-server.ts';
 
 const MAX_MESSAGE: Bytes = 16 * MIB;
 const MAX_CONNECTIONS = 32;
-/** Stopping may take the agent 900 ms. */
+/** For calls that are at work; each of the agent’s steps of stopping may take 900 ms. */
 const GRACE_MS: Millis = 500;
 
 export interface GrpcApi {
@@ -43,9 +43,14 @@ export async function openGrpcApi(
     address: addressOf(listener, host),
     async close() {
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
-      await (await loading?.catch(() => undefined))?.close(GRACE_MS);
-      for (const socket of sockets) socket.destroy();
+      const server = await loading?.catch(() => undefined);
+      server?.drain();
+      const late = deps.clock.after(GRACE_MS, () => {
+        server?.stop();
+        for (const socket of sockets) socket.destroy();
+      });
       await closed;
+      late.cancel();
     },
   };
 }

@@ -45,8 +45,9 @@ export interface GrpcDeps {
 
 export interface GrpcServer {
   accept(socket: Socket): void;
-  /** Lets calls end for so long. */
-  close(graceMs: Millis): Promise<void>;
+  /** Takes no more calls, and closes each connection when its last has ended. */
+  drain(): void;
+  stop(): void;
 }
 
 type Handler = (call: never, done: never) => void;
@@ -78,17 +79,8 @@ export function grpcServer(deps: GrpcDeps, maxMessage: Bytes): GrpcServer {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return {
     accept: (socket) => injector.injectConnection(socket),
-    close: (graceMs) =>
-      new Promise((resolve) => {
-        const timer = deps.clock.after(graceMs, () => {
-          server.forceShutdown();
-          resolve();
-        });
-        server.tryShutdown(() => {
-          timer.cancel();
-          resolve();
-        });
-      }),
+    drain: () => server.tryShutdown(() => undefined),
+    stop: () => server.forceShutdown(),
   };
 }
 

@@ -44,6 +44,7 @@ const tensors = (names: string[], type: TensorSpec['type'], shape: number[]): Te
 
 const TYPES = ELEMENT_TYPES;
 const WIDTH = 512;
+const STEPS = 48;
 
 export const GRAPHS: Record<string, Graph> = {
   /** The one that Triton's examples expect. */
@@ -61,16 +62,20 @@ export const GRAPHS: Record<string, Graph> = {
     outputs: TYPES.map((type) => ({ name: `${type}_out`, type, shape: [-1, 3] })),
     nodes: TYPES.map((type) => nodeOf('Identity', [type], [`${type}_out`])),
   },
-  /** Some 100 ms for 2048 rows. */
+  /** Little to send, much to compute: some 50 ms for 64 rows. */
   slow: {
     inputs: tensors(['x'], 'float32', [-1, WIDTH]),
-    outputs: tensors(['y'], 'float32', [-1, WIDTH]),
+    outputs: tensors(['y'], 'float32', [-1, 1]),
     nodes: [
-      nodeOf('MatMul', ['x', 'w'], ['a']),
-      nodeOf('MatMul', ['a', 'w'], ['b']),
-      nodeOf('MatMul', ['b', 'w'], ['y']),
+      ...Array.from({ length: STEPS }, (_, i) =>
+        nodeOf('MatMul', [i === 0 ? 'x' : `x${i}`, 'w'], [`x${i + 1}`]),
+      ),
+      nodeOf('MatMul', [`x${STEPS}`, 'column'], ['y']),
     ],
-    weights: [['w', [WIDTH, WIDTH], new Float32Array(WIDTH * WIDTH).fill(1 / WIDTH)]],
+    weights: [
+      ['w', [WIDTH, WIDTH], new Float32Array(WIDTH * WIDTH).fill(1 / WIDTH)],
+      ['column', [WIDTH, 1], new Float32Array(WIDTH).fill(1 / WIDTH)],
+    ],
   },
 };
 
