@@ -42,11 +42,17 @@ const bytesOf = ({ inputs, outputs, nodes, weights = [] }: Graph): Uint8Array =>
 const tensors = (names: string[], type: TensorSpec['type'], shape: number[]): TensorSpec[] =>
   names.map((name) => ({ name, type, shape }));
 
-const TYPES = ELEMENT_TYPES;
 const WIDTH = 512;
 const STEPS = 48;
 
-export const GRAPHS: Record<string, Graph> = {
+function echoOf(types: readonly TensorSpec['type'][]): Graph {
+  const named = (suffix: string) =>
+    types.map((type): TensorSpec => ({ name: type + suffix, type, shape: [-1, 3] }));
+  const nodes = types.map((type) => nodeOf('Identity', [type], [`${type}_out`]));
+  return { inputs: named(''), outputs: named('_out'), nodes };
+}
+
+const GRAPHS: Record<string, Graph> = {
   /** The one that Triton's examples expect. */
   simple: {
     inputs: tensors(['INPUT0', 'INPUT1'], 'int32', [-1, 16]),
@@ -56,12 +62,9 @@ export const GRAPHS: Record<string, Graph> = {
       nodeOf('Sub', ['INPUT0', 'INPUT1'], ['OUTPUT1']),
     ],
   },
-  /** Gives back what it gets, of every type. */
-  echo: {
-    inputs: TYPES.map((type) => ({ name: type, type, shape: [-1, 3] })),
-    outputs: TYPES.map((type) => ({ name: `${type}_out`, type, shape: [-1, 3] })),
-    nodes: TYPES.map((type) => nodeOf('Identity', [type], [`${type}_out`])),
-  },
+  /** Gives back what it gets, of every type; echo-TYPE of one. */
+  echo: echoOf(ELEMENT_TYPES),
+  ...Object.fromEntries(ELEMENT_TYPES.map((type) => [`echo-${type}`, echoOf([type])])),
   /** Little to send, much to compute: some 50 ms for 64 rows. */
   slow: {
     inputs: tensors(['x'], 'float32', [-1, WIDTH]),
@@ -105,6 +108,7 @@ export interface Served {
   models: OipModels;
   /** What the golden answers would say. */
   ready: boolean;
+  activate(name: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -112,10 +116,13 @@ export async function serveModels(names: readonly string[], queueLimit = 64): Pr
   const dir = mkdtempSync(join(tmpdir(), 'skein-served-'));
   const backend = new OnnxBackend({ placement: 'worker' });
   const engine = new Engine({ backend, clock: systemClock, queueLimit });
-  for (const name of names) await engine.activate(staged(dir, name, '1.0.0'));
+  const activate = async (name: string): Promise<void> =>
+    void (await engine.activate(staged(dir, name, '1.0.0')));
+  for (const name of names) await activate(name);
   const served: Served = {
     engine,
     ready: true,
+    activate,
     models: {
       version: '0.1.0',
       ready: () => served.ready,
