@@ -9,7 +9,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import * as ort from 'onnxruntime-node';
-import type { LoadRequest, TensorData, Tensors } from './backend.ts';
+import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
 import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
 
 ort.env.logLevel = 'fatal';
@@ -118,8 +118,7 @@ export async function sessionFromBytes(
     const run = async (tensors: Tensors): Promise<Tensors> => {
       const feeds: Record<string, ort.Tensor> = {};
       for (const { name } of inputs) {
-        const { type, dims, data } = tensors[name]!;
-        feeds[name] = new ort.Tensor(type, data as Float32Array, dims);
+        feeds[name] = feedOf(tensors[name]!);
       }
       const results = await runOf(session, feeds);
       const answer: Record<string, Tensors[string]> = {};
@@ -134,6 +133,12 @@ export async function sessionFromBytes(
     await session.release();
     throw invalid(request.path, cause);
   }
+}
+
+/** float16 goes in as its bits: of the Float16Array that `Tensor` makes of them the binding sees nothing. */
+function feedOf({ type, dims, data }: Tensor): ort.Tensor {
+  if (type !== 'float16') return new ort.Tensor(type, data as Float32Array, dims);
+  return Object.assign(new ort.Tensor('uint16', data as Uint16Array, dims), { type });
 }
 
 /**

@@ -230,7 +230,7 @@ describe('limits of gRPC calls', () => {
   });
 
   it('refuses what finds no place in the model’s queue', async () => {
-    const crowded = await serveModels(['slow'], 2);
+    const crowded = await serveModels(['slow'], { queueLimit: 2 });
     const { models, started } = whenStarted(crowded.models);
     const busy = await open({ models });
     const other = new GrpcClient(busy.address);

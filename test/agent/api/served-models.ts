@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { OipModels } from '@skein/agent/api/oip-models.ts';
-import { Engine } from '@skein/agent/inference/engine.ts';
+import { Engine, type EngineOptions } from '@skein/agent/inference/engine.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { ELEMENT_TYPES } from '@skein/agent/inference/tensors.ts';
 import { modelOf, nodeOf, saveGraph } from '@skein/agent/model/graph.ts';
@@ -112,10 +112,13 @@ export interface Served {
   close(): Promise<void>;
 }
 
-export async function serveModels(names: readonly string[], queueLimit = 64): Promise<Served> {
+export async function serveModels(
+  names: readonly string[],
+  options: Partial<EngineOptions> = {},
+): Promise<Served> {
   const dir = mkdtempSync(join(tmpdir(), 'skein-served-'));
   const backend = new OnnxBackend({ placement: 'worker' });
-  const engine = new Engine({ backend, clock: systemClock, queueLimit });
+  const engine = new Engine({ backend, clock: systemClock, ...options });
   const activate = async (name: string): Promise<void> =>
     void (await engine.activate(staged(dir, name, '1.0.0')));
   for (const name of names) await activate(name);
