@@ -370,7 +370,7 @@ describe('a stream of inferences', () => {
     }
     expect(ran() - before).toBeLessThan(total);
     let received = 0;
-    stream.on('data', (chunk: Buffer) => (received += chunk.length));
+    stream.on('data', (chunk: Buffer) => (received += chunk.length)).resume();
     await new Promise((resolve) => stream.once('end', resolve));
     expect(received).toBeGreaterThan(total * 2 * rows * 64);
     expect(ran() - before).toBe(total);
