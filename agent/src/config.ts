@@ -148,6 +148,13 @@ const Api = strict({
       description: 'Of gRPC; when absent the one after port, if it is free. 0 picks a free port',
     }),
   ),
+  grpcSocket: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 107,
+      description: 'Unix socket for gRPC too, for this user and group; relative to stateDir',
+    }),
+  ),
   socket: Type.Optional(
     Type.String({
       minLength: 1,

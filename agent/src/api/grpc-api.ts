@@ -3,14 +3,29 @@
  * socket. Listening costs nothing: the gRPC server itself (some 5 MB of memory) is loaded by the first connection.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
 import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
+import { type Authorize, bearerCheck, refuseOpenHost } from './bearer.ts';
 import type { GrpcDeps, GrpcServer } from './grpc-server.ts';
+import { type Listening, type ListenKeys, listenOn } from './tcp-listen.ts';
 
 const MAX_MESSAGE: Bytes = 16 * MIB;
 const MAX_CONNECTIONS = 32;
 /** For calls that are at work; each of the agent’s steps of stopping may take 900 ms. */
 const GRACE_MS: Millis = 500;
+
+const KEYS: ListenKeys = { port: 'api.grpcPort', socket: 'api.grpcSocket' };
+
+export interface GrpcOptions {
+  host: string;
+  port: number;
+  /** Path of a Unix socket to listen on too. */
+  socket?: string;
+  /** Asked for in the metadata `authorization: Bearer`; absent: nobody is asked. */
+  token?: string;
+  /** Of one message, unpacked. */
+  maxMessage?: Bytes;
+}
 
 export interface GrpcApi {
   /** `host:port`, as gRPC clients take it. */
@@ -19,54 +34,64 @@ export interface GrpcApi {
 }
 
 /** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
-export async function openGrpcApi(
-  deps: GrpcDeps,
-  { host, port, maxMessage = MAX_MESSAGE }: { host: string; port: number; maxMessage?: Bytes },
-): Promise<GrpcApi> {
-  const sockets = new Set<Socket>();
-  let loading: Promise<GrpcServer> | undefined;
-  const load = async (): Promise<GrpcServer> =>
-    (await import('./grpc-server.ts')).grpcServer(deps, maxMessage);
-  const accept = (socket: Socket): void => {
-    sockets.add(socket);
-    socket.on('error', () => undefined).once('close', () => sockets.delete(socket));
-    loading ??= load();
-    loading.then(
+export async function openGrpcApi(deps: GrpcDeps, options: GrpcOptions): Promise<GrpcApi> {
+  const { host, port, socket, token, maxMessage = MAX_MESSAGE } = options;
+  refuseOpenHost(host, token);
+  const door = new Door(deps, bearerCheck(token), maxMessage);
+  try {
+    const listener = await door.listen({ host, port });
+    if (socket !== undefined) await door.listen({ socket });
+    return { address: addressOf(listener, host), close: () => door.close() };
+  } catch (error) {
+    await door.close();
+    throw error;
+  }
+}
+
+/** Lets connections in and, with the first of them, the server. */
+class Door {
+  readonly #clock: Clock;
+  readonly #load: () => Promise<GrpcServer>;
+  readonly #listeners: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  #server: Promise<GrpcServer> | undefined;
+
+  constructor(deps: GrpcDeps, authorize: Authorize, maxMessage: Bytes) {
+    this.#clock = deps.clock;
+    this.#load = async () => (await import('./grpc-server.ts')).grpcServer(deps, authorize, maxMessage);
+  }
+
+  async listen(where: Listening): Promise<Server> {
+    const listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    listener.maxConnections = MAX_CONNECTIONS;
+    await listenOn(listener, where, KEYS);
+    this.#listeners.push(listener);
+    return listener;
+  }
+
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => undefined).once('close', () => this.#sockets.delete(socket));
+    this.#server ??= this.#load();
+    this.#server.then(
       (server) => server.accept(socket),
       () => socket.destroy(),
     );
-  };
-  const listener = createServer({ noDelay: true }, accept);
-  listener.maxConnections = MAX_CONNECTIONS;
-  await listen(listener, host, port);
-  return {
-    address: addressOf(listener, host),
-    async close() {
-      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
-      const server = await loading?.catch(() => undefined);
-      server?.drain();
-      const late = deps.clock.after(GRACE_MS, () => {
-        server?.stop();
-        for (const socket of sockets) socket.destroy();
-      });
-      await closed;
-      late.cancel();
-    },
-  };
-}
+  }
 
-function listen(listener: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    listener.once('error', (cause: NodeJS.ErrnoException) => {
-      const used = cause.code === 'EADDRINUSE';
-      const what = used
-        ? `port ${port} on ${host} is in use`
-        : `cannot listen on ${host}:${port}: ${cause.message}`;
-      const fix = 'Set api.grpcPort to another port (0 picks a free one), or api.grpc to false.';
-      reject(new SkeinError(used ? 'PORT_IN_USE' : 'CONFIG_INVALID', what, { cause, fix }));
+  async close(): Promise<void> {
+    const closed = this.#listeners.map(
+      (listener) => new Promise<void>((resolve) => listener.close(() => resolve())),
+    );
+    const server = await this.#server?.catch(() => undefined);
+    server?.drain();
+    const late = this.#clock.after(GRACE_MS, () => {
+      server?.stop();
+      for (const socket of this.#sockets) socket.destroy();
     });
-    listener.listen(port, host, resolve);
-  });
+    await Promise.all(closed);
+    late.cancel();
+  }
 }
 
 function addressOf(listener: Server, host: string): string {

@@ -10,6 +10,7 @@ import type { CurrentModel } from '../inference/engine.ts';
 import { tensorOfContents } from './grpc-contents.ts';
 import type { InferInput, InferParameter, InferRequest, InferResponse } from './grpc-schema.ts';
 import { bytesOfTensor, DATATYPES, tensorOfBytes } from './oip-bytes.ts';
+import { classBytes, classesOf, labelsOf } from './oip-classes.ts';
 
 const MAX_DIMS = 8;
 
@@ -64,41 +65,57 @@ function tensorOf(
   return tensorOfContents(spec, dims, contents);
 }
 
-/** Names of the outputs that are asked for; all when none is. @throws SkeinError REQUEST_INVALID */
-export function wantedOutputs({ outputs }: InferRequest, { loaded }: CurrentModel): string[] {
-  const known = loaded.outputs.map((output) => output.name);
-  if (outputs.length === 0) return known;
-  for (const { name, parameters } of outputs) {
-    if (!known.includes(name)) throw invalid(`output \`${name}\` is not one of ${known.join(', ')}`);
-    refuseSharedMemory(name, parameters);
-    if (Number(parameters.classification?.int64_param ?? 0) > 0)
-      throw invalid(`output \`${name}\`: classification is not possible here, /v1/predict gives labels`);
-  }
-  return [...new Set(outputs.map(({ name }) => name))];
+export interface WantedOutput {
+  name: string;
+  /** Number of classes instead of the tensor; 0: the tensor. */
+  classes: number;
 }
+
+/** What is asked for; every output when none is named. @throws SkeinError REQUEST_INVALID */
+export function wantedOutputs({ outputs }: InferRequest, { loaded }: CurrentModel): WantedOutput[] {
+  const known = loaded.outputs.map((output) => output.name);
+  if (outputs.length === 0) return known.map((name) => ({ name, classes: 0 }));
+  return outputs.map(({ name, parameters }, i) => {
+    if (!known.includes(name)) throw invalid(`output \`${name}\` is not one of ${known.join(', ')}`);
+    if (outputs.findIndex((output) => output.name === name) < i)
+      throw invalid(`output \`${name}\` is asked for twice`);
+    refuseSharedMemory(name, parameters);
+    return { name, classes: Math.max(0, integerOf(parameters, 'classification')) };
+  });
+}
+
+const integerOf = (parameters: Record<string, InferParameter>, key: string): number =>
+  Object.hasOwn(parameters, key) ? Number(parameters[key]!.int64_param ?? 0) : 0;
 
 /** The nearer of the call's deadline and Triton's `timeout` parameter, which is in microseconds. */
 export function timeoutOf(
   { parameters }: InferRequest,
   deadlineMs: Millis | undefined,
 ): { timeoutMs?: Millis } {
-  const micros = Number(parameters.timeout?.int64_param ?? 0);
+  const micros = integerOf(parameters, 'timeout');
   const limits = [deadlineMs, micros > 0 ? Math.max(1, micros / 1000) : undefined];
   const given = limits.filter((limit) => limit !== undefined);
   return given.length > 0 ? { timeoutMs: Math.min(...given) } : {};
 }
 
-export const responseOf = (
+export function responseOf(
   { id, model_name }: InferRequest,
+  { manifest }: CurrentModel,
   { outputs, version }: { outputs: Tensors; version: string },
-  wanted: readonly string[],
-): InferResponse => ({
-  model_name,
-  model_version: version,
-  id: id.toWellFormed(),
-  outputs: wanted.map((name) => {
-    const { type, dims } = outputs[name]!;
-    return { name, datatype: DATATYPES[type], shape: dims };
-  }),
-  raw_output_contents: wanted.map((name) => bytesOfTensor(outputs[name]!)),
-});
+  wanted: readonly WantedOutput[],
+): InferResponse {
+  const answers = wanted.map(({ name, classes }) => {
+    const { [name]: tensor } = outputs as Record<string, Tensor>;
+    if (classes > 0) {
+      const { shape, texts } = classesOf(tensor!, classes, labelsOf(manifest, name));
+      return { output: { name, datatype: 'BYTES', shape }, bytes: classBytes(texts) };
+    }
+    const { type, dims: shape } = tensor!;
+    return { output: { name, datatype: DATATYPES[type], shape }, bytes: bytesOfTensor(tensor!) };
+  });
+  return {
+    ...{ model_name, model_version: version, id: id.toWellFormed() },
+    outputs: answers.map(({ output }) => output),
+    raw_output_contents: answers.map(({ bytes }) => bytes),
+  };
+}

@@ -18,7 +18,9 @@ import {
 } from '@grpc/grpc-js';
 import type { Clock, Timer } from '@skein/protocol/ports.ts';
 import { type Bytes, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+import type { Authorize } from './bearer.ts';
 import {
+  check,
   HEALTH,
   healthAnswer,
   healthOf,
@@ -39,8 +41,6 @@ const WATCH_EVERY_MS: Millis = SECOND;
 export interface GrpcDeps {
   models: OipModels;
   clock: Clock;
-  /** Throws when the `authorization` metadata is not what was agreed. Absent: everyone may. */
-  authorize?: ((authorization: string | undefined) => void) | undefined;
 }
 
 export interface GrpcServer {
@@ -66,7 +66,7 @@ const definition = (path: string, requestStream = false, responseStream = false)
 });
 
 /** @param maxMessage of a request, unpacked */
-export function grpcServer(deps: GrpcDeps, maxMessage: Bytes): GrpcServer {
+export function grpcServer(deps: GrpcDeps, authorize: Authorize, maxMessage: Bytes): GrpcServer {
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.enable_channelz': 0,
@@ -75,7 +75,7 @@ export function grpcServer(deps: GrpcDeps, maxMessage: Bytes): GrpcServer {
     'grpc.max_connection_idle_ms': 5 * MINUTE,
     'grpc.keepalive_time_ms': MINUTE,
   });
-  addMethods(server, deps);
+  addMethods(server, deps, authorize);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return {
     accept: (socket) => injector.injectConnection(socket),
@@ -84,17 +84,23 @@ export function grpcServer(deps: GrpcDeps, maxMessage: Bytes): GrpcServer {
   };
 }
 
-function addMethods(server: Server, deps: GrpcDeps): void {
+function addMethods(server: Server, deps: GrpcDeps, authorize: Authorize): void {
   const methods: Record<string, ReturnType<typeof definition>> = {};
   const handlers: Record<string, Handler> = {};
   const add = (path: string, handler: Handler, requests = false, responses = false): void => {
     methods[path] = definition(path, requests, responses);
     handlers[path] = handler;
   };
-  for (const [path, method] of METHODS) add(path, unary(deps, method));
+  const guard = (call: Call): void => authorize(call.metadata.get('authorization')[0]?.toString());
+  for (const [path, method] of METHODS) add(path, unary(deps, guard, method));
+  // As /healthz, health asks for no token.
+  add(
+    `/${HEALTH}/Check`,
+    unary(deps, () => undefined, check),
+  );
   for (const [path, failure] of UNIMPLEMENTED)
     add(path, (_call: never, done: sendUnaryData<Uint8Array>) => done(failure));
-  add(`/${INFERENCE}/ModelStreamInfer`, streamInfer(deps), true, true);
+  add(`/${INFERENCE}/ModelStreamInfer`, streamInfer(deps, guard), true, true);
   add(`/${HEALTH}/Watch`, watch(deps), false, true);
   server.addService(methods as unknown as ServiceDefinition, handlers as never);
 }
@@ -104,8 +110,7 @@ interface Call {
   getDeadline(): Date | number;
 }
 
-const authorized = ({ authorize }: GrpcDeps, { metadata }: Call): void =>
-  authorize?.(metadata.get('authorization')[0]?.toString());
+type Guard = (call: Call) => void;
 
 /** What is left of the client's deadline. */
 function timeLeft({ clock }: GrpcDeps, call: Call): Millis | undefined {
@@ -114,10 +119,10 @@ function timeLeft({ clock }: GrpcDeps, call: Call): Millis | undefined {
 }
 
 const unary =
-  (deps: GrpcDeps, method: Method) =>
+  (deps: GrpcDeps, guard: Guard, method: Method) =>
   async (call: ServerUnaryCall<Buffer, Uint8Array>, done: sendUnaryData<Uint8Array>): Promise<void> => {
     try {
-      authorized(deps, call);
+      guard(call);
       const answer = await method(deps.models, call.request, timeLeft(deps, call));
       if (!call.cancelled) done(null, answer);
     } catch (thrown) {
@@ -126,7 +131,7 @@ const unary =
   };
 
 const streamInfer =
-  (deps: GrpcDeps) =>
+  (deps: GrpcDeps, guard: Guard) =>
   async (call: ServerDuplexStream<Buffer, Uint8Array>): Promise<void> => {
     /** Each is done when its answer has been taken, all before it too. */
     const sent: Promise<void>[] = [];
@@ -136,7 +141,7 @@ const streamInfer =
       if (!call.cancelled && !call.write(bytes)) await drained(call);
     };
     try {
-      authorized(deps, call);
+      guard(call);
       for await (const bytes of call) {
         last = send(inferInStream(deps.models, bytes as Buffer, timeLeft(deps, call)), last);
         if (sent.push(last) >= STREAM_DEPTH) await sent.shift();
@@ -167,7 +172,6 @@ const watch =
       timer = deps.clock.after(WATCH_EVERY_MS, look);
     };
     try {
-      authorized(deps, call);
       look();
       call.once('cancelled', () => timer?.cancel());
     } catch (thrown) {

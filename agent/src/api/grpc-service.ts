@@ -61,7 +61,8 @@ async function infer(models: OipModels, request: InferRequest, deadlineMs?: Mill
   } catch (cause) {
     throw unreadable(cause);
   }
-  return responseOf(request, await models.predict(model.manifest.name, inputs, limit), wanted);
+  const answer = await models.predict(model.manifest.name, inputs, limit);
+  return responseOf(request, model, answer, wanted);
 }
 
 const inferOnce: Method = async (models, bytes, deadlineMs) =>
@@ -121,7 +122,8 @@ const UNARY: Readonly<Record<string, Method>> = {
   ServerMetadata: said('ServerMetadata', ({ version }) => ({
     name: 'skein-agent',
     version,
-    extensions: EXTENSIONS,
+    // Tensors are binary here without an extension.
+    extensions: EXTENSIONS.filter((name) => name !== 'binary_tensor_data'),
   })),
   ModelMetadata: said<NamedRequest>('ModelMetadata', (models, { name, version }) =>
     modelMetadata(modelNamed(models, name, version)),
@@ -152,17 +154,16 @@ export function healthOf(models: OipModels, bytes: Uint8Array): Health {
 export const healthAnswer = (status: Health): Uint8Array => encode('HealthCheckResponse', { status });
 
 /** An unknown service is an error here, and a status only to who watches it: so the health protocol says. */
-const check: Method = (models, bytes) => {
+export const check: Method = (models, bytes) => {
   const health = healthOf(models, bytes);
   if (health !== 'SERVICE_UNKNOWN') return healthAnswer(health);
   throw new SkeinError('NOT_FOUND', 'no such service is here', { fix: `Ask for ${INFERENCE}.` });
 };
 
 /** By path. */
-export const METHODS: ReadonlyMap<string, Method> = new Map([
-  ...Object.entries(UNARY).map(([name, method]) => [`/${INFERENCE}/${name}`, method] as const),
-  [`/${HEALTH}/Check`, check],
-]);
+export const METHODS: ReadonlyMap<string, Method> = new Map(
+  Object.entries(UNARY).map(([name, method]) => [`/${INFERENCE}/${name}`, method]),
+);
 
 const SHARED_MEMORY = 'there is no shared memory: send tensors in raw_input_contents';
 const unimplemented = (details: string): GrpcFailure => ({ code: GRPC_STATUS.UNIMPLEMENTED, details });

@@ -6,10 +6,10 @@
  * `POST /v1/readings/<source>` with a reading, an array or NDJSON, for sources of kind http;
  * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}` or `{"image": base64}`.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Pictures } from '../pipeline/pictures.ts';
 import type { PushDoor } from '../sources/push-door.ts';
+import { type Authorize, bearerCheck, refuseOpenHost } from './bearer.ts';
 import { packed, unpacked } from './http-encoding.ts';
 import type { HttpRequest } from './http-message.ts';
 import { type HttpAnswer, type HttpServer, openHttpServer } from './http-server.ts';
@@ -42,17 +42,12 @@ export interface LocalApi {
   close(): Promise<void>;
 }
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
-
 /** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
 export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions): Promise<LocalApi> {
   const { host, port, socket, token } = options;
-  if (token === undefined && !LOOPBACK.test(host))
-    throw new SkeinError('CONFIG_INVALID', `api.host ${host} is no loopback address and there is no token`, {
-      fix: 'Set api.tokenFile to a file that holds a token, or keep api.host on 127.0.0.1.',
-    });
-  const allowed = token === undefined ? () => true : tokenCheck(token);
-  const handler = (request: HttpRequest) => answerTo(deps, allowed, request);
+  refuseOpenHost(host, token);
+  const authorize = bearerCheck(token);
+  const handler = (request: HttpRequest) => answerTo(deps, authorize, request);
   const servers: HttpServer[] = [await openHttpServer(handler, { host, port })];
   const close = () => Promise.all(servers.map((server) => server.close())).then(() => undefined);
   try {
@@ -64,25 +59,10 @@ export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions)
   return { url: `http://${host.includes(':') ? `[${host}]` : host}:${servers[0]!.port}`, close };
 }
 
-type Allowed = (authorization: string | undefined) => boolean;
-
-/** Hashes are compared, so neither length nor content shows in the time it takes. */
-function tokenCheck(token: string): Allowed {
-  const hash = (text: string) => createHash('sha256').update(text).digest();
-  const expected = hash(token);
-  return (authorization) => {
-    const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
-    return given !== undefined && timingSafeEqual(hash(given), expected);
-  };
-}
-
-async function answerTo(deps: LocalApiDeps, allowed: Allowed, request: HttpRequest): Promise<HttpAnswer> {
+async function answerTo(deps: LocalApiDeps, authorize: Authorize, request: HttpRequest): Promise<HttpAnswer> {
   try {
     const path = request.target.split('?', 1)[0]!;
-    if (path !== '/healthz' && !allowed(request.headers.get('authorization')))
-      throw new SkeinError('UNAUTHENTICATED', 'this API asks for a token', {
-        fix: 'Send `Authorization: Bearer TOKEN` with what api.tokenFile holds.',
-      });
+    if (path !== '/healthz') authorize(request.headers.get('authorization'));
     const coding = request.headers.get('content-encoding');
     const body = coding === undefined ? request.body : await unpacked(request.body, coding);
     const answer = await route(deps, { ...request, path, body });

@@ -4,11 +4,10 @@
  * a request must be whole within 10 s, an idle connection ends after 60 s, a client
  * that does not read its answer is let go after the same. No Date is sent: a device's clock may be wrong (RFC 9110, 6.6.1).
  */
-import { chmodSync, lstatSync, rmSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { createServer, type Socket } from 'node:net';
 import { type Bytes, KIB, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { type HttpProblem, type HttpRequest, RequestReader } from './http-message.ts';
+import { type Listening, type ListenKeys, listenOn } from './tcp-listen.ts';
 
 export interface HttpAnswer {
   status: number;
@@ -162,7 +161,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-export type Listening = { host: string; port: number } | { socket: string };
+const KEYS: ListenKeys = { port: 'SKEIN_AGENT_PORT (api.port)', socket: 'api.socket' };
 
 /** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
 export async function openHttpServer(
@@ -176,8 +175,7 @@ export async function openHttpServer(
     socket.once('close', () => connections.delete(socket));
   });
   server.maxConnections = MAX_CONNECTIONS;
-  if ('socket' in where) await listenUnix(server, where.socket);
-  else await listen(server, where);
+  await listenOn(server, where, KEYS);
   const sweep = setInterval(
     () => {
       const now = performance.now();
@@ -197,50 +195,3 @@ export async function openHttpServer(
       }),
   };
 }
-
-function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const used = cause.code === 'EADDRINUSE';
-      const what = used
-        ? `port ${port} on ${host} is in use`
-        : `cannot listen on ${host}:${port}: ${cause.message}`;
-      const fix =
-        'Stop the other program, or set SKEIN_AGENT_PORT (api.port) to another port; 0 picks a free one.';
-      reject(new SkeinError(used ? 'PORT_IN_USE' : 'CONFIG_INVALID', what, { cause, fix }));
-    });
-    server.listen(port, host, resolve);
-  });
-}
-
-/** The socket of a process that was killed is still there; one that somebody answers on is not touched. */
-async function listenUnix(server: Server, path: string): Promise<void> {
-  if (await answers(path))
-    throw new SkeinError('PORT_IN_USE', `somebody listens on ${path} already`, {
-      fix: 'Stop the other agent, or set api.socket to another path.',
-    });
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there && !there.isSocket())
-    throw new SkeinError('CONFIG_INVALID', `${path} is there and is no socket`, {
-      fix: 'Set api.socket to a path of its own.',
-    });
-  rmSync(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const fix = 'api.socket must be a path of at most 107 bytes in a folder that this user may write to.';
-      reject(new SkeinError('CONFIG_INVALID', `cannot listen on ${path}: ${cause.message}`, { cause, fix }));
-    });
-    server.listen(path, resolve);
-  });
-  chmodSync(path, 0o660);
-}
-
-const answers = (path: string): Promise<boolean> =>
-  new Promise((resolve) => {
-    const probe = connect(path);
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', () => resolve(false));
-  });

@@ -11,15 +11,21 @@ import type { Config } from '../config.ts';
  */
 export async function openGrpc(
   deps: GrpcDeps,
-  { grpc, grpcPort, host, port }: Config['api'],
+  { grpc, grpcPort, grpcSocket, host, port }: Config['api'],
+  token: string | undefined,
   log: Log,
 ): Promise<GrpcApi | undefined> {
   if (!grpc) return undefined;
-  if (grpcPort !== undefined) return openGrpcApi(deps, { host, port: grpcPort });
+  const next = port === 0 || port === 65_535 ? 0 : port + 1;
   try {
-    return await openGrpcApi(deps, { host, port: port === 0 || port === 65_535 ? 0 : port + 1 });
+    return await openGrpcApi(deps, {
+      ...{ host, port: grpcPort ?? next },
+      ...(grpcSocket === undefined ? {} : { socket: grpcSocket }),
+      ...(token === undefined ? {} : { token }),
+    });
   } catch (thrown) {
     const { code, fix, message } = asSkeinError(thrown);
+    if (grpcPort !== undefined || code !== 'PORT_IN_USE') throw thrown;
     log.warn(`no gRPC: ${message}`, { code, fix });
     return undefined;
   }

@@ -183,7 +183,7 @@ async function compose(
         log,
       }),
     openApi: (deps) => openLocalApi({ ...deps, readings: door }, apiOptions(config)),
-    openGrpc: (models) => openGrpc({ models, clock }, config.api, log),
+    openGrpc: (models) => openGrpc({ models, clock }, config.api, readToken(config), log),
     startRenewal: () =>
       keepRenewed(
         {

@@ -27,10 +27,11 @@ export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv 
   const fromEnv = env.SKEIN_AGENT_STATE_DIR || env.SKEIN_STATE_DIR;
   const base = file && !fromEnv ? dirname(file) : '.';
   const stateDir = resolve(base, config.stateDir);
-  const { socket, tokenFile } = config.api;
+  const { grpcSocket, socket, tokenFile } = config.api;
   const api = {
     ...config.api,
     ...(socket === undefined ? {} : { socket: resolve(stateDir, socket) }),
+    ...(grpcSocket === undefined ? {} : { grpcSocket: resolve(stateDir, grpcSocket) }),
     ...(tokenFile === undefined ? {} : { tokenFile: resolve(file ? dirname(file) : '.', tokenFile) }),
   };
   return { config: { ...config, stateDir, api }, file };

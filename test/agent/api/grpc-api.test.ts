@@ -1,9 +1,12 @@
-import { connect } from 'node:net';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Metadata, status } from '@grpc/grpc-js';
-import { type GrpcApi, openGrpcApi } from '@skein/agent/api/grpc-api.ts';
+import { type GrpcApi, type GrpcOptions, openGrpcApi } from '@skein/agent/api/grpc-api.ts';
+import type { GrpcDeps } from '@skein/agent/api/grpc-server.ts';
 import type { OipModels } from '@skein/agent/api/oip-models.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
-import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GrpcClient, type Message } from './grpc-client.ts';
@@ -13,10 +16,10 @@ import { type Served, serveModels } from './served-models.ts';
 let served: Served;
 let api: GrpcApi;
 let client: GrpcClient;
-const open = (options: Partial<Parameters<typeof openGrpcApi>[0]> = {}, more: { maxMessage?: number } = {}) =>
+const open = (deps: Partial<GrpcDeps> = {}, options: Partial<GrpcOptions> = {}) =>
   openGrpcApi(
-    { models: served.models, clock: systemClock, ...options },
-    { host: '127.0.0.1', port: 0, ...more },
+    { models: served.models, clock: systemClock, ...deps },
+    { host: '127.0.0.1', port: 0, ...options },
   );
 
 beforeAll(async () => {
@@ -60,7 +63,7 @@ describe('the inference service over gRPC', () => {
     expect(await client.call('ServerMetadata')).toEqual({
       name: 'skein-agent',
       version: '0.1.0',
-      extensions: ['model_repository', 'model_configuration', 'statistics'],
+      extensions: ['classification', 'model_configuration', 'model_repository', 'statistics'],
     });
     const tensor = (name: string) => ({ name, datatype: 'INT32', shape: [-1, 16] });
     expect(await client.call('ModelMetadata', { name: 'simple' })).toEqual({
@@ -262,10 +265,7 @@ describe('limits of gRPC calls', () => {
   });
 
   it('lets in only who is authorized, by the metadata', async () => {
-    const authorize = (header: string | undefined) => {
-      if (header !== 'Bearer secret') throw new SkeinError('UNAUTHENTICATED', 'no or a wrong token');
-    };
-    const closed = await open({ authorize });
+    const closed = await open({}, { token: 'secret' });
     const other = new GrpcClient(closed.address);
     const denied = { code: status.UNAUTHENTICATED };
     await expect(other.call('ModelInfer', simple())).rejects.toMatchObject(denied);
@@ -273,8 +273,7 @@ describe('limits of gRPC calls', () => {
     const streamed = new Promise((resolve) => stream.once('error', resolve).on('data', () => undefined));
     stream.write(simple());
     expect(await streamed).toMatchObject(denied);
-    const watcher = other.watch('Watch', {});
-    expect(await new Promise((resolve) => watcher.once('error', resolve).resume())).toMatchObject(denied);
+    expect(await other.call('Check')).toEqual({ status: 'SERVING' });
     const metadata = new Metadata();
     metadata.set('authorization', 'Bearer secret');
     expect(await other.call('ModelInfer', simple(), { metadata })).toMatchObject({ model_name: 'simple' });
@@ -290,6 +289,29 @@ describe('opening and closing gRPC', () => {
     await expect(again).rejects.toMatchObject({
       code: 'PORT_IN_USE',
       fix: expect.stringContaining('grpcPort'),
+    });
+  });
+
+  it('listens on a Unix socket too, and not where somebody else does', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'skein-grpc-'));
+    const socket = join(dir, 'grpc.sock');
+    const left = createServer().listen(socket);
+    await new Promise((resolve) => left.once('listening', resolve));
+    await expect(open({}, { socket })).rejects.toMatchObject({ code: 'PORT_IN_USE' });
+    left.close();
+    const both = await open({}, { socket });
+    expect(statSync(socket).mode & 0o777).toBe(0o660);
+    const other = new GrpcClient(`unix:${socket}`);
+    expect(await other.call('ModelInfer', simple())).toMatchObject({ model_name: 'simple' });
+    other.close();
+    await both.close();
+    rmSync(dir, { recursive: true });
+  });
+
+  it('does not leave this device without a token', async () => {
+    await expect(open({}, { host: '0.0.0.0' })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      fix: expect.stringContaining('tokenFile'),
     });
   });
 

@@ -114,6 +114,18 @@ describe('tensors over gRPC', () => {
     });
   });
 
+  it('gives the best classes of an output instead of it', async () => {
+    const classes = { name: 'int32_out', parameters: { classification: { int64_param: 2 } } };
+    const request = { ...(await serveOnly('int32')), inputs: [input('int32')], outputs: [classes] };
+    const answer = await client.call('ModelInfer', {
+      ...request,
+      raw_input_contents: [bytesOf(Int32Array.of(5, 7, -1))],
+    });
+    expect(answer.outputs).toMatchObject([{ name: 'int32_out', datatype: 'BYTES', shape: [1, 2] }]);
+    const bytes = outputBytes(answer).int32_out!;
+    expect(bytes.subarray(4, 4 + bytes.readUInt32LE(0)).toString()).toBe('7.000000:1');
+  });
+
   it('makes any byte but 0 a true of BOOL', async () => {
     const request = { ...(await serveOnly('bool')), inputs: [input('bool')] };
     const answer = await client.call('ModelInfer', {
@@ -246,9 +258,9 @@ describe('what is wrong with a request', () => {
     ],
     ['an unknown output', { outputs: [{ name: 'Y' }] }, /output `Y` is not one of OUTPUT0, OUTPUT1/],
     [
-      'classification',
-      { outputs: [{ name: 'OUTPUT0', parameters: { classification: { int64_param: 3 } } }] },
-      /classification is not possible/,
+      'an output twice',
+      { outputs: [{ name: 'OUTPUT0' }, { name: 'OUTPUT0' }] },
+      /output `OUTPUT0` is asked for twice/,
     ],
     [
       'shared memory',
