@@ -5,6 +5,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Verify } from '@skein/protocol/ports.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { HOUR, type Millis } from '@skein/protocol/units.ts';
 import type {
   Fetcher,
@@ -185,7 +186,8 @@ export class SimDevice {
 
   #trust(fetcher: Fetcher, clock: Clock, alive: () => boolean): Trust {
     const { verify, checker } = this.#world;
-    const options = { fetcher, store: this.#trustStore, clock, verify, device: this.id, hardwareTags: [] };
+    const keys = ed25519Keys(verify);
+    const options = { fetcher, store: this.#trustStore, clock, keys, device: this.id, hardwareTags: [] };
     const client = new TrustClient(options);
     return {
       view: () => client.view(),

@@ -17,11 +17,12 @@ import type { Identity, IdentityStore } from '../identity/identity.ts';
 import { keepRenewed } from '../identity/renew.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
+import { nodeKeys } from '../node-keys.ts';
 import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
 import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
-import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
+import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
 import { childPreflight } from '../update/child-preflight.ts';
 import { openScratch } from '../update/disk-scratch.ts';
 import { openDiskSlots } from '../update/disk-slots.ts';
@@ -122,7 +123,7 @@ async function compose(
     fetcher,
     store: trustStore,
     clock,
-    verify: nativeVerify,
+    keys: nodeKeys,
     device: identity.device,
     hardwareTags: hardware.tags,
   });

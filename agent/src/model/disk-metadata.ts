@@ -2,14 +2,12 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Fetcher } from '../update/ports.ts';
+import type { Mirror } from '@skein/protocol/trust/client-workflow.ts';
 
-const PREFIX = '/v1/image/';
 const NAME = /^[A-Za-z0-9._-]{1,200}$/;
 
-export const diskMetadata = (directory: string): Pick<Fetcher, 'document'> => ({
-  async document(path, maxBytes) {
-    const name = decodeURIComponent(path.slice(PREFIX.length));
+export const diskMetadata = (directory: string): Mirror => ({
+  async document(name, maxBytes) {
     if (!NAME.test(name)) return undefined;
     const file = join(directory, name);
     const found = await stat(file).catch(() => undefined);

@@ -12,16 +12,12 @@ import {
   type Variant,
 } from '@skein/protocol/manifest.ts';
 import { checkManifest } from '@skein/protocol/manifest-check.ts';
+import { findTarget, runRefresh, startRefresh } from '@skein/protocol/trust/client-workflow.ts';
 import { readModelTarget } from '@skein/protocol/trust/director.ts';
-import { loadRoot } from '@skein/protocol/trust/root-chain.ts';
-import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
-import { NO_FLOORS, TrustedSet } from '@skein/protocol/trust/trusted-set.ts';
+import { NO_FLOORS } from '@skein/protocol/trust/trusted-set.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import { nativeVerify } from '../system-clock.ts';
-import { findTarget } from '../update/agreement.ts';
+import { nodeKeys } from '../node-keys.ts';
 import { compareGolden, goldenInputs } from '../update/golden.ts';
-import type { Fetcher } from '../update/ports.ts';
-import { type ImageProgress, refreshDelegated, refreshImage } from '../update/refresh-image.ts';
 import { type BundleFiles, checkBlob, hashOf } from './bundle.ts';
 import { readBundleFiles } from './disk-bundle.ts';
 import { diskMetadata } from './disk-metadata.ts';
@@ -100,19 +96,17 @@ async function signedOutcome(
       throw new SkeinError('METADATA_INVALID', `${root} can not be read`, { cause });
     }),
   );
-  const keys = ed25519Keys(nativeVerify);
-  const set = new TrustedSet(keys, loadRoot(keys, rootBytes, root), NO_FLOORS, now);
-  const progress: ImageProgress = { set, root: rootBytes, documents: {}, targets: undefined };
-  const fetcher = diskMetadata(metadata) as Fetcher;
+  const start = { last: rootBytes, pinned: rootBytes, floors: NO_FLOORS };
+  const refresh = startRefresh(nodeKeys, start, now);
+  const mirror = diskMetadata(metadata);
   const path = manifestPath(manifest.name, manifest.version);
-  await refreshImage(fetcher, progress, {});
-  await refreshDelegated(fetcher, progress, {}, path);
-  const { file } = findTarget({ set, targets: progress.targets!, documents: progress.documents }, path);
+  const targets = await runRefresh(mirror, refresh, new Map());
+  const file = await findTarget(mirror, refresh, new Map(), path);
   if (!file) throw new SkeinError('METADATA_DISAGREES', `no signed target ${path}`);
   if (file.hashes.sha256 !== hashOf(bytes) || file.length !== bytes.length)
     throw new SkeinError('METADATA_DISAGREES', `${path} was signed with other bytes`);
   const target = readModelTarget(path, file);
-  return `${path}, release ${target?.release ?? '?'}, floor ${target?.floor ?? '?'}; targets ${progress.targets!.version} expire ${progress.targets!.expires}`;
+  return `${path}, release ${target?.release ?? '?'}, floor ${target?.floor ?? '?'}; targets ${targets.version} expire ${targets.expires}`;
 }
 
 /** @throws SkeinError BUNDLE_INVALID, BUNDLE_TRUNCATED when there is nothing to check */

@@ -1,12 +1,12 @@
 /**
  * Turns verified metadata into what the device may do: each order agreed or refused with its reason. Delegated
- * roles that the search asks for are taken from `documents`; the first that is missing is named, so that a caller
- * with a network can fetch it and ask again.
+ * roles that a search asks for are taken from `documents`, where the refresh left them.
  */
-import { asSkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { Order } from '@skein/protocol/orders.ts';
-import { type RoleWanted, searchTarget } from '@skein/protocol/trust/delegations.ts';
+import type { Documents } from '@skein/protocol/trust/client-workflow.ts';
+import { searchTarget } from '@skein/protocol/trust/delegations.ts';
 import {
   type Agreement,
   agree,
@@ -22,7 +22,9 @@ import type { TrustedSet } from '@skein/protocol/trust/trusted-set.ts';
 export interface ImageSide {
   set: TrustedSet;
   targets: Targets;
-  documents: Readonly<Record<string, Uint8Array>>;
+  documents: Documents;
+  /** Why the search for a path ended, when a role on its way could not be fetched or verified (clause 5.6.7). */
+  failures?: ReadonlyMap<string, SkeinError>;
 }
 
 export interface Outcome {
@@ -31,17 +33,18 @@ export interface Outcome {
   floors: ReleaseFloors;
 }
 
-/** The signed target of `path`, or the delegated role that must be fetched first. @throws SkeinError when a role on the way does not verify */
-export function findTarget(image: ImageSide, path: string): { file?: TargetFile; missing?: RoleWanted } {
+/** The signed target of `path`. @throws SkeinError when a role on the way is not here or does not verify */
+function findStored(image: ImageSide, path: string): TargetFile | undefined {
+  const failure = image.failures?.get(path);
+  if (failure) throw failure;
   const search = searchTarget(image.targets, path);
   let step = search.next();
   while (!step.done) {
     const { role, delegator } = step.value;
-    const bytes = image.documents[role];
-    if (!bytes) return { missing: step.value };
+    const bytes = image.documents.get(role) ?? new Uint8Array();
     step = search.next(image.set.readTargets(bytes, role, delegator));
   }
-  return step.value ? { file: step.value } : {};
+  return step.value;
 }
 
 /** Floors are raised by every signed target seen, before any order is held against them. */
@@ -70,7 +73,7 @@ export function settle(
 function lookUp(image: ImageSide, order: Order): { path: string; file?: TargetFile; refusal?: Refusal } {
   const path = manifestPath(order.model, order.version);
   try {
-    const { file } = findTarget(image, path);
+    const file = findStored(image, path);
     return file ? { path, file } : { path };
   } catch (thrown) {
     const { code, message } = asSkeinError(thrown);

@@ -1,13 +1,17 @@
 /** Brings the director's root chain and this device's document up to date through the Fetcher port. */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Verify } from '@skein/protocol/ports.ts';
 import { type DirectorDocument, readDirector } from '@skein/protocol/trust/director.ts';
 import { MAX_BYTES, type Root } from '@skein/protocol/trust/metadata.ts';
-import { MAX_ROOT_STEPS, nextRoot, requireFresh, rotated } from '@skein/protocol/trust/root-chain.ts';
-import { ed25519Keys, type KeyVerify } from '@skein/protocol/trust/signatures.ts';
+import {
+  loadIntactRoot,
+  MAX_ROOT_STEPS,
+  nextRoot,
+  requireFresh,
+  rotated,
+} from '@skein/protocol/trust/root-chain.ts';
+import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Fetcher } from './ports.ts';
-import { intactRoot } from './refresh-image.ts';
 import type { DirectorFloors, GuardedState } from './trust-state.ts';
 
 export interface DirectorProgress {
@@ -19,13 +23,13 @@ export interface DirectorProgress {
 }
 
 export interface DirectorContext {
-  verify: Verify;
+  keys: ReadKey;
   device: string;
   now: Millis;
 }
 
-export function startDirector(keys: KeyVerify, { pins, director }: GuardedState): DirectorProgress {
-  const root = intactRoot(keys, director.root, pins.director, 'director root');
+export function startDirector(keys: ReadKey, { pins, director }: GuardedState): DirectorProgress {
+  const root = loadIntactRoot(keys, director.root, pins.director, 'director root');
   const floors = { ...director.floors, root: Math.max(director.floors.root, root.parsed.version) };
   return { rootParsed: root.parsed, root: root.bytes, floors, document: undefined, parsed: undefined };
 }
@@ -40,7 +44,7 @@ export async function refreshDirector(
     const path = `/v1/director/${progress.rootParsed.version + 1}.root.json`;
     const bytes = await fetcher.document(path, MAX_BYTES.root);
     if (!bytes) break;
-    advanceRoot(progress, bytes, context.verify);
+    advanceRoot(progress, bytes, context.keys);
   }
   requireNewest(progress);
   requireFresh(progress.rootParsed, context.now, 'director root');
@@ -59,10 +63,10 @@ export const readStored = (
 ): DirectorDocument => readDirector(bytes, { ...context, root: rootParsed, floor: floors.version });
 
 /** As for the image root: a withdrawn key takes its document versions with it, once per rotation (clause 5.3.11). */
-function advanceRoot(progress: DirectorProgress, bytes: Uint8Array, verify: Verify): void {
-  const next = nextRoot(ed25519Keys(verify), progress.rootParsed, bytes, 'director root');
+function advanceRoot(progress: DirectorProgress, bytes: Uint8Array, keys: ReadKey): void {
+  const next = nextRoot(keys, progress.rootParsed, bytes, 'director root');
   if (next.version > progress.floors.root) {
-    const withdrawn = rotated(progress.rootParsed, next, 'targets');
+    const withdrawn = rotated(keys, progress.rootParsed, next, 'targets');
     progress.floors = { root: next.version, version: withdrawn ? 0 : progress.floors.version };
   }
   progress.rootParsed = next;

@@ -9,20 +9,14 @@
  */
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
-import type { Clock, Verify } from '@skein/protocol/ports.ts';
-import { ed25519Keys, type KeyVerify } from '@skein/protocol/trust/signatures.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
+import { findTarget, type Refresh, runRefresh } from '@skein/protocol/trust/client-workflow.ts';
+import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { ImageSide } from './agreement.ts';
 import type { Fetcher, Trust, TrustedView } from './ports.ts';
 import { type DirectorProgress, readStored, refreshDirector, startDirector } from './refresh-director.ts';
-import {
-  attempt,
-  type ImageProgress,
-  loadImage,
-  refreshDelegated,
-  refreshImage,
-  startImage,
-} from './refresh-image.ts';
+import { afterRefresh, imageMirror, loadImage, startImage, storedImage } from './refresh-image.ts';
 import type { TrustState, TrustStore } from './trust-state.ts';
 import { type Held, holdBoth, holdExpired, holdNone, isAhead } from './trusted-view.ts';
 
@@ -30,7 +24,8 @@ export interface TrustOptions {
   fetcher: Fetcher;
   store: TrustStore;
   clock: Clock;
-  verify: Verify;
+  /** The schemes that roots and targets may be signed with. */
+  keys: ReadKey;
   device: string;
   hardwareTags: readonly string[];
 }
@@ -41,7 +36,6 @@ const NEVER: Millis = Number.POSITIVE_INFINITY;
 
 export class TrustClient implements Trust {
   readonly #options: TrustOptions;
-  readonly #keys: KeyVerify;
   #held: Held | undefined;
   #highestTimeAt: Millis = 0;
   #loaded = false;
@@ -49,7 +43,6 @@ export class TrustClient implements Trust {
 
   constructor(options: TrustOptions) {
     this.#options = options;
-    this.#keys = ed25519Keys(options.verify);
   }
 
   view(): TrustedView | undefined {
@@ -77,50 +70,49 @@ export class TrustClient implements Trust {
     const before = this.#options.store.load();
     if (!before) throw notEnrolled();
     const now = this.now();
-    const image = startImage(this.#keys, before, now);
-    const director = startDirector(this.#keys, before);
-    const context = { ...this.#options, now };
-    const { fetcher } = this.#options;
-    const imageFailure = await failureOf(() => refreshImage(fetcher, image, before.documents.image));
-    const directorFailure = await failureOf(() => refreshDirector(context, director));
-    if (imageFailure ?? directorFailure) {
-      throw this.#keepPart(before, image, director, (imageFailure ?? directorFailure)!);
-    }
-    const current = await this.#caughtUp(before, image, director, now);
-    return this.#keepAll(before, current, director, now);
+    const { keys, fetcher } = this.#options;
+    const image = startImage(keys, before, now);
+    const director = startDirector(keys, before);
+    const imageFailure = await failureOf(() => runRefresh(imageMirror(fetcher), image, storedImage(before)));
+    const directorFailure = await failureOf(() => refreshDirector({ ...this.#options, now }, director));
+    const reached = merged(before, image, director);
+    const failure = imageFailure ?? directorFailure;
+    if (failure) throw this.#keepPart(reached, director, failure);
+    const side = await this.#caughtUp(reached, image, director, now);
+    return this.#keepAll(merged(reached, side, director), side, director, now);
   }
 
   /** The server may have published between the two halves: once more, then it counts as a disagreement. */
   async #caughtUp(
-    before: TrustState,
-    image: ImageProgress,
+    reached: TrustState,
+    image: Refresh,
     director: DirectorProgress,
     now: Millis,
-  ): Promise<ImageProgress> {
-    let current = image;
-    const fail = (failure: SkeinError | undefined) => {
-      if (failure) throw this.#keepPart(before, current, director, failure);
-    };
-    if (isAhead(director.parsed!, image)) {
-      current = startImage(this.#keys, merged(before, image, director), now);
-      fail(await failureOf(() => refreshImage(this.#options.fetcher, current, image.documents)));
-    }
-    for (const order of director.parsed!.orders.orders) {
-      const path = manifestPath(order.model, order.version);
-      const cached = before.documents.image;
-      fail(await failureOf(() => refreshDelegated(this.#options.fetcher, current, cached, path)));
-    }
-    return current;
+  ): Promise<Refresh & ImageSide> {
+    const mirror = imageMirror(this.#options.fetcher);
+    const current = isAhead(director.parsed!, image) ? startImage(this.#options.keys, reached, now) : image;
+    const failures = new Map<string, SkeinError>();
+    const cached = storedImage(reached);
+    const failure = await failureOf(async () => {
+      if (current !== image) await runRefresh(mirror, current, cached);
+      for (const { model, version } of director.parsed!.orders.orders) {
+        const path = manifestPath(model, version);
+        const ended = await failureOf(() => findTarget(mirror, current, cached, path));
+        if (ended?.code === 'UNREACHABLE') throw ended;
+        if (ended) failures.set(path, ended);
+      }
+    });
+    if (failure) throw this.#keepPart(merged(reached, current, director), director, failure);
+    return { ...current, targets: current.targets!, failures };
   }
 
   /** Everything verified: committed before anyone can act on it. */
-  #keepAll(before: TrustState, image: ImageProgress, director: DirectorProgress, now: Millis): TrustedView {
+  #keepAll(reached: TrustState, image: ImageSide, director: DirectorProgress, now: Millis): TrustedView {
     const { clock, hardwareTags, store } = this.#options;
     const refreshed = { refreshedMono: clock.mono(), refreshedAt: clock.now() };
-    const side = { ...image, targets: image.targets! };
-    const held = holdBoth(side, director.parsed!, hardwareTags, before.releaseFloors, refreshed);
+    const held = holdBoth(image, director.parsed!, hardwareTags, reached.releaseFloors, refreshed);
     store.commit({
-      ...merged(before, image, director),
+      ...reached,
       releaseFloors: held.floors,
       highestTimeAt: now,
       refreshedAt: refreshed.refreshedAt,
@@ -131,22 +123,17 @@ export class TrustClient implements Trust {
   }
 
   /** What verified stays verified; orders stay those of the last complete refresh, under the newest ack keys. */
-  #keepPart(
-    before: TrustState,
-    image: ImageProgress,
-    director: DirectorProgress,
-    failure: SkeinError,
-  ): SkeinError {
-    this.#options.store.commit(merged(before, image, director));
+  #keepPart(reached: TrustState, director: DirectorProgress, failure: SkeinError): SkeinError {
+    this.#options.store.commit(reached);
     const said = director.parsed;
     if (!said) return failure;
-    const never = { refreshedMono: WHENEVER, refreshedAt: before.refreshedAt };
+    const never = { refreshedMono: WHENEVER, refreshedAt: reached.refreshedAt };
     this.#held = this.#held
       ? { ...this.#held, view: { ...this.#held.view, ackKeys: said.orders.ackKeys } }
       : {
           view: holdNone(said, failure.code, failure.message, never),
           validUntil: NEVER,
-          floors: before.releaseFloors,
+          floors: reached.releaseFloors,
         };
     return failure;
   }
@@ -162,12 +149,12 @@ export class TrustClient implements Trust {
   /** From disk after a restart: everything is verified again. */
   #restore(state: TrustState): Held | undefined {
     const bytes = state.documents.director;
-    const start = attempt(() => startDirector(this.#keys, state));
+    const start = attempt(() => startDirector(this.#options.keys, state));
     const context = { ...this.#options, now: WHENEVER };
     const director = bytes && start && attempt(() => readStored(start, bytes, context));
     if (!director) return undefined;
     const refreshed = { refreshedMono: WHENEVER, refreshedAt: state.refreshedAt };
-    const image: ImageSide | undefined = attempt(() => loadImage(this.#keys, state));
+    const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
     if (image) {
       return holdBoth(image, director, this.#options.hardwareTags, state.releaseFloors, refreshed);
     }
@@ -176,17 +163,14 @@ export class TrustClient implements Trust {
   }
 }
 
-/** Stored state with what a refresh reached; an image document that was not reached this time stays as a cache. */
-function merged(before: TrustState, image: ImageProgress, director: DirectorProgress): TrustState {
+/** Stored state with what a refresh reached on both sides. */
+function merged(before: TrustState, image: Refresh, director: DirectorProgress): TrustState {
+  const after = afterRefresh(before, image);
   const document = director.document ?? before.documents.director;
   return {
-    ...before,
-    image: { root: image.root, floors: image.set.floors },
+    ...after,
     director: { root: director.root, floors: director.floors },
-    documents: {
-      image: { ...before.documents.image, ...image.documents },
-      ...(document ? { director: document } : {}),
-    },
+    documents: { ...after.documents, ...(document ? { director: document } : {}) },
   };
 }
 
@@ -195,11 +179,20 @@ const notEnrolled = () =>
     fix: 'Enrol it with `skein-agent enroll --server URL --token TOKEN`.',
   });
 
-async function failureOf(step: () => Promise<void>): Promise<SkeinError | undefined> {
+async function failureOf(step: () => Promise<unknown>): Promise<SkeinError | undefined> {
   try {
     await step();
     return undefined;
   } catch (thrown) {
     return asSkeinError(thrown);
+  }
+}
+
+/** For stored documents only: what is torn there is no error, it is fetched again. */
+function attempt<T>(load: () => T): T | undefined {
+  try {
+    return load();
+  } catch {
+    return undefined;
   }
 }

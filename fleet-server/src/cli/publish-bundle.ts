@@ -18,12 +18,7 @@ import {
   type Targets,
 } from '@skein/protocol/trust/metadata.ts';
 import { loadRoot, nextRoot } from '@skein/protocol/trust/root-chain.ts';
-import {
-  ed25519Keys,
-  type KeyVerify,
-  publicKeys,
-  requireThreshold,
-} from '@skein/protocol/trust/signatures.ts';
+import { ed25519Keys, publicKeys, type ReadKey, requireThreshold } from '@skein/protocol/trust/signatures.ts';
 import { SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import { type BundleFiles, withBundle } from './bundle-files.ts';
@@ -87,14 +82,14 @@ async function latest({ api, verify, dir }: PublishOptions): Promise<{ root: Roo
   throw new SkeinError('CONFLICT', 'the server has no signed targets yet', { fix: 'Run `skein keys init`.' });
 }
 
-function readUnder(keys: KeyVerify, root: Root, bytes: Uint8Array): Targets {
+function readUnder(keys: ReadKey, root: Root, bytes: Uint8Array): Targets {
   const opened = openDocument('targets', bytes, 'image targets');
   requireThreshold(keys, root.keys, root.roles.targets, opened, 'image targets');
   return readTargets(opened, 'image targets');
 }
 
 /** The pinned root, or its direct successor properly signed. A root that the server merely shows proves nothing. */
-function believedRoot(keys: KeyVerify, shown: Uint8Array, dir: string): Root {
+function believedRoot(keys: ReadKey, shown: Uint8Array, dir: string): Root {
   const bytes = readPin(dir, 'image-root');
   const fix = 'Check that this is the right server and the right folder (--dir).';
   if (!bytes) throw new SkeinError('KEYS_INVALID', `${dir} holds no image-root.signed.json`, { fix });
@@ -116,8 +111,8 @@ function believedRoot(keys: KeyVerify, shown: Uint8Array, dir: string): Root {
   }
 }
 
-function publisherSigners({ dir, passphrase }: PublishOptions, root: Root): Signer[] {
-  const named = publicKeys(root.keys, root.roles.targets);
+function publisherSigners({ dir, passphrase, verify }: PublishOptions, root: Root): Signer[] {
+  const named = publicKeys(ed25519Keys(verify), root.keys, root.roles.targets);
   const usable = listKeys(dir).filter((key) => key.role === 'targets' && named.has(key.publicKey));
   if (usable.length < root.roles.targets.threshold) {
     throw new SkeinError(

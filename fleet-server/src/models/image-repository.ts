@@ -9,7 +9,7 @@ import type { Clock, Signer, Verify } from '@skein/protocol/ports.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
 import { dateOf, expiresAt, openDocument, type Root, readTimestamp } from '@skein/protocol/trust/metadata.ts';
 import { loadRoot, nextRoot, requireFresh, type TopRole } from '@skein/protocol/trust/root-chain.ts';
-import { ed25519Keys, publicKeys } from '@skein/protocol/trust/signatures.ts';
+import { ed25519Keys, publicKeys, type ReadKey } from '@skein/protocol/trust/signatures.ts';
 import { SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
 import { DAY, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
@@ -137,7 +137,7 @@ export class ImageRepository {
       ? nextRoot(keys, loadRoot(keys, last.bytes, what), bytes, what)
       : loadRoot(keys, bytes, what);
     requireFresh(root, this.#deps.clock.now(), what);
-    for (const [role, key] of Object.entries(online)) requireNamed(root, role as TopRole, key, what);
+    for (const [role, key] of Object.entries(online)) requireNamed(keys, root, role as TopRole, key, what);
     await putDocument(tx, repo, 'root', { version: root.version, bytes }, this.#deps.clock.now());
   }
 
@@ -172,8 +172,8 @@ const describe = ({ version, bytes }: { version: number; bytes: Uint8Array }) =>
 });
 
 /** A root that leaves out this server's key would make it mute. */
-function requireNamed(root: Root, role: TopRole, key: string, what: string): void {
-  const names = publicKeys(root.keys, root.roles[role]);
+function requireNamed(keys: ReadKey, root: Root, role: TopRole, key: string, what: string): void {
+  const names = publicKeys(keys, root.keys, root.roles[role]);
   if (names.has(key) && root.roles[role].threshold === 1) return;
   throw new SkeinError('KEYS_INVALID', `${what}: role ${role} does not name this server’s online key`, {
     fix: 'Make the root with the keys that GET /v1/trust/online-keys shows (`skein keys init` does).',

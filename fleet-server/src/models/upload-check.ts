@@ -16,7 +16,7 @@ import {
   type Targets,
 } from '@skein/protocol/trust/metadata.ts';
 import { requireFresh } from '@skein/protocol/trust/root-chain.ts';
-import { type KeyVerify, requireThreshold } from '@skein/protocol/trust/signatures.ts';
+import { type ReadKey, requireThreshold } from '@skein/protocol/trust/signatures.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Blobs } from '../blobs/port.ts';
 
@@ -31,7 +31,7 @@ export interface SignedModel {
 }
 
 export interface CheckContext {
-  keys: KeyVerify;
+  keys: ReadKey;
   root: Root;
   now: Millis;
   blobs: Blobs;

@@ -9,12 +9,11 @@
 import { type ErrorCode, SkeinError } from '../errors.ts';
 import { manifestPath } from '../manifest.ts';
 import { DirectorOrders, ModelTarget, type Order } from '../orders.ts';
-import type { Verify } from '../ports.ts';
 import { checker } from '../schema.ts';
 import type { Bytes, Millis, Sha256Hex } from '../units.ts';
 import { dateOf, expiresAt, openDocument, type Root, readTargets, type TargetFile } from './metadata.ts';
 import { requireFresh } from './root-chain.ts';
-import { ed25519Keys, requireThreshold } from './signatures.ts';
+import { type ReadKey, requireThreshold } from './signatures.ts';
 import { SPEC_VERSION } from './signing.ts';
 
 const encoder = new TextEncoder();
@@ -57,7 +56,7 @@ export function directorSigned(document: DirectorDocument): object {
 }
 
 export interface DirectorContext {
-  verify: Verify;
+  keys: ReadKey;
   root: Root;
   device: string;
   /** Highest version trusted under this root's key. */
@@ -70,7 +69,7 @@ export function readDirector(bytes: Uint8Array, context: DirectorContext): Direc
   const what = 'director document';
   const opened = openDocument('targets', bytes, what);
   const { root } = context;
-  requireThreshold(ed25519Keys(context.verify), root.keys, root.roles.targets, opened, what);
+  requireThreshold(context.keys, root.keys, root.roles.targets, opened, what);
   const signed = readTargets(opened, what);
   const said = readOrders(signed.custom, what);
   if (said.device !== context.device) {

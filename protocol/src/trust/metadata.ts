@@ -31,11 +31,11 @@ const common = {
   expires: Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$' }),
 };
 
-/** Clause 4.2. The id of a key is its name only; nothing is derived from it. */
+/** Clause 4.2. A scheme we do not know may keep other things than `public`: its keys are carried and never count. */
 const TufKey = Type.Object({
   keytype: name,
   scheme: name,
-  keyval: Type.Object({ public: Type.String({ minLength: 1, maxLength: 16384 }) }),
+  keyval: Type.Object({ public: Type.Optional(Type.String({ maxLength: 16384 })) }),
 });
 
 /** A threshold of 0 would let anything pass (a known bug of other clients). */
@@ -149,12 +149,20 @@ export const readTimestamp = reader(TimestampSchema);
 export const readSnapshot = reader(SnapshotSchema);
 const readAnyTargets = reader(TargetsSchema);
 
-/** Also: role names are unique within a delegation (clause 4.5) and `paths` excludes `path_hash_prefixes`. */
+const TOP_ROLES: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot', 'targets']);
+
+/**
+ * Also: role names are unique within a delegation (clause 4.5), none is that of a top-level role, whose documents it
+ * would be mistaken for, and `paths` excludes `path_hash_prefixes`.
+ */
 export function readTargets(opened: OpenedDocument, what: string): Targets {
   const targets = readAnyTargets(opened, what);
   const roles = targets.delegations?.roles ?? [];
   if (new Set(roles.map((role) => role.name)).size !== roles.length) {
     throw new SkeinError('METADATA_INVALID', `${what}: two delegations have the same role name`);
+  }
+  if (roles.some((role) => TOP_ROLES.has(role.name))) {
+    throw new SkeinError('METADATA_INVALID', `${what}: a delegation has the name of a top-level role`);
   }
   if (roles.some((role) => role.paths && role.path_hash_prefixes)) {
     throw new SkeinError('METADATA_INVALID', `${what}: a delegation has both paths and path_hash_prefixes`);
@@ -165,7 +173,9 @@ export function readTargets(opened: OpenedDocument, what: string): Targets {
 /** @throws SkeinError METADATA_INVALID for a date that does not exist */
 export function expiresAt(signed: { expires: string }): Millis {
   const at = Date.parse(signed.expires);
-  if (!Number.isFinite(at)) throw new SkeinError('METADATA_INVALID', `${signed.expires} is not a date`);
+  // Some days that do not exist parse as the day after: February 30th would be March 2nd.
+  if (!Number.isFinite(at) || dateOf(at) !== signed.expires)
+    throw new SkeinError('METADATA_INVALID', `${signed.expires} is not a date`);
   return at;
 }
 

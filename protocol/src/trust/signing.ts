@@ -1,11 +1,11 @@
 /** Making signed documents: the operator's offline keys, the server's online keys and the tests' simulator. */
-import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Signer } from '../ports.ts';
 import type { Millis } from '../units.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { dateOf, type TufKey } from './metadata.ts';
 import type { TopRole } from './root-chain.ts';
+import { keyIdOfKey } from './signatures.ts';
 
 /** What every `signed` part begins with. */
 export const SPEC_VERSION = '1.0.34';
@@ -17,8 +17,7 @@ export const tufKey = (publicKeyHex: string): TufKey => ({
 });
 
 /** As other TUF tools name keys: the hash of the key object's canonical form. */
-export const keyIdOf = (publicKeyHex: string): string =>
-  bytesToHex(sha256(canonicalJson(tufKey(publicKeyHex))));
+export const keyIdOf = (publicKeyHex: string): string => keyIdOfKey(tufKey(publicKeyHex));
 
 export interface RoleHolders {
   /** Hex public keys that may sign for the role. */

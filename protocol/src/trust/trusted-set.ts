@@ -6,8 +6,6 @@
  * kept apart from the documents: a torn or lost document can neither lower them nor keep a good one from replacing
  * it. Only a root that withdraws the timestamp or snapshot keys resets them (5.3.11).
  */
-import { sha256, sha512 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
 import { type ErrorCode, SkeinError } from '../errors.ts';
 import type { Millis } from '../units.ts';
 import {
@@ -22,7 +20,8 @@ import {
   type Timestamp,
 } from './metadata.ts';
 import { nextRoot, requireFresh, rotated } from './root-chain.ts';
-import { type KeyVerify, requireThreshold } from './signatures.ts';
+import { type ReadKey, requireThreshold } from './signatures.ts';
+import { hashesMatch } from './target-file.ts';
 
 export interface ImageFloors {
   /** Version of the latest trusted root. A rotation up to it was already acted upon. */
@@ -48,12 +47,14 @@ export class TrustedSet {
   floors: ImageFloors;
   timestamp: Timestamp | undefined;
   snapshot: Snapshot | undefined;
-  readonly #verify: KeyVerify;
+  /** 5.3.11 applied: stored timestamp and snapshot documents are void, also where they still verify. */
+  recovered = false;
+  readonly #read: ReadKey;
   /** Clause 5.1: one time for the whole refresh. */
   readonly #now: Millis;
 
-  constructor(verify: KeyVerify, root: Root, floors: ImageFloors, now: Millis) {
-    this.#verify = verify;
+  constructor(read: ReadKey, root: Root, floors: ImageFloors, now: Millis) {
+    this.#read = read;
     this.root = root;
     this.floors = { ...floors, root: Math.max(floors.root, root.version) };
     this.#now = now;
@@ -62,12 +63,15 @@ export class TrustedSet {
   /** Clause 5.3.4–5.3.7 and 5.3.11. @throws SkeinError METADATA_INVALID, SIGNATURE_INVALID, METADATA_ROLLBACK */
   updateRoot(bytes: Uint8Array): void {
     if (this.timestamp) throw new SkeinError('INTERNAL', 'roots come before the timestamp');
-    const next = nextRoot(this.#verify, this.root, bytes, 'image root');
+    const next = nextRoot(this.#read, this.root, bytes, 'image root');
     // 5.3.11: withdrawn keys take the versions they vouched for with them (fast-forward recovery), once: a chain
     // that is walked again from the pinned root, after a torn one, must not reset what was trusted since.
     const isNew = next.version > this.floors.root;
-    const withdrawn = rotated(this.root, next, 'timestamp') || rotated(this.root, next, 'snapshot');
+    const withdrawn = (['timestamp', 'snapshot'] as const).some((role) =>
+      rotated(this.#read, this.root, next, role),
+    );
     if (isNew) this.floors = { ...(withdrawn ? NO_FLOORS : this.floors), root: next.version };
+    this.recovered ||= isNew && withdrawn;
     this.root = next;
   }
 
@@ -77,12 +81,12 @@ export class TrustedSet {
     requireFresh(this.root, this.#now, 'image root');
   }
 
-  /** Clause 5.4. False: the same version as the one already here, which stays (5.4.3.1). */
+  /** Clauses 5.4.2 to 5.4.4. False: the same version as the one already here, which stays (5.4.3.1). */
   updateTimestamp(bytes: Uint8Array): boolean {
     const what = 'timestamp';
     const opened = openDocument('timestamp', bytes, what);
     // 5.4.2: signed by a threshold of the trusted root's timestamp keys.
-    requireThreshold(this.#verify, this.root.keys, this.root.roles.timestamp, opened, what);
+    requireThreshold(this.#read, this.root.keys, this.root.roles.timestamp, opened, what);
     const next = readTimestamp(opened, what);
     // 5.4.3.1: not older than the trusted timestamp; of the same version the trusted one is kept.
     requireAtLeast(next.version, this.floors.timestamp, what);
@@ -105,15 +109,15 @@ export class TrustedSet {
     return true;
   }
 
-  /** Clause 5.5. */
-  updateSnapshot(bytes: Uint8Array): void {
+  /** Clauses 5.5.2 to 5.5.6. */
+  updateSnapshot(bytes: Uint8Array): Snapshot {
     const what = 'snapshot';
     const named = this.#required(this.timestamp, 'timestamp').meta['snapshot.json'];
     // 5.5.2: length and hashes as the timestamp says, when it does.
     requireMatch(named, bytes, what);
     const opened = openDocument('snapshot', bytes, what);
     // 5.5.3: signed by a threshold of the trusted root's snapshot keys.
-    requireThreshold(this.#verify, this.root.keys, this.root.roles.snapshot, opened, what);
+    requireThreshold(this.#read, this.root.keys, this.root.roles.snapshot, opened, what);
     const next = readSnapshot(opened, what);
     // 5.5.4: the very version that the timestamp names.
     requireVersion(next.version, named.version, what);
@@ -127,6 +131,7 @@ export class TrustedSet {
     requireFresh(next, this.#now, what);
     this.snapshot = next;
     this.floors = { ...this.floors, meta: versionsOf(next) };
+    return next;
   }
 
   /** Clause 5.6.2–5.6.5, for the top-level targets, and for each delegated role under its own delegator. */
@@ -137,7 +142,7 @@ export class TrustedSet {
     const opened = openDocument('targets', bytes, role);
     // 5.6.3: signed by a threshold of the keys that *this* delegator names (the root for the top level).
     const { keys, roleKeys } = this.#authority(role, delegator);
-    requireThreshold(this.#verify, keys, roleKeys, opened, role);
+    requireThreshold(this.#read, keys, roleKeys, opened, role);
     const targets = readTargets(opened, role);
     // 5.6.4: the very version that the snapshot names.
     requireVersion(targets.version, named.version, role);
@@ -188,17 +193,6 @@ function requireMatch(meta: MetaFile, bytes: Uint8Array, what: string): void {
   if (meta.hashes !== undefined && !hashesMatch(meta.hashes, bytes)) {
     throw disagrees(`${what}: not the bytes whose hash is named`);
   }
-}
-
-/** Every hash that we know must match, and there must be one that we know. */
-function hashesMatch(hashes: Readonly<Record<string, string>>, bytes: Uint8Array): boolean {
-  const known = Object.entries(hashes).filter(
-    ([algorithm]) => algorithm === 'sha256' || algorithm === 'sha512',
-  );
-  return (
-    known.length > 0 &&
-    known.every(([algorithm, hex]) => bytesToHex((algorithm === 'sha256' ? sha256 : sha512)(bytes)) === hex)
-  );
 }
 
 function requireAtLeast(version: number, floor: number, what: string): void {

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { nativeVerify } from '@skein/agent/system-clock.ts';
+import { nodeKeys } from '@skein/agent/node-keys.ts';
 import { SqliteTrustStore } from '@skein/agent/update/sqlite-trust.ts';
 import { TrustClient } from '@skein/agent/update/trust-client.ts';
 import type { TrustState } from '@skein/agent/update/trust-state.ts';
@@ -34,7 +34,7 @@ function start(): { store: SqliteTrustStore; client: TrustClient } {
       fetcher: repo,
       store,
       clock,
-      verify: nativeVerify,
+      keys: nodeKeys,
       device: DEVICE,
       hardwareTags: [],
     }),

@@ -1,8 +1,9 @@
-import { nativeVerify } from '@skein/agent/system-clock.ts';
+import { nodeKeys } from '@skein/agent/node-keys.ts';
 import { TrustClient } from '@skein/agent/update/trust-client.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
+import { keyIdOf, tufKey } from '@skein/protocol/trust/signing.ts';
 import { DAY, HOUR } from '@skein/protocol/units.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { MemoryTrustStore } from '../../protocol/trust/memory-trust-store.ts';
@@ -24,7 +25,7 @@ let time: { now: number; mono: number };
 let clock: Clock;
 
 const clientFor = (device = DEVICE, hardwareTags: string[] = []) =>
-  new TrustClient({ fetcher: repo, store, clock, verify: nativeVerify, device, hardwareTags });
+  new TrustClient({ fetcher: repo, store, clock, keys: nodeKeys, device, hardwareTags });
 const refused = (code: string) => expect.objectContaining({ code });
 const order = orderOf('gas', '1.0.0');
 
@@ -389,20 +390,17 @@ describe('keys', () => {
 
   it('one key under two ids counts once', async () => {
     const key = repo.image.signers.timestamp[0]!;
+    const upper = tufKey(hex(key.publicKey).toUpperCase());
+    const twin = keyIdOf(upper.keyval.public!);
     repo.image.tamper.root = (signed) => {
-      const twin = {
-        keytype: 'ed25519',
-        scheme: 'ed25519',
-        keyval: { public: hex(key.publicKey).toUpperCase() },
-      };
-      signed.keys = { ...(signed.keys as object), twin };
+      signed.keys = { ...(signed.keys as object), [twin]: upper };
       const roles = signed.roles as Record<string, { keyids: string[]; threshold: number }>;
-      roles.timestamp = { keyids: [...roles.timestamp!.keyids, 'twin'], threshold: 2 };
+      roles.timestamp = { keyids: [...roles.timestamp!.keyids, twin], threshold: 2 };
     };
     repo.image.publishRoot();
     repo.publish();
     const timestamp = JSON.parse(Buffer.from(repo.image.files['timestamp.json']!).toString());
-    timestamp.signatures.push({ keyid: 'twin', sig: timestamp.signatures[0].sig });
+    timestamp.signatures.push({ keyid: twin, sig: timestamp.signatures[0].sig });
     repo.image.files['timestamp.json'] = Buffer.from(JSON.stringify(timestamp));
     await expect(clientFor().refresh()).rejects.toMatchObject({
       code: 'SIGNATURE_INVALID',

@@ -16,6 +16,7 @@ import { listKeys } from '@skein/fleet-server/cli/key-files.ts';
 import { publishBundle } from '@skein/fleet-server/cli/publish-bundle.ts';
 import { nativeVerify } from '@skein/fleet-server/system-clock.ts';
 import { fromBase64, toBase64 } from '@skein/protocol/base64.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { keyIdOf, signDocument, tufKey } from '@skein/protocol/trust/signing.ts';
 import { DAY } from '@skein/protocol/units.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -53,7 +54,7 @@ function device(store: MemoryTrustStore, id = DEVICE) {
     fetcher,
     store,
     clock: desk.clock,
-    verify: nativeVerify,
+    keys: ed25519Keys(nativeVerify),
     device: id,
     hardwareTags: [],
   });

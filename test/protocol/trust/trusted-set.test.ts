@@ -164,6 +164,7 @@ describe('roots', () => {
     const [one, two] = [signerOf('image timestamp'), signerOf('two')];
     expect(
       rotated(
+        keys,
         root(),
         rootOf(() => {}),
         'timestamp',
@@ -172,17 +173,17 @@ describe('roots', () => {
     const added = rootOf((tuf) => {
       tuf.signers.timestamp = [one, two];
     });
-    expect(rotated(root(), added, 'timestamp')).toBe(false);
+    expect(rotated(keys, root(), added, 'timestamp')).toBe(false);
     const replaced = rootOf((tuf) => {
       tuf.signers.timestamp = [two];
     });
-    expect(rotated(root(), replaced, 'timestamp')).toBe(true);
+    expect(rotated(keys, root(), replaced, 'timestamp')).toBe(true);
     const stricter = rootOf((tuf) => {
       tuf.signers.timestamp = [one, two];
       tuf.thresholds.timestamp = 2;
     });
-    expect(rotated(root(), stricter, 'timestamp')).toBe(true);
-    expect(rotated(root(), stricter, 'snapshot')).toBe(false);
+    expect(rotated(keys, root(), stricter, 'timestamp')).toBe(true);
+    expect(rotated(keys, root(), stricter, 'snapshot')).toBe(false);
   });
 
   it('may ask more of a role than it has keys: that role then never verifies', () => {
