@@ -1,18 +1,9 @@
 /** `identity/identity.json`: mode 0600 in a folder of mode 0700, written whole (part, fsync, rename, fsync folder). */
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { checker } from '@skein/protocol/schema.ts';
+import { diskError, writeWhole } from '../disk-whole.ts';
 import { Identity, type IdentityStore } from './identity.ts';
 
 const parseIdentity = checker(Identity, 'DISK_FAILED', 1 << 20);
@@ -27,7 +18,7 @@ export function diskIdentity(stateDir: string): IdentityStore {
       const folder = dirname(path);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       chmodSync(folder, 0o700);
-      writeWhole(path, `${JSON.stringify(identity, null, 2)}\n`);
+      writeIdentity(path, `${JSON.stringify(identity, null, 2)}\n`);
     },
   };
 }
@@ -43,28 +34,17 @@ function readable(path: string): Uint8Array {
   }
 }
 
-function writeWhole(path: string, text: string): void {
-  const part = `${path}.part`;
+function writeIdentity(path: string, text: string): void {
   try {
-    const file = openSync(part, 'w', 0o600);
-    writeSync(file, text);
-    fsyncSync(file);
-    closeSync(file);
-    renameSync(part, path);
-    const folder = openSync(dirname(path), 'r');
-    fsyncSync(folder);
-    closeSync(folder);
-  } catch (cause) {
-    const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-    throw new SkeinError(
-      full ? 'DISK_FULL' : 'DISK_FAILED',
-      `cannot write ${path}: ${(cause as Error).message}`,
-      {
-        cause,
-        fix: full
+    writeWhole(path, text);
+  } catch (thrown) {
+    const { code, message } = diskError(thrown);
+    throw new SkeinError(code, `cannot write ${path}: ${message}`, {
+      cause: thrown,
+      fix:
+        code === 'DISK_FULL'
           ? 'Free space on the disk of the state directory.'
           : 'Check the state directory and its owner.',
-      },
-    );
+    });
   }
 }

@@ -3,9 +3,9 @@
  * renamed, directory synced. A damaged, truncated or restored database can then neither lower a floor nor lose the
  * pinned roots.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import { diskError, writeWhole } from '../disk-whole.ts';
 
 export interface TrustGuard {
   /** undefined: there is none. Whether it is intact is for the reader to find out. */
@@ -26,33 +26,10 @@ export function openDiskTrustGuard(path: string): TrustGuard {
     },
     write(text) {
       try {
-        replaceFile(path, text);
+        writeWhole(path, text);
       } catch (thrown) {
         throw diskError(thrown);
       }
     },
   };
 }
-
-function replaceFile(path: string, text: string): void {
-  const part = `${path}.part`;
-  const file = openSync(part, 'w', 0o600);
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(part, path);
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
-}
-
-const diskError = (thrown: unknown) => {
-  const full = (thrown as NodeJS.ErrnoException).code === 'ENOSPC';
-  return new SkeinError(full ? 'DISK_FULL' : 'DISK_FAILED', asSkeinError(thrown).message, { cause: thrown });
-};

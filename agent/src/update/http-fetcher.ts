@@ -53,7 +53,7 @@ export function httpFetcher(baseUrl: string, trust: () => TlsTrust, clock: Clock
       });
       try {
         await checkBlobAnswer(url, message, sha256, offset, size);
-        yield* bounded(url, message, size - offset, clock);
+        yield* boundedBody(url, message, size - offset, clock);
       } finally {
         message.destroy();
       }
@@ -93,7 +93,7 @@ async function checkBlobAnswer(
 }
 
 /** Exactly `length` bytes, at no less than the low-speed limit. @throws SkeinError DOWNLOAD_FAILED, UNREACHABLE */
-async function* bounded(
+export async function* boundedBody(
   url: URL,
   message: IncomingMessage,
   length: Bytes,
