@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { nativeSigner, nativeVerify } from '@skein/agent/system-clock.ts';
 import { tweetnaclSigner, tweetnaclVerify } from '@skein/protocol/trust/ed25519.ts';
 import { describe, expect, it } from 'vitest';
+import wycheproof from '../../golden/ed25519-wycheproof.json' with { type: 'json' };
 
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
 const L = 2n ** 252n + 27742317777372353535851937790883648493n;
@@ -11,6 +12,16 @@ const little = (value: bigint) =>
   bytes(Buffer.from(value.toString(16).padStart(64, '0'), 'hex').reverse().toString('hex'));
 const big = (value: Uint8Array) => BigInt(`0x${Buffer.from(value).reverse().toString('hex')}`);
 const join = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
+
+/** y of all eight points whose order divides 8. */
+const SMALL_ORDER = [
+  little(0n),
+  little(1n),
+  little(P - 1n),
+  bytes('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05'),
+  bytes('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a'),
+];
+const ROUNDS = process.env.SKEIN_LONG === '1' ? 100_000 : 1_000;
 
 const implementations = [
   ['tweetnacl', tweetnaclVerify],
@@ -97,22 +108,69 @@ describe('the two implementations', () => {
     }
   });
 
-  it('give the same verdict on mutated signatures, keys and messages', () => {
-    const seed = randomBytes(8).toString('hex');
-    let counter = 0;
-    const next = () => createHash('sha256').update(`${seed} ${counter++}`).digest();
-    for (let round = 0; round < 200; round++) {
-      const signer = nativeSigner(new Uint8Array(next()));
-      const message = new Uint8Array(next());
-      const parts = [signer.publicKey.slice(), message, signer.sign(message).slice()];
-      const choice = next();
-      if (round % 8 !== 0) {
-        const part = parts[choice[0]! % 3]!;
-        part[choice[1]! % part.length]! ^= 1 << (choice[2]! % 8);
-      }
-      const verdicts = implementations.map(([, verify]) => verify(parts[0]!, parts[1]!, parts[2]!));
-      expect(verdicts[0], `seed ${seed} round ${round}`).toBe(verdicts[1]);
-      if (round % 8 === 0) expect(verdicts[0]).toBe(true);
-    }
+  it.each(wycheproof.groups.flatMap(({ key, tests }) => tests.map((test) => ({ key, ...test }))))(
+    'agree with Wycheproof on $id $comment',
+    ({ key, message, signature, valid }) => {
+      for (const [name, verify] of implementations)
+        expect(verify(bytes(key), bytes(message), bytes(signature)), name).toBe(valid);
+    },
+  );
+
+  it('are held against all of Wycheproof’s 151 vectors', () => {
+    expect(wycheproof.groups.flatMap(({ tests }) => tests)).toHaveLength(151);
   });
+
+  it(`give the same verdict on ${ROUNDS} signatures, keys and messages, most of them mutated`, () => {
+    const seed = process.env.SKEIN_SEED ?? randomBytes(8).toString('hex');
+    let accepted = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      const parts = mutated((label) => createHash('sha256').update(`${seed} ${round} ${label}`).digest());
+      const verdicts = implementations.map(([, verify]) => verify(parts.key, parts.message, parts.signature));
+      expect(verdicts[0], `SKEIN_SEED=${seed} round ${round}`).toBe(verdicts[1]);
+      if (verdicts[0]) accepted++;
+    }
+    expect(accepted, `SKEIN_SEED=${seed}`).toBeGreaterThan(ROUNDS / 20);
+    expect(accepted, `SKEIN_SEED=${seed}`).toBeLessThan(ROUNDS / 2);
+  }, 3_600_000);
 });
+
+interface Signed {
+  key: Uint8Array;
+  message: Uint8Array;
+  signature: Uint8Array;
+}
+
+const flip = (bytes: Uint8Array, dice: Buffer) => {
+  bytes[dice[0]! % bytes.length]! ^= 1 << (dice[1]! % 8);
+};
+
+/** Where implementations are known to part: malleable S, points that are not canonical or of small order, sign bits. */
+const MUTATIONS: ((signed: Signed, dice: Buffer) => void)[] = [
+  () => {},
+  ({ key }, dice) => flip(key, dice),
+  ({ message }, dice) => flip(message, dice),
+  ({ signature }, dice) => flip(signature, dice),
+  ({ signature }) => signature.set(little(big(signature.subarray(32)) + L), 32),
+  ({ signature }, dice) => signature.set(little(L + BigInt(dice[0]!)), 32),
+  ({ signature }, dice) => signature.set(little(P + BigInt(dice[0]! % 19)), 0),
+  ({ key }, dice) => key.set(little(P + BigInt(dice[0]! % 19))),
+  ({ signature }, dice) => signature.set(SMALL_ORDER[dice[0]! % SMALL_ORDER.length]!, 0),
+  ({ key }, dice) => key.set(SMALL_ORDER[dice[0]! % SMALL_ORDER.length]!),
+  ({ signature }) => {
+    signature[31]! ^= 0x80;
+  },
+  ({ key, signature }) => {
+    key[31]! ^= 0x80;
+    signature[31]! ^= 0x80;
+  },
+  ({ signature }) => signature.fill(0, 32),
+  ({ signature }) => signature.copyWithin(0, 32),
+];
+
+function mutated(random: (label: string) => Buffer): Signed {
+  const signer = nativeSigner(new Uint8Array(random('seed')));
+  const message = new Uint8Array(random('message'));
+  const signed = { key: signer.publicKey.slice(), message, signature: signer.sign(message).slice() };
+  MUTATIONS[random('mutation')[0]! % MUTATIONS.length]!(signed, random('dice'));
+  return signed;
+}

@@ -136,7 +136,7 @@ export class SimulatedTuf {
   }
 
   #sign(file: string, role: string, signed: Record<string, unknown>, signers: Signer[]): Uint8Array {
-    this.tamper[role]?.(signed);
+    if (Object.hasOwn(this.tamper, role)) this.tamper[role]?.(signed);
     const bytes = signDocument(signed, signers);
     this.files[file] = bytes;
     return bytes;
