@@ -14,14 +14,16 @@ function take(file: { length: number; hashes: Record<string, string> }, ...chunk
 }
 
 describe('a target’s bytes', () => {
-  it.each([{ sha256: both.sha256 }, { sha512: both.sha512 }, both, { ...both, future: '00' }])(
-    'pass whole and in pieces when every known hash fits',
-    (hashes) => {
-      take({ length: bytes.length, hashes }, bytes);
-      take({ length: bytes.length, hashes }, ...[...bytes].map((byte) => Uint8Array.of(byte)));
-      expect(hashesMatch(hashes, bytes)).toBe(true);
-    },
-  );
+  it.each<Record<string, string>>([
+    { sha256: both.sha256 },
+    { sha512: both.sha512 },
+    both,
+    { ...both, future: '00' },
+  ])('pass whole and in pieces when every known hash fits', (hashes) => {
+    take({ length: bytes.length, hashes }, bytes);
+    take({ length: bytes.length, hashes }, ...[...bytes].map((byte) => Uint8Array.of(byte)));
+    expect(hashesMatch(hashes, bytes)).toBe(true);
+  });
 
   it('fail when any known hash does not fit, or some are missing', () => {
     const wrong = { ...both, sha512: '0'.repeat(128) };
@@ -37,11 +39,11 @@ describe('a target’s bytes', () => {
     expect(() => check.update(bytes.subarray(3, 4))).toThrow(refused('BLOB_TOO_LARGE'));
   });
 
-  it.each([{}, { md5: digest('md5') }, { constructor: '00' }])(
+  it.each<Record<string, string>>([{}, { md5: digest('md5') }, { constructor: '00' }])(
     'are not even begun when no hash is known',
     (hashes) => {
       expect(() => new TargetCheck('t', { length: 1, hashes })).toThrow(refused('METADATA_INVALID'));
-      expect(hashesMatch(hashes as Record<string, string>, bytes)).toBe(false);
+      expect(hashesMatch(hashes, bytes)).toBe(false);
     },
   );
 });
