@@ -14,7 +14,7 @@ import { decodePicture } from '../pipeline/image-decode.ts';
 import { postprocess } from '../pipeline/postprocess.ts';
 import { systemClock } from '../system-clock.ts';
 import { openArgument } from './data/disk-data.ts';
-import { type Fed, feeder, rawWidth } from './data/fed.ts';
+import { type Fed, feeder, lackingColumns, rawWidth } from './data/fed.ts';
 import { readBundle } from './disk-bundle.ts';
 import { isModelFile, readModelFile, variantBytes } from './disk-model.ts';
 import { CsvWriter, type PredictRow, rankedClasses, rawOutputs, toJsonLine } from './predict-rows.ts';
@@ -50,8 +50,8 @@ export interface PredictSummary {
   problems: string[];
   /** Share of right labels among the samples whose class is known; null when none is. */
   accuracy: number | null;
-  /** Why the batches that were asked for were not made. */
-  unbatched: string | undefined;
+  /** What should be known about the answers, and about batches that were not made. */
+  notes: string[];
   stopped: boolean;
 }
 
@@ -134,8 +134,8 @@ class Prediction {
     this.#io = io;
     this.#csv = options.format === 'csv' ? new CsvWriter() : undefined;
     this.#size = batching.maxBatch;
-    const unbatched = options.batch > 1 && batching.maxBatch === 1 ? batching.reason : undefined;
-    this.summary = { predicted: 0, failed: 0, problems: [], accuracy: null, unbatched, stopped: false };
+    const notes = options.batch > 1 && batching.maxBatch === 1 ? [batching.reason] : [];
+    this.summary = { predicted: 0, failed: 0, problems: [], accuracy: null, notes, stopped: false };
   }
 
   async file(argument: string): Promise<void> {
@@ -144,6 +144,10 @@ class Prediction {
     const width = rawWidth(session.inputs, preprocess);
     const data = await openArgument(argument, { width, truth, truthColumn });
     const feed = feeder(session.inputs, preprocess, data.columns, decodePicture);
+    if (preprocess?.kind === 'features') {
+      const lacking = lackingColumns(data.columns, preprocess);
+      if (lacking.length > 0) this.summary.notes.push(`${argument} has no ${lacking.join(', ')}: filled`);
+    }
     const from = this.#sample;
     for await (const entry of data.samples()) {
       if (this.#io.signal.aborted) break;

@@ -44,10 +44,10 @@ function writerTo(path: string | undefined, stop: AbortController) {
   };
 }
 
-function summarise({ predicted, failed, problems, accuracy, unbatched, stopped }: PredictSummary): void {
+function summarise({ predicted, failed, problems, accuracy, notes, stopped }: PredictSummary): void {
   for (const problem of problems) console.error(problem);
   if (failed > problems.length) console.error(`… and ${failed - problems.length} more`);
-  if (unbatched !== undefined) console.error(unbatched);
+  for (const note of notes) console.error(note);
   const right = accuracy === null ? '' : `, accuracy ${(accuracy * 100).toFixed(2)}%`;
   if (process.stderr.isTTY || failed > 0 || stopped || accuracy !== null)
     console.error(`${stopped ? 'stopped after ' : ''}${predicted} predicted, ${failed} failed${right}`);

@@ -117,6 +117,8 @@ Examples:
   skein-model quantize resnet8.onnx --calibrate images.u8.gz -o resnet8-int8.onnx
   skein-model quantize gas.onnx --calibrate batch1.dat.gz --classes ethanol,ethylene,ammonia,acetaldehyde,acetone,toluene \\
     -o gas-int8.onnx --strict
-  skein-model quantize bert.onnx --calibrate tokens.npz --mode dynamic -o bert-int8.onnx`,
+  skein-model quantize bert.onnx --calibrate tokens.npz --mode dynamic -o bert-int8.onnx
+
+Exit codes: 0 written, 1 refused, failed or (with --strict) not good, 2 wrong usage.`,
     )
     .action(quantizeWith);

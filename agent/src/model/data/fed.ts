@@ -64,13 +64,19 @@ export function featureRow(
   );
 }
 
+/** Features that the data do not name; none when they name nothing. */
+export const lackingColumns = (
+  columns: readonly string[] | undefined,
+  { features }: FeaturePreprocess,
+): readonly string[] => (columns ? features.filter((name) => !columns.includes(name)) : []);
+
 /**
  * Data that name their columns must have the model's: all of them, or one at least where missing values are filled.
  * @throws SkeinError SOURCE_INVALID
  */
 export function checkColumns(columns: readonly string[] | undefined, preprocess: FeaturePreprocess): void {
   const { features, onMissing } = preprocess;
-  const lacking = columns ? features.filter((name) => !columns.includes(name)) : [];
+  const lacking = lackingColumns(columns, preprocess);
   if (lacking.length === 0 || (onMissing !== 'reject' && lacking.length < features.length)) return;
   const more = lacking.length > 5 ? ` and ${lacking.length - 5} more` : '';
   throw refuse(
