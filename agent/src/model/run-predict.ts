@@ -111,6 +111,10 @@ const batchingOf = (session: Session, most: number): Promise<Batching> => {
   return tryBatch(loaded, Math.min(most, MAX_BATCH), systemClock);
 };
 
+/** A class that the model knows; data may be sorted by something else. */
+const isClass = (truth: string, labels: readonly string[] | undefined): boolean =>
+  /^\d+$/.test(truth) || (labels?.includes(truth) ?? false);
+
 /** Right by its name, or by its number when the data number their classes. */
 const isRight = (row: PredictRow, truth: string, labels: readonly string[] | undefined): boolean =>
   'label' in row &&
@@ -213,7 +217,7 @@ class Prediction {
     const truth = fed.truth === undefined ? {} : { truth: fed.truth };
     const row = { sample, where: fed.where, ...this.#model.describe(fed, outputs), ...truth } as PredictRow;
     const { classes } = this.#model;
-    if (fed.truth !== undefined && classes) {
+    if (fed.truth !== undefined && classes && isClass(fed.truth, classes.labels)) {
       this.#known++;
       if (isRight(row, fed.truth, classes.labels)) this.#right++;
     }

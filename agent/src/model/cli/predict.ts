@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { Command, Option } from 'commander';
@@ -20,19 +21,17 @@ const STOPPED_BY_SIGNAL = 130;
 function writerTo(path: string | undefined, stop: AbortController) {
   const stream = path ? createWriteStream(path) : process.stdout;
   let failure: Error | undefined;
-  let gone: () => void = () => undefined;
-  const broken = new Promise<void>((resolve) => {
-    gone = resolve;
-  });
+  const broken = new AbortController();
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') failure = error;
     stop.abort(error.code);
-    gone();
+    broken.abort();
   });
   return {
     async write(text: string): Promise<void> {
-      if (text === '' || stream.destroyed || stream.write(text)) return;
-      await Promise.race([new Promise<void>((resolve) => stream.once('drain', resolve)), broken]);
+      if (text === '' || broken.signal.aborted || stream.write(text)) return;
+      // Rejects when nobody reads any more; then there is nothing to wait for.
+      await once(stream, 'drain', { signal: broken.signal }).catch(() => undefined);
     },
     async end(): Promise<void> {
       if (path && !failure) await new Promise<void>((resolve) => stream.end(resolve));

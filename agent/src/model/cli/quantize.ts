@@ -3,11 +3,14 @@ import { CALIBRATION_KINDS, type CalibrationMethod } from '../calibrate.ts';
 import { DEFAULT_BOUNDS } from '../judge-quantized.ts';
 import type { QuantizeReport } from '../onnx-quantize.ts';
 import { type QuantizeCommand, runQuantize } from '../run-quantize.ts';
-import { list, number } from './options.ts';
+import { list, number, share } from './options.ts';
 import { endProgress, printRecord, progress, show } from './output.ts';
+import { readPreprocess } from './preprocess-file.ts';
 
-interface Given extends Omit<QuantizeCommand, 'bounds' | 'classes'> {
+interface Given extends Omit<QuantizeCommand, 'bounds' | 'classes' | 'preprocess'> {
   classes?: string;
+  /** A file. */
+  preprocess?: string;
   minAgreement: number;
   minSqnr: number;
   maxAccuracyLoss: number;
@@ -28,12 +31,6 @@ function calibration(text: string): CalibrationMethod {
   if (keep <= 50 || keep > 100) throw new InvalidArgumentError('a percentile lies above 50, at most at 100');
   return { kind: known, keep: keep / 100 };
 }
-
-const share = (text: string): number => {
-  const value = number(text);
-  if (value < 0 || value > 1) throw new InvalidArgumentError('a share from 0 to 1 is needed');
-  return value;
-};
 
 const percent = (value: number): string => `${(value * 100).toFixed(2)}%`;
 const times = (one: number, other: number): string => (one / other).toFixed(2);
@@ -65,10 +62,11 @@ function summary(report: QuantizeReport, out: string): Record<string, unknown> {
 }
 
 async function quantizeWith(model: string, given: Given): Promise<void> {
-  const { minAgreement, minSqnr, maxAccuracyLoss, maxSlowdown, classes, json, ...rest } = given;
+  const { minAgreement, minSqnr, maxAccuracyLoss, maxSlowdown, classes, preprocess, json, ...rest } = given;
   const bounds = { minAgreement, minSqnrDb: minSqnr, maxAccuracyLoss, maxSlowdown };
   const named = classes ? { classes: classes.split(',') } : {};
-  const report = await runQuantize(model, { ...rest, ...named, bounds }, progress);
+  const file = preprocess ? { preprocess: await readPreprocess(preprocess) } : {};
+  const report = await runQuantize(model, { ...rest, ...named, ...file, bounds }, progress);
   endProgress();
   if (json) show(true, report);
   else printRecord(summary(report, given.out));
@@ -98,6 +96,7 @@ export const quantizeCommand = (): Command =>
     )
     .option('--skip <nodes>', 'nodes that stay in float, by name, comma-separated', list, [])
     .option('--reduce-range', 'seven-bit weights, for x86-64 without VNNI', false)
+    .option('--preprocess <file>', 'how data become the model’s tensor, as JSON or YAML; pictures need one')
     .option('--classes <names>', 'a,b,c in the order of the output, when the data name their classes')
     .option('--truth <file>', 'known classes, one a sample, when the data do not hold them')
     .option('--truth-column <name>', 'column with the known class (default: label or truth)')

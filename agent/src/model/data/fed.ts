@@ -2,7 +2,7 @@
  * Samples as a model gets them: with a preprocessing, by the device's own walk (order of the features, scaling, window;
  * decoded, resized and normalised pictures); without, as the tensors that the model declares. Pure.
  */
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { FeaturePreprocess, Preprocess, TensorSpec } from '@skein/protocol/manifest.ts';
 import { channelsOf, type ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { Tensors } from '../../inference/backend.ts';
@@ -132,7 +132,10 @@ function pictureFeeder(specs: readonly TensorSpec[], preprocess: ImagePreprocess
   return {
     async push(sample) {
       const { where, truth } = sample;
-      const pixels = await decode(pictureIn(sample, preprocess));
+      const pixels = await decode(pictureIn(sample, preprocess)).catch((thrown: unknown) => {
+        const { code, message, fix } = asSkeinError(thrown, 'IMAGE_INVALID');
+        throw new SkeinError(code, `${where}: ${message}`, { ...(fix ? { fix } : {}), cause: thrown });
+      });
       const data = imageTensor(preprocess, pixels);
       const inputs = { [name]: { type: preprocess.type, dims: imageDims(preprocess), data } };
       const place = placementOf(preprocess, pixels.width, pixels.height);
