@@ -1,17 +1,18 @@
 /**
- * onnxruntime in this process. Where a model runs is measured, not guessed: it is loaded and warmed up in a worker;
- * when the p99 of its own run lies below `inlineBelowMs` the worker's hop would cost more than it saves and the model
- * moves to the caller's thread. A worker that dies is started again at the next inference, at most `maxRestarts`
+ * onnxruntime in this process. Where a model runs is measured, not guessed: a tiny one is tried on the caller's thread, any
+ * other is loaded and warmed up in a worker; when the p99 of its own run lies below `inlineBelowMs` the worker's hop
+ * would cost more than it saves and the model moves to the caller's thread. A worker that dies is started again at the next inference, at most `maxRestarts`
  * times in a row without an answer, then once every `restartAfterMs`.
  */
 import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import type { TensorSpec } from '@skein/protocol/manifest.ts';
+import { type Bytes, KIB, type Millis } from '@skein/protocol/units.ts';
 import type { Backend, LoadedModel, LoadRequest, Placement, Tensors } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, runFailure } from './onnx-session.ts';
+import { openSession, runFailure, warmUp } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
-import { checkInputs } from './tensors.ts';
+import { checkInputs, elementCount } from './tensors.ts';
 
 export interface OnnxBackendOptions {
   /** Of models that name none themselves; `auto` measures. */
@@ -50,6 +51,30 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
   },
   close: () => session.close(),
 });
+
+/** A file and inputs this small are tried where they will run: starting a worker to learn it costs a third of a start. */
+const TINY_FILE: Bytes = 256 * KIB;
+const TINY_INPUTS = 16_384;
+/** What trying may hold up the caller's thread. */
+const TRY_BUDGET_MS: Millis = 8;
+
+const elementsOf = (specs: readonly TensorSpec[]): number =>
+  specs.reduce((sum, { shape }) => sum + elementCount(shape.map((dim) => Math.max(1, dim))), 0);
+
+const inlineBecause = (p99Ms: Millis, limitMs: Millis): string =>
+  `inline: warm-up p99 ${p99Ms.toFixed(3)} ms is below ${limitMs} ms`;
+
+/** @returns undefined when the model is too large to be tried here, or turns out too slow */
+async function tryHere(request: LoadRequest, inlineBelowMs: Millis): Promise<LoadedModel | undefined> {
+  if (request.sizeBytes > TINY_FILE) return undefined;
+  const session = await openSession(request);
+  const small = elementsOf(session.inputs) <= TINY_INPUTS;
+  const p99Ms = small ? await warmUp(session, TRY_BUDGET_MS) : undefined;
+  if (p99Ms !== undefined && p99Ms < inlineBelowMs)
+    return inlineModel(session, `${session.reason}; ${inlineBecause(p99Ms, inlineBelowMs)}`);
+  await session.close();
+  return undefined;
+}
 
 class WorkerModel implements LoadedModel {
   readonly placement = 'worker';
@@ -126,13 +151,17 @@ export class OnnxBackend implements Backend {
       const session = await openSession(request);
       return inlineModel(session, `${session.reason}; inline as configured`);
     }
+    if (placement === 'auto') {
+      const tiny = await tryHere(request, inlineBelowMs);
+      if (tiny) return tiny;
+    }
     const start = () => OnnxWorkerSession.start(workerUrl, request);
     const session = await start();
     const { p99Ms, reason } = session.loaded;
     const measured = p99Ms === undefined ? 'warm-up failed' : `warm-up p99 ${p99Ms.toFixed(3)} ms`;
     if (placement === 'auto' && p99Ms !== undefined && p99Ms < inlineBelowMs) {
       await session.close();
-      const why = `${reason}; inline: ${measured} is below ${inlineBelowMs} ms`;
+      const why = `${reason}; ${inlineBecause(p99Ms, inlineBelowMs)}`;
       return inlineModel(await openSession(request), why);
     }
     const why = placement === 'worker' ? 'worker as configured' : `worker: ${measured}`;
