@@ -52,7 +52,10 @@ describe('choosing variants', () => {
   });
 
   it('leaves out what is wrong more often on known classes than allowed', () => {
-    const known = { float: { accuracy: 0.99, known: true } };
+    const known = {
+      bounds: { ...DEFAULT_BOUNDS, maxAccuracyLoss: 0.01 },
+      float: { accuracy: 0.99, known: true },
+    };
     expect(choose([float, made('int8', 0.5, 1, 0.985)], known).packed).toEqual(['int8', 'fp32']);
     expect(choose([float, made('int8', 0.5, 1, 0.97)], known).left[0]!.reasons).toEqual([
       '97.00% of its labels are right, 98.00% are wanted',
