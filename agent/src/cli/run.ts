@@ -130,6 +130,7 @@ async function compose(
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
   const scratch = await openScratch(config.update.measure, stateDir, log);
+  if (scratch) opened.add(scratch, (memory) => memory.close());
   const { threads, providers } = config.inference;
   const backends = opened.add(openBackends(config), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));

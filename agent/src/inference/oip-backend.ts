@@ -101,12 +101,13 @@ export class OipBackend implements Backend {
       const { code, message } = asSkeinError(thrown, late ? 'BACKEND_UNAVAILABLE' : 'BACKEND_FAULT');
       facts = { target, sdk, fault: { code, detail: message } };
     }
-    this.tell(facts.fault);
+    // A server that talks well of itself may still answer wrongly: only work that succeeds clears that.
+    if (facts.fault || !this.#fault.startsWith('BACKEND_FAULT')) this.tell(facts.fault);
     return facts;
   }
 
   async load(request: LoadRequest, compiling?: Compiling): Promise<LoadedModel> {
-    this.#swept ??= this.#sweep();
+    this.#swept ??= this.#sweep(request);
     await this.#swept;
     const name = this.#freeName(request);
     this.#held.add(name);
@@ -146,16 +147,21 @@ export class OipBackend implements Backend {
     for (let n = 0; ; n++) if (!this.#held.has(`${stem}-${n}`)) return `${stem}-${n}`;
   }
 
-  /** What an earlier life left loaded takes memory that the next load needs. */
-  async #sweep(): Promise<void> {
+  /**
+   * What an earlier life left loaded takes memory that the next load needs. There is one agent, but preflights of several
+   * models may run side by side: each forgets its own model's.
+   */
+  async #sweep({ model = 'model' }: LoadRequest): Promise<void> {
+    const { role } = this.#options;
+    const stem = role === 'run' ? 'skein-run-' : `skein-try-${model}-`;
+    const ours = (name: string) => name.startsWith(stem) && /-[0-9a-f]{12}-\d+$/.test(name);
     try {
       const index = { method: 'POST', control: true, timeoutMs: FACTS_MS, maxBytes: MIB } as const;
       const reply = await this.#client.exchange({ ...index, path: '/v2/repository/index' });
       if (reply.status !== 200) return;
-      const left = Index.parse(reply.body, 'repository index').filter(({ name }) =>
-        name.startsWith(`skein-${this.#options.role}-`),
-      );
-      for (const { name } of left.slice(0, MAX_SWEPT)) await unload(this.#client, name);
+      const names = Index.parse(reply.body, 'repository index').map(({ name }) => name);
+      const left = names.filter((name) => ours(name) && !this.#held.has(name));
+      for (const name of left.slice(0, MAX_SWEPT)) await unload(this.#client, name);
     } catch {
       // The load that follows says what is wrong.
       this.#swept = undefined;

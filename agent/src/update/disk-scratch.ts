@@ -3,6 +3,7 @@
  * winner to the disk. At most half of the memory that is free is taken. Nobody else may read or place files there.
  */
 import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { lstat, mkdir, statfs } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
@@ -13,11 +14,20 @@ import type { Slots } from './ports.ts';
 
 export type MeasureIn = 'memory' | 'disk' | 'off';
 
+export interface Scratch extends Slots {
+  /** Gives the memory back. */
+  close(): void;
+}
+
 /** statfs(2). */
 const TMPFS_MAGIC = 0x01021994;
 
 /** undefined: nothing is measured, and the manifest's order decides. Never rejects. */
-export async function openScratch(where: MeasureIn, stateDir: string, log: Log): Promise<Slots | undefined> {
+export async function openScratch(
+  where: MeasureIn,
+  stateDir: string,
+  log: Log,
+): Promise<Scratch | undefined> {
   if (where === 'off') return undefined;
   const directory = where === 'disk' ? join(stateDir, 'candidates') : inMemory(stateDir);
   try {
@@ -27,7 +37,8 @@ export async function openScratch(where: MeasureIn, stateDir: string, log: Log):
       throw new Error(`${directory} belongs to someone else`);
     const { type } = await statfs(directory);
     if (where === 'memory' && type !== TMPFS_MAGIC) throw new Error(`${directory} does not lie in memory`);
-    return await openDiskSlots({ directory, freeBytes: where === 'memory' ? freeMemory : freeDisk });
+    const slots = await openDiskSlots({ directory, freeBytes: where === 'memory' ? freeMemory : freeDisk });
+    return { ...slots, close: () => rmSync(directory, { recursive: true, force: true }) };
   } catch (thrown) {
     log.info('variants are not measured on this device', { why: asSkeinError(thrown).message });
     return undefined;

@@ -147,11 +147,28 @@ async function firstThatPasses(deps: TrialDeps, release: Release, why: string): 
       const told = { figures: [], left: leftOf(tried), why: 'first that passes' };
       const reason = tried.length === 1 ? why : choiceReason(candidate.variant, told);
       const chosen = { ...bare(release), ...asChosen(candidate, reason) };
-      return { verdict: one.verdict, release: chosen };
+      const standIn = isInProcess(candidate.backend) ? undefined : await bringStandIn(deps, release);
+      if (deps.stopping.aborted) return undefined;
+      return { verdict: one.verdict, release: standIn ? { ...chosen, standIn } : chosen };
     }
     if (deps.stopping.aborted) break;
   }
   return failed(release, tried);
+}
+
+/** The first of the agent's own that passes. The release does not depend on it: without one it goes without. */
+async function bringStandIn(deps: TrialDeps, release: Release): Promise<Candidate | undefined> {
+  const { slots, log } = deps.parts;
+  for (const candidate of candidatesOf(release).filter(({ backend }) => isInProcess(backend))) {
+    try {
+      if (!(await deps.bring(slots, [candidate.model]))) return undefined;
+      const path = slots.pathOf(candidate.model.sha256);
+      if ((await attempt(deps, release, candidate, path)).verdict.ok) return candidate;
+    } catch (thrown) {
+      log.info('no stand-in', { variant: candidate.variant, why: asSkeinError(thrown).message });
+    }
+  }
+  return undefined;
 }
 
 async function attempt(

@@ -215,15 +215,28 @@ describe('a device with several variants to choose from', () => {
 
   it('measures once: the next version downloads the one variant that won', async () => {
     await boot();
-    await rollOut(publish('o-1', '1.0.0').agreed);
+    await rollOut(publish('o-1', '1.0.0', ['int8', 'fp32']).agreed);
     fetched = 0;
-    const next = publish('o-2', '1.1.0');
+    const next = publish('o-2', '1.1.0', ['int8', 'fp32']);
     await rollOut(next.agreed);
     expect(measured).toHaveLength(1);
-    expect(loads).toEqual(['hef 1.0.0', 'hef 1.1.0']);
-    expect(committed()!.reason).toContain('fastest when measured here before (hef 100 µs, int8 300 µs');
-    const sizes = [next.agreed.target.sizeBytes, blobs.get(next.hashOf('hef'))!.length];
-    expect(fetched).toBeLessThan(sizes[0]! + sizes[1]! + 800);
+    expect(loads).toEqual(['int8 1.0.0', 'int8 1.1.0']);
+    expect(committed()!.reason).toContain('fastest when measured here before (int8 300 µs, fp32 700 µs)');
+    const blobOf = (name: string) => blobs.get(next.hashOf(name))!.length;
+    const golden = committed()!.golden.size;
+    expect(fetched).toBe(next.agreed.target.sizeBytes + golden + blobOf('int8'));
+  });
+
+  it('brings a stand-in along with a later version too', async () => {
+    await boot();
+    await rollOut(publish('o-1', '1.0.0').agreed);
+    const next = publish('o-2', '1.1.0');
+    await rollOut(next.agreed);
+    expect(committed()!.standIn).toMatchObject({ variant: 'int8', model: { sha256: next.hashOf('int8') } });
+    expect(onDisk()).not.toContain(next.hashOf('fp32'));
+    sidecarLoads = false;
+    await boot();
+    expect(loads.at(-1)).toBe('int8 1.1.0');
   });
 
   it('measures again when the runtime of its backend changed, and not at a start', async () => {
