@@ -1,13 +1,18 @@
 /** PNG by Node's own zlib, native and bounded: not a byte more is inflated than the header's picture has. */
 import { crc32, inflateSync } from 'node:zlib';
+import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { checkSize, invalid, type PictureLimits, type Pixels } from './pixels.ts';
 import { pngChunks, pngHeader } from './png-chunks.ts';
 import { inflatedBytes, pngPixels } from './png-rows.ts';
 
+/** Inflated at a time: few large pieces are joined faster, and a small file can not claim much more. */
+const CHUNK: Bytes = MIB;
+
 function inflated(data: readonly Uint8Array[], size: number): Uint8Array {
   let bytes: Uint8Array;
   try {
-    bytes = inflateSync(Buffer.concat(data), { maxOutputLength: size });
+    const chunkSize = Math.max(64, Math.min(size, CHUNK));
+    bytes = inflateSync(Buffer.concat(data), { maxOutputLength: size, chunkSize });
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const more = code === 'ERR_BUFFER_TOO_LARGE';

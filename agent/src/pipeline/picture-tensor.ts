@@ -67,8 +67,8 @@ export function placementOf(shape: ImageShape, sourceWidth: number, sourceHeight
       return {
         ...source,
         ...size,
-        left: -roundEven((size.width - width) / 2),
-        top: -roundEven((size.height - height) / 2),
+        left: 0 - roundEven((size.width - width) / 2),
+        top: 0 - roundEven((size.height - height) / 2),
       };
     }
     default:

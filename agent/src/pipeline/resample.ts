@@ -68,7 +68,7 @@ function weightsOf(axis: Axis, { support, weight }: Kernel): Weights {
   return { first, count, taps, values };
 }
 
-/** Weights are not negative and sum to about 2^22, so 255 × their sum stays within 31 bits. */
+/** Weights are not negative and sum to about 2^22, so 255 × their sum stays within 31 bits: integer arithmetic. */
 const rounded = (sum: number): number => {
   const value = sum >> PRECISION;
   return value > 255 ? 255 : value;
@@ -88,9 +88,9 @@ function horizontal({ width, data }: Pixels, weights: Weights, top: number, rows
       const last = x * taps + count[x]!;
       for (let k = x * taps; k < last; k++, at += 3) {
         const share = values[k]!;
-        red += share * data[at]!;
-        green += share * data[at + 1]!;
-        blue += share * data[at + 2]!;
+        red = (red + Math.imul(share, data[at]!)) | 0;
+        green = (green + Math.imul(share, data[at + 1]!)) | 0;
+        blue = (blue + Math.imul(share, data[at + 2]!)) | 0;
       }
       out[to++] = rounded(red);
       out[to++] = rounded(green);
@@ -110,7 +110,7 @@ function vertical(data: Uint8Array, rowBytes: number, weights: Weights, top: num
     for (let k = 0; k < count[y]!; k++) {
       const share = values[y * taps + k]!;
       const row = (first[y]! + k - top) * rowBytes;
-      for (let x = 0; x < rowBytes; x++) sums[x]! += share * data[row + x]!;
+      for (let x = 0; x < rowBytes; x++) sums[x] = (sums[x]! + Math.imul(share, data[row + x]!)) | 0;
     }
     for (let x = 0; x < rowBytes; x++) out[y * rowBytes + x] = rounded(sums[x]!);
   }
