@@ -93,7 +93,10 @@ async function route(deps: LocalApiDeps, request: RoutedRequest): Promise<HttpAn
       return jsonAnswer(health, health.ready ? 200 : 503);
     }
     if (path === '/status') return jsonAnswer(deps.status());
-    if (path === '/metrics') return { status: 200, type: PROMETHEUS, body: renderMetrics(deps.status()) };
+    if (path === '/metrics') {
+      const body = renderMetrics(deps.status(), (name) => deps.models.statistics(name));
+      return { status: 200, type: PROMETHEUS, body };
+    }
   }
   const [, what, name] = NAMED.exec(path) ?? [];
   if (method === 'POST' && what === 'readings' && deps.readings)

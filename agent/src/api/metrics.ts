@@ -1,47 +1,13 @@
 /**
- * The agent's status in Prometheus' text format 0.0.4. Names are Triton's `nv_inference_*` where the meaning is the same
- * (cumulative counts and microseconds by model and version), `skein_*` in base units elsewhere. A model's counts start
- * at zero when it is activated, which Prometheus takes for a restart.
+ * The agent's status in Prometheus' text format. What Triton measures too has its names (`metrics-models.ts`); the rest is
+ * `skein_*` in base units.
  */
 import { type ShadowStatus, SKIPS } from '../inference/shadow.ts';
+import { counter, type Family, gauge, type Labels, renderFamilies } from './metrics-format.ts';
+import { type CountedModel, inferenceFamilies } from './metrics-models.ts';
+import type { OipModels } from './oip-models.ts';
 import type { AgentStatus } from './status.ts';
 import { readiness } from './status.ts';
-
-type Labels = Record<string, string>;
-interface Family {
-  name: string;
-  type: 'counter' | 'gauge';
-  help: string;
-  samples: [Labels, number][];
-}
-
-const escapeLabel = (text: string): string =>
-  text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
-
-const sampleLine = (name: string, labels: Labels, value: number): string => {
-  const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escapeLabel(text)}"`);
-  return `${name}${pairs.length > 0 ? `{${pairs.join(',')}}` : ''} ${value}`;
-};
-
-const render = ({ name, type, help, samples }: Family): string =>
-  [
-    `# HELP ${name} ${help}`,
-    `# TYPE ${name} ${type}`,
-    ...samples.map(([labels, value]) => sampleLine(name, labels, value)),
-  ].join('\n');
-
-const counter = (name: string, help: string, samples: [Labels, number][]): Family => ({
-  name,
-  type: 'counter',
-  help,
-  samples,
-});
-const gauge = (name: string, help: string, samples: [Labels, number][]): Family => ({
-  name,
-  type: 'gauge',
-  help,
-  samples,
-});
 
 function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
   const each = (pick: (model: AgentStatus['models'][number]) => number): [Labels, number][] =>
@@ -50,24 +16,9 @@ function modelFamilies({ models, pipelines }: AgentStatus): Family[] {
     pipelines.map((pipeline) => [{ model: pipeline.model, source: pipeline.source }, pick(pipeline)]);
   return [
     counter(
-      'nv_inference_request_success',
-      'Inferences that gave an answer.',
-      each((m) => m.stats.inferences),
-    ),
-    counter(
-      'nv_inference_request_failure',
-      'Inferences that failed.',
-      each((m) => m.stats.errors),
-    ),
-    counter(
-      'nv_inference_count',
-      'Inferences, answered or failed.',
-      each((m) => m.stats.inferences + m.stats.errors),
-    ),
-    counter(
-      'nv_inference_request_duration_us',
-      'Time from reading to prediction, cumulative.',
-      ofModel((p) => p.latencyUs),
+      'skein_pipeline_latency_seconds_total',
+      'From reading to prediction, of all predictions.',
+      ofModel((p) => p.latencyUs / 1e6),
     ),
     gauge(
       'skein_inference_latency_p95_seconds',
@@ -212,7 +163,14 @@ function outboxFamilies({ ledger }: AgentStatus): Family[] {
   ];
 }
 
-export function renderMetrics(status: AgentStatus): string {
+const counted = (status: AgentStatus, statistics: OipModels['statistics']): CountedModel[] =>
+  status.models.flatMap(({ name, version }) => {
+    const known = statistics(name);
+    return known ? [{ name, version, statistics: known }] : [];
+  });
+
+/** @param statistics of a running model, by name */
+export function renderMetrics(status: AgentStatus, statistics: OipModels['statistics']): string {
   const health = Object.entries(status.health).map(([metric, value]): [Labels, number] => [
     { metric },
     value,
@@ -229,6 +187,7 @@ export function renderMetrics(status: AgentStatus): string {
       [{}, readiness(status).ready ? 1 : 0],
     ]),
     gauge('skein_mqtt_connected', '1 while connected to the broker.', [[{}, status.connected ? 1 : 0]]),
+    ...inferenceFamilies(counted(status, statistics)),
     ...modelFamilies(status),
     ...edgeFamilies(status),
     ...shadowFamilies(status),
@@ -236,8 +195,5 @@ export function renderMetrics(status: AgentStatus): string {
     gauge('skein_health', 'Latest health sample; units are in the metric’s name, shares are 0 to 1.', health),
     gauge('skein_incident_open', 'Constant 1 for each open incident.', incidents),
   ];
-  return `${families
-    .filter((family) => family.samples.length > 0)
-    .map(render)
-    .join('\n')}\n`;
+  return renderFamilies(families);
 }

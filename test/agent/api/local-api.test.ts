@@ -6,7 +6,9 @@ import { type LocalApi, openLocalApi } from '../../../agent/src/api/http-local-a
 import type { AgentStatus } from '../../../agent/src/api/status.ts';
 import type { Tensors } from '../../../agent/src/inference/backend.ts';
 import type { CurrentModel } from '../../../agent/src/inference/engine.ts';
+import { ModelStatistics } from '../../../agent/src/inference/statistics.ts';
 import { checkInputs } from '../../../agent/src/inference/tensors.ts';
+import { parseExposition } from './exposition.ts';
 
 const manifest = {
   format: 1,
@@ -110,6 +112,18 @@ const status = (ok: boolean): AgentStatus => ({
   shadows: [],
 });
 
+const statistics = new ModelStatistics();
+for (let i = 0; i < 7; i++)
+  statistics.requestSucceeded({
+    rows: 1,
+    queueUs: 1,
+    inputUs: 1,
+    inferUs: 1,
+    outputUs: 1,
+    totalUs: 4,
+    at: 1,
+  });
+
 let api: LocalApi;
 let ready = true;
 beforeAll(async () => {
@@ -118,7 +132,7 @@ beforeAll(async () => {
     ready: () => ready,
     all: () => [current],
     current: (name: string) => (name === 'sum' ? current : undefined),
-    statistics: () => undefined,
+    statistics: () => ({ ...statistics.snapshot(), pending: 0, inputsNotFinite: 0 }),
     modelReady: () => ready,
     predict,
   };
@@ -251,8 +265,7 @@ describe('health and metrics', () => {
     expect(text).toContain('skein_readings_total{model="sum",source="odd \\"name\\"\\\\"} 9');
     expect(text).toContain('skein_outbox_records{stream="predictions",state="pending"} 2');
     expect(text).not.toContain('skein_incident_open');
-    for (const line of text.trim().split('\n'))
-      expect(line).toMatch(/^(# (HELP|TYPE) [a-z_0-9]+ .+|[a-z_0-9]+(\{.*\})? [-+0-9.e]+)$/);
+    expect(parseExposition(text).length).toBeGreaterThan(20);
   });
 });
 
