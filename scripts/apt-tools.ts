@@ -19,6 +19,11 @@ const TOOLS = [
     skips: 'the arm64 tier',
   },
   {
+    program: '/usr/lib/python3/dist-packages/onnx/checker.py',
+    pkg: 'python3-onnx',
+    skips: "the check of written models by ONNX's own checker",
+  },
+  {
     program: 'aarch64-linux-gnu-strip',
     pkg: 'binutils-aarch64-linux-gnu',
     skips: 'the size limit of the arm64 package',

@@ -7,7 +7,7 @@ import type { Made, StaticRequest } from './onnx-static.ts';
 
 export type DynamicRequest = Pick<
   StaticRequest,
-  'model' | 'isFloat' | 'measure' | 'skip' | 'weightLimit' | 'bounds' | 'onProgress'
+  'model' | 'isFloat' | 'measure' | 'rank' | 'skip' | 'weightLimit' | 'bounds' | 'onProgress'
 >;
 
 /** @returns only `float`, with the reasons, when nothing can run in int8 */
@@ -34,7 +34,7 @@ export async function makeDynamic(request: DynamicRequest): Promise<Made | { flo
   for (const [name, reason] of await unloadable({ nodes: names, write })) float.set(name, reason);
   const writable: Writable = { nodes: names.filter((name) => !float.has(name)), write };
   if (writable.nodes.length === 0) return { float };
-  const mixed = await mixPrecision(writable, request.measure, request.bounds, request.onProgress);
+  const mixed = await mixPrecision(writable, request, request.bounds, request.onProgress);
   for (const [name, reason] of mixed.returned) float.set(name, reason);
   return {
     bytes: mixed.bytes,

@@ -44,7 +44,7 @@ export async function unloadable({ nodes, write }: Writable): Promise<Map<string
   const narrow = async (names: readonly string[]): Promise<void> => {
     const why = await attempt(names);
     if (why === undefined) return;
-    if (names.length === 1) bad.set(names[0]!, `onnxruntime does not take it in int8: ${why}`);
+    if (names.length === 1) bad.set(names[0]!, `onnxruntime does not take it: ${why}`);
     else {
       const half = names.length >> 1;
       await narrow(names.slice(0, half));
@@ -59,7 +59,7 @@ export async function unloadable({ nodes, write }: Writable): Promise<Map<string
   for (const name of rest) {
     const why = await attempt([...good, name]);
     if (why === undefined) good.push(name);
-    else bad.set(name, `onnxruntime does not take it in int8 beside the others: ${why}`);
+    else bad.set(name, `onnxruntime does not take it beside the others: ${why}`);
   }
   return bad;
 }
@@ -73,25 +73,28 @@ function grouped(nodes: readonly string[]): string[][] {
 
 async function harms(
   { nodes, write }: Writable,
-  measure: (bytes: Uint8Array) => Promise<Comparison>,
+  rank: Measures['rank'],
   onProgress: Progress,
 ): Promise<{ names: string[]; db: number }[]> {
   const groups = grouped(nodes);
   const found: { names: string[]; db: number }[] = [];
   for (const [i, names] of groups.entries()) {
     onProgress(i, groups.length, `what ${names[0]} costs in int8`);
-    found.push({ names, db: (await measure(write(new Set(names)))).sqnrDb });
+    found.push({ names, db: (await rank(write(new Set(names)))).sqnrDb });
   }
   return found.sort((a, b) => a.db - b.db);
 }
 
-/**
- * @param measure against the float model, on a part of the calibration data
- * @param first the measure of all nodes quantized, when it is known
- */
+/** Against the float model, on calibration data. */
+export interface Measures {
+  measure(bytes: Uint8Array): Promise<Comparison>;
+  /** On fewer samples: enough to tell which node harms most. */
+  rank(bytes: Uint8Array): Promise<Comparison>;
+}
+
 export async function mixPrecision(
   writable: Writable,
-  measure: (bytes: Uint8Array) => Promise<Comparison>,
+  { measure, rank }: Measures,
   bounds: Bounds,
   onProgress: Progress,
 ): Promise<Mixed> {
@@ -104,7 +107,7 @@ export async function mixPrecision(
     alone: new Map(),
   };
   if (isAccurate(whole.comparison, bounds) || nodes.length < 2) return whole;
-  const ranked = await harms(writable, measure, onProgress);
+  const ranked = await harms(writable, rank, onProgress);
   const alone = new Map(ranked.flatMap(({ names, db }) => names.map((name) => [name, db] as const)));
   const without = async (count: number): Promise<Mixed> => {
     const returned = new Map(

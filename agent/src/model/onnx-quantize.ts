@@ -23,7 +23,7 @@ import {
 import { int8Warning, readProcessor } from './linux-processor.ts';
 import { makeDynamic } from './onnx-dynamic.ts';
 import { makeFloat16 } from './onnx-float16.ts';
-import type { Progress } from './onnx-mixed.ts';
+import type { Measures, Progress } from './onnx-mixed.ts';
 import { compareWith, evaluate, type InferredType, inferTypes, medians, runAll } from './onnx-model.ts';
 import { type Made, makeStatic } from './onnx-static.ts';
 import type { ActivationType } from './ranges.ts';
@@ -73,7 +73,8 @@ export interface QuantizeReport extends Comparison {
 }
 
 /** What choices are measured on: so many calibration samples, and so many values of their outputs in memory. */
-const MOST_MEASURED = 200;
+const MOST_MEASURED = 500;
+const MOST_RANKED = 64;
 const MOST_VALUES = 2 ** 24;
 /** Folding and raising only round otherwise. */
 const LEAST_PREPARED_DB = 60;
@@ -107,15 +108,16 @@ interface Work {
   model: ModelProto;
   types: ReadonlyMap<string, InferredType>;
   calibration: readonly Tensors[];
-  measure(candidate: Uint8Array): Promise<Comparison>;
+  measures: Measures;
   bounds: Bounds;
   options: QuantizeOptions;
 }
 
-function make({ model, types, calibration, measure, bounds, options }: Work) {
+function make({ model, types, calibration, measures, bounds, options }: Work) {
   const common = {
     model,
-    measure,
+    samples: calibration,
+    ...measures,
     bounds,
     skip: new Set(options.skip),
     onProgress: options.onProgress ?? (() => undefined),
@@ -126,7 +128,6 @@ function make({ model, types, calibration, measure, bounds, options }: Work) {
   if (options.mode === 'fp16') return makeFloat16(common);
   return makeStatic({
     ...common,
-    samples: calibration,
     method: options.calibration,
     activations: options.activations ?? 'u8',
     weightLimit,
@@ -142,7 +143,7 @@ function unknownSkips(model: ModelProto, skip: readonly string[]): string[] {
 
 function refuseAll(float: ReadonlyMap<string, string>): SkeinError {
   const [first] = float;
-  return new SkeinError('MODEL_INVALID', 'no node of the model can run in int8', {
+  return new SkeinError('MODEL_INVALID', 'no node of the model can be quantized', {
     fix: first ? `${first[0]}: ${first[1]}` : 'Only Conv, Gemm and MatMul are quantized; the model has none.',
   });
 }
@@ -164,9 +165,13 @@ export async function quantize(
   const bounds = { ...DEFAULT_BOUNDS, ...options.bounds };
   const chosen = await measuredSamples(bytes, data.calibration);
   const { model, types } = await prepare(bytes, chosen.samples, chosen.expected);
-  const measure = (candidate: Uint8Array) => compareWith(chosen.expected, candidate, chosen.samples);
+  const on = (count: number) => {
+    const [expected, inputs] = [spaced(chosen.expected, count), spaced(chosen.samples, count)];
+    return (candidate: Uint8Array) => compareWith(expected, candidate, inputs);
+  };
+  const measures = { measure: on(MOST_MEASURED), rank: on(MOST_RANKED) };
   const warnings = [...data.warnings, ...unknownSkips(model, options.skip ?? [])];
-  const made = await make({ model, types, calibration: data.calibration, measure, bounds, options });
+  const made = await make({ model, types, calibration: data.calibration, measures, bounds, options });
   if (!('bytes' in made)) throw refuseAll(made.float);
   const report = await reportOn(bytes, made, data, bounds, options.mode ?? 'static');
   report.warnings.unshift(...warnings);

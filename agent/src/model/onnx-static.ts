@@ -6,18 +6,17 @@ import { type ComputeNode, candidatesOf } from './compute-nodes.ts';
 import { loadGraph, type ModelProto, nodeName, saveGraph } from './graph.ts';
 import { type Bounds, isAccurate } from './judge-quantized.ts';
 import { collect, type Seen } from './onnx-calibrate.ts';
-import { mixPrecision, type Progress, unloadable, type Writable } from './onnx-mixed.ts';
+import { type Measures, mixPrecision, type Progress, unloadable, type Writable } from './onnx-mixed.ts';
 import { writeQuantized } from './quantize.ts';
 import { type Following, planQuantization } from './quantize-plan.ts';
 import type { ActivationType } from './ranges.ts';
 import { activationScale } from './ranges.ts';
 import { rawAxes, whyRawStaysFloat } from './raw-inputs.ts';
 
-export interface StaticRequest {
+export interface StaticRequest extends Measures {
   model: ModelProto;
   isFloat(name: string): boolean;
   samples: readonly Tensors[];
-  measure(bytes: Uint8Array): Promise<Comparison>;
   skip: ReadonlySet<string>;
   method: CalibrationMethod | undefined;
   activations: ActivationType;
@@ -122,7 +121,7 @@ async function bestChoice(search: StaticSearch, request: StaticRequest): Promise
 
 /** @returns undefined, with the reasons in `float`, when nothing can run in int8 */
 export async function makeStatic(request: StaticRequest): Promise<Made | { float: Map<string, string> }> {
-  const { model, samples, measure, bounds, onProgress } = request;
+  const { model, samples, bounds, onProgress } = request;
   const { compute, refused } = candidatesOf(model.graph, request.skip, request.isFloat);
   const float = new Map(refused.map(({ node, reason }) => [nodeName(node), reason]));
   if (compute.length === 0) return { float };
@@ -146,7 +145,7 @@ export async function makeStatic(request: StaticRequest): Promise<Made | { float
   );
   if (search.nodes.length === 0) return { float };
   const choice = await bestChoice(search, request);
-  const mixed = await mixPrecision(search.writable(choice), measure, bounds, onProgress);
+  const mixed = await mixPrecision(search.writable(choice), request, bounds, onProgress);
   for (const [name, reason] of mixed.returned) float.set(name, reason);
   const quantized = search.nodes.filter((name) => !mixed.returned.has(name));
   return {
