@@ -2,7 +2,7 @@
 import { foldAffine } from './fold-affine.ts';
 import { foldConstants } from './fold-constants.ts';
 import { plainGemms } from './gemm-forms.ts';
-import { dropUnused, invalidModel, type ModelProto, sortNodes, toNumber } from './graph.ts';
+import { checkSize, dropUnused, invalidModel, type ModelProto, sortNodes, toNumber } from './graph.ts';
 import { raiseOpset } from './opset-raise.ts';
 
 const QUANTIZED = new Set([
@@ -41,6 +41,8 @@ export function prepareForQuantization(model: ModelProto): void {
   raiseOpset(model);
   model.graph.node = sortNodes(model.graph);
   foldConstants(model.graph);
+  // What is made by a shape would be as large as the shape claims.
+  model.graph.initializer.forEach(checkSize);
   plainGemms(model.graph);
   foldAffine(model.graph);
   dropStale(model);
