@@ -19,10 +19,13 @@ import { type PushDoor, pushDoor } from '../sources/push-door.ts';
 import { Tally, type TallyReport } from '../sources/tally.ts';
 import { systemClock, systemEntropy } from '../system-clock.ts';
 import { installedModel } from '../update/sqlite-installed.ts';
+import { engineOptions } from './open-backends.ts';
 import { openSources } from './open-sources.ts';
 import type { Settings } from './settings.ts';
 
 const TICK_MS: Millis = 1_000;
+/** A server of models beside this machine's agent may be in its use: loading here would load, or unload, there. */
+const IN_PROCESS = 'onnxruntime';
 const MAX_BODY = 16 << 20;
 
 export interface SourceTestReport extends TallyReport {
@@ -55,11 +58,9 @@ export async function testSource(test: SourceTest): Promise<SourceTestReport> {
   const door = pushDoor();
   const listener = source.kind === 'http' && !source.url ? await listen(door, source, notes) : undefined;
   const { config } = test.settings;
-  const engine = new Engine({
-    backend: new OnnxBackend({ placement: config.inference.placement }),
-    clock: systemClock,
-    threads: config.inference.threads,
-  });
+  const { shadows: _, ...options } = engineOptions(config);
+  const backend = new OnnxBackend({ placement: config.inference.placement });
+  const engine = new Engine({ backend, clock: systemClock, ...options });
   const pictures = workerPictures();
   try {
     await activate(engine, source, config.stateDir, notes);
@@ -94,7 +95,12 @@ async function activate(
 ): Promise<void> {
   try {
     const staged = await installedModel(stateDir, model);
-    if (staged) await engine.activate(staged);
+    const backend = staged?.variant.backend ?? IN_PROCESS;
+    if (staged && backend === IN_PROCESS) await engine.activate(staged);
+    else if (staged)
+      notes.push(
+        `${model} runs on ${backend}, which is the agent’s to use: readings are shown, not predicted.`,
+      );
     else notes.push(`No model ${model} is installed in ${stateDir}: readings are shown, not predicted.`);
   } catch (error) {
     notes.push(`The model ${model} does not load here: ${asSkeinError(error).message}`);

@@ -8,6 +8,7 @@ import type { Clock, Entropy, Timer } from '@skein/protocol/ports.ts';
 import { MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { type BackoffPolicy, backoffMs } from '../uplink/backoff.ts';
 import type { Sink, SinkCounts, SinkItem, SinkMessage, Transport } from './port.ts';
+import { Ring } from './ring.ts';
 
 export interface QueuedSinkOptions {
   name: string;
@@ -38,7 +39,7 @@ class QueuedSink implements Sink {
   readonly #deps: QueuedSinkDeps;
   readonly #transport: Transport;
   readonly #counts = { delivered: 0, dropped: 0, failed: 0 };
-  #queue: SinkItem[] = [];
+  readonly #queue: Ring<SinkItem>;
   #underWay: readonly SinkItem[] = [];
   #work: Promise<void> | undefined;
   #stopping: AbortController | undefined;
@@ -52,6 +53,7 @@ class QueuedSink implements Sink {
     this.#options = options;
     this.#deps = deps;
     this.#transport = transport;
+    this.#queue = new Ring(options.queueLimit);
   }
 
   start(): void {
@@ -67,8 +69,7 @@ class QueuedSink implements Sink {
 
   offer(message: SinkMessage): void {
     if (!this.#stopping) return;
-    this.#queue.push({ seq: this.#seq++, message });
-    this.#trim();
+    if (this.#queue.push({ seq: this.#seq++, message })) this.#counts.dropped++;
     this.#next();
   }
 
@@ -94,17 +95,10 @@ class QueuedSink implements Sink {
     };
   }
 
-  /** Of those that wait; one attempt's are beside it. */
-  #trim(): void {
-    const over = Math.max(0, this.#queue.length - this.#options.queueLimit);
-    this.#queue.splice(0, over);
-    this.#counts.dropped += over;
-  }
-
   #next(): void {
     const stopping = this.#stopping;
     if (this.#work || this.#retry || this.#queue.length === 0 || !stopping || stopping.signal.aborted) return;
-    this.#underWay = this.#queue.splice(0, this.#options.batch);
+    this.#underWay = this.#queue.take(this.#options.batch);
     this.#work = this.#try(this.#underWay, stopping.signal).finally(() => {
       this.#work = undefined;
       this.#next();
@@ -120,7 +114,7 @@ class QueuedSink implements Sink {
       this.#problem = null;
     } catch (error) {
       this.#underWay = [];
-      if (stopped.aborted) this.#queue.unshift(...items);
+      if (stopped.aborted) this.#counts.dropped += this.#queue.putBack(items);
       else this.#failed(items, error as Error);
     }
   }
@@ -131,8 +125,7 @@ class QueuedSink implements Sink {
       this.#counts.failed += items.length;
       return;
     }
-    this.#queue.unshift(...items);
-    this.#trim();
+    this.#counts.dropped += this.#queue.putBack(items);
     const { clock, entropy } = this.#deps;
     this.#retry = clock.after(backoffMs(this.#attempt++, entropy, this.#options.retry ?? RETRY), () => {
       this.#retry = undefined;

@@ -53,11 +53,11 @@ export function runSinks(
   };
 }
 
-const messageOf = (device: string, record: PredictionRecord, { top, boxes }: Outcome): SinkMessage => {
-  const { ts, source, model, version, label, score, alarm, latency_us } = record;
-  return {
-    ...{ ts, device, source, model, version, label, score, alarm: alarm === 1 ? 1 : 0, latency_us },
-    ...(top ? { top } : {}),
-    ...(boxes ? { boxes } : {}),
-  };
-};
+function messageOf(device: string, record: PredictionRecord, { top, boxes }: Outcome): SinkMessage {
+  const { ts, source, model, version, label, score, latency_us } = record;
+  const alarm = record.alarm === 1 ? 1 : 0;
+  const message: SinkMessage = { ts, device, source, model, version, label, score, alarm, latency_us };
+  if (top) message.top = top;
+  if (boxes) message.boxes = boxes;
+  return message;
+}
