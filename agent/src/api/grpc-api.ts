@@ -1,6 +1,6 @@
 /**
  * The Open Inference Protocol over gRPC, for programs on this device: a port on loopback and, when configured, a Unix
- * socket. Listening costs nothing: the gRPC server itself (some 5 MB of memory) is loaded by the first connection.
+ * socket. Listening costs nothing: the gRPC server itself (some 15 MB of memory, more under load) is loaded by the first connection.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '@skein/protocol/ports.ts';
