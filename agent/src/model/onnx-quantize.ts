@@ -163,6 +163,8 @@ export async function quantize(
   });
   const data = splitData(labelled, options.evaluate);
   const bounds = { ...DEFAULT_BOUNDS, ...options.bounds };
+  // The bounded reader first: what it refuses never reaches the runtime's parser.
+  loadGraph(bytes);
   const chosen = await measuredSamples(bytes, data.calibration);
   const { model, types } = await prepare(bytes, chosen.samples, chosen.expected);
   const on = (count: number) => {

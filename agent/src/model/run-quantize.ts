@@ -6,6 +6,7 @@ import type { CalibrationMethod } from './calibrate.ts';
 import type { LabelledSample } from './calibration-data.ts';
 import { readFed } from './data/disk-fed.ts';
 import { readModelFile } from './disk-model.ts';
+import { loadGraph } from './graph.ts';
 import type { Bounds } from './judge-quantized.ts';
 import type { Progress } from './onnx-mixed.ts';
 import { withModel } from './onnx-model.ts';
@@ -64,13 +65,24 @@ const notGood = (report: QuantizeReport): SkeinError =>
     fix: 'Give more calibration data, leave nodes in float with --skip, or allow more; without --strict it is written.',
   });
 
-/** @throws SkeinError MODEL_INVALID, SOURCE_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE */
+async function write(path: string, bytes: Uint8Array): Promise<void> {
+  await writeFile(path, bytes).catch((cause: Error) => {
+    throw new SkeinError('REQUEST_INVALID', `${path} can not be written: ${cause.message}`, {
+      fix: 'Give a path with --out in a directory that exists and may be written.',
+      cause,
+    });
+  });
+}
+
+/** @throws SkeinError MODEL_INVALID, SOURCE_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE, REQUEST_INVALID */
 export async function runQuantize(
   path: string,
   options: QuantizeCommand,
   onProgress: Progress,
 ): Promise<QuantizeReport> {
   const model = await readModelFile(path);
+  // The bounded reader first: what it refuses never reaches the runtime's parser.
+  loadGraph(model);
   const inputs = await withModel(model, async (session) => session.inputs);
   const calibration = await labelled(options.calibrate, inputs, options, options.evaluate === undefined);
   const measured = options.evaluate ? await labelled(options.evaluate, inputs, options, true) : undefined;
@@ -96,6 +108,6 @@ export async function runQuantize(
       `${unknown} known classes are no position of the output and were not counted; name them in order with --classes`,
     );
   if (options.strict && !report.verdict.good) throw notGood(report);
-  await writeFile(options.out, bytes);
+  await write(options.out, bytes);
   return report;
 }

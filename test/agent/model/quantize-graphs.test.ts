@@ -144,6 +144,12 @@ describe('the quantizer', () => {
     });
   });
 
+  it('refuses what is no model by its own reader, before the runtime parses it', async () => {
+    const example = CASES.twoInputs(seed);
+    const cut = bytesOf(example).subarray(0, 300);
+    await expect(quantize(cut, samplesOf(example, 12, 2))).rejects.toThrow(/the file is not an ONNX model/);
+  });
+
   it('refuses a model that is quantized already', async () => {
     const example = CASES.twoInputs(seed);
     const samples = samplesOf(example, 12, 2);
