@@ -82,6 +82,8 @@ export interface LoadedModel {
   infer(inputs: Tensors, timeoutMs?: Millis): Promise<Tensors>;
   /** Runs `task` at the end of this turn of the event loop. Present where a run holds the caller's thread. */
   readonly gather?: (task: () => void) => void;
+  /** Of the latest run, in the runtime alone: what is left of an inference is the way there and back. Where it is known. */
+  readonly computeMs?: Millis;
   close(): Promise<void>;
 }
 

@@ -112,6 +112,10 @@ class WorkerModel implements LoadedModel {
     return outputs;
   }
 
+  get computeMs(): Millis {
+    return this.#session.computeMs;
+  }
+
   async #restart(): Promise<void> {
     if (this.#closed) throw new SkeinError('MODEL_CRASHED', 'the model was closed');
     this.#crashes++;
