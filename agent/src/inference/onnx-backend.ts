@@ -107,9 +107,7 @@ class WorkerModel implements LoadedModel {
   async infer(inputs: Tensors, timeoutMs: Millis = this.#timeoutMs): Promise<Tensors> {
     checkInputs(inputs, this.inputs);
     if (this.#session.dead) await this.#restart();
-    const outputs = await this.#session.run(inputs, timeoutMs);
-    this.#crashes = 0;
-    return outputs;
+    return this.#session.run(inputs, timeoutMs);
   }
 
   get computeMs(): Millis {
@@ -118,7 +116,7 @@ class WorkerModel implements LoadedModel {
 
   async #restart(): Promise<void> {
     if (this.#closed) throw new SkeinError('MODEL_CRASHED', 'the model was closed');
-    this.#crashes++;
+    this.#crashes = this.#session.proven ? 1 : this.#crashes + 1;
     if (this.#crashes > MAX_RESTARTS && performance.now() - this.#lastStart < RESTART_AFTER_MS) {
       throw new SkeinError('MODEL_CRASHED', `the inference worker died ${this.#crashes - 1} times in a row`, {
         fix: 'Roll the model back; the agent tries again every 10 s.',

@@ -23,8 +23,8 @@ import {
 import { SharedTensors } from './shared-tensors.ts';
 
 interface Waiting {
-  resolve(message: FromWorker | undefined): void;
-  reject(error: Error): void;
+  answered(message: FromWorker | undefined): void;
+  reject(error: SkeinError): void;
   what: string;
   timeoutMs: Millis;
   deadline: Millis;
@@ -59,13 +59,20 @@ export class OnnxWorkerSession {
   /** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH, MODEL_CRASHED, MODEL_TIMEOUT */
   static async start(url: URL, request: LoadRequest): Promise<OnnxWorkerSession> {
     const session = new OnnxWorkerSession(url, request);
-    const message = await session.#wait(LOAD_TIMEOUT_MS, 'loading');
+    const message = await new Promise<FromWorker | undefined>((answered, reject) =>
+      session.#wait({ what: 'loading', timeoutMs: LOAD_TIMEOUT_MS, answered, reject }),
+    );
     if (message?.kind !== 'loaded') {
       await session.#worker.terminate();
       throw toError(message);
     }
     session.loaded = message;
     return session;
+  }
+
+  /** It has given an answer since it was started. */
+  get proven(): boolean {
+    return this.#output !== undefined;
   }
 
   /** Time of the latest run in the runtime alone. */
@@ -78,16 +85,19 @@ export class OnnxWorkerSession {
   }
 
   /** @throws SkeinError MODEL_CRASHED, MODEL_TIMEOUT, INTERNAL when one is running already */
-  async run(inputs: Tensors, timeoutMs: Millis): Promise<Tensors> {
-    if (this.#ended) throw this.#ended;
-    if (this.#waiting) throw new SkeinError('INTERNAL', 'a worker runs one inference at a time');
-    const moved = this.#place(inputs);
-    const answer = this.#wait(timeoutMs, 'inference');
-    this.#ring(moved);
-    const message = await answer;
-    if (message?.kind === 'outputs') this.#output = new SharedTensors(message.region);
-    else if (message) throw toError(message);
-    return this.#output!.copy();
+  run(inputs: Tensors, timeoutMs: Millis): Promise<Tensors> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended);
+      if (this.#waiting) return reject(new SkeinError('INTERNAL', 'a worker runs one inference at a time'));
+      const moved = this.#place(inputs);
+      const answered = (message: FromWorker | undefined) => {
+        if (message && message.kind !== 'outputs') return reject(toError(message));
+        if (message) this.#output = new SharedTensors(message.region);
+        resolve(this.#output!.copy());
+      };
+      this.#wait({ what: 'inference', timeoutMs, answered, reject });
+      this.#ring(moved);
+    });
   }
 
   /** @returns what the worker must be told: that they lie elsewhere than before */
@@ -105,16 +115,14 @@ export class OnnxWorkerSession {
     Atomics.notify(this.#counters, REQUESTS);
   }
 
-  /** Listens before anything is asked: the counter moves only after this. @returns what came with the answer, if anything */
-  #wait(timeoutMs: Millis, what: string): Promise<FromWorker | undefined> {
-    return new Promise((resolve, reject) => {
-      const deadline = systemClock.mono() + timeoutMs;
-      this.#waiting = { resolve, reject, what, timeoutMs, deadline };
-      this.#deadline.watch(deadline);
-      const change = Atomics.waitAsync(this.#counters, ANSWERS, this.#answered);
-      if (change.async) void change.value.then(this.#settle);
-      else this.#settle();
-    });
+  /** Listens before anything is asked: the counter moves only after this. `answered` gets what came with the answer. */
+  #wait(waiting: Omit<Waiting, 'deadline'>): void {
+    const deadline = systemClock.mono() + waiting.timeoutMs;
+    this.#waiting = { ...waiting, deadline };
+    this.#deadline.watch(deadline);
+    const change = Atomics.waitAsync(this.#counters, ANSWERS, this.#answered);
+    if (change.async) void change.value.then(this.#settle);
+    else this.#settle();
   }
 
   readonly #settle = (): void => {
@@ -123,7 +131,7 @@ export class OnnxWorkerSession {
     this.#answered = (this.#answered + 1) | 0;
     this.#waiting = undefined;
     const news = this.#counters[TOLD] === 1 ? receiveMessageOnPort(this.#port) : undefined;
-    waiting.resolve(news?.message as FromWorker | undefined);
+    waiting.answered(news?.message as FromWorker | undefined);
     this.#whenIdle?.();
   };
 
