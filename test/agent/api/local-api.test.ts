@@ -1,6 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Manifest } from '@skein/protocol/manifest.ts';
+import { Type } from 'typebox';
+import { Value } from 'typebox/value';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalApi, openLocalApi } from '../../../agent/src/api/http-local-api.ts';
 import type { AgentStatus } from '../../../agent/src/api/status.ts';
@@ -152,6 +154,32 @@ const post = async (path: string, body: unknown) => {
 const infer = (input: object) =>
   post('/v2/models/sum/infer', { inputs: [{ name: 'x', shape: [1, 6], datatype: 'FP32', ...input }] });
 
+/** inference_rest.md and open_inference_rest.yaml of the protocol, version 2.0. */
+const Tensor = Type.Object({
+  name: Type.String(),
+  datatype: Type.String(),
+  shape: Type.Array(Type.Integer()),
+});
+const ServerMetadata = Type.Object({
+  name: Type.String(),
+  version: Type.String(),
+  extensions: Type.Array(Type.String()),
+});
+const ModelMetadata = Type.Object({
+  name: Type.String(),
+  versions: Type.Array(Type.String()),
+  platform: Type.String(),
+  inputs: Type.Array(Tensor),
+  outputs: Type.Array(Tensor),
+});
+const InferenceResponse = Type.Object({
+  model_name: Type.String(),
+  model_version: Type.String(),
+  id: Type.String(),
+  outputs: Type.Array(Type.Intersect([Tensor, Type.Object({ data: Type.Array(Type.Number()) })])),
+});
+const ErrorResponse = Type.Object({ error: Type.String() });
+
 describe('the Open Inference Protocol', () => {
   it('names the server and the model with its tensors', async () => {
     expect((await get('/v2')).body).toMatchObject({
@@ -214,6 +242,21 @@ describe('the Open Inference Protocol', () => {
     expect((await post('/v2/models/sum/infer', '{')).body.error).toMatch(/not JSON/);
     expect((await post('/v2/models/sum/infer', {})).body.error).toMatch(/no `inputs` array/);
     expect((await get('/elsewhere')).status).toBe(404);
+  });
+
+  it('gives answers of the shapes that the protocol publishes', async () => {
+    const body = {
+      id: '42',
+      inputs: [{ name: 'x', shape: [1, 6], datatype: 'FP32', data: [1, 2, 3, 4, 5, 6] }],
+    };
+    const said = [
+      [ServerMetadata, await get('/v2')],
+      [ModelMetadata, await get('/v2/models/sum/versions/1.2.0')],
+      [InferenceResponse, await post('/v2/models/sum/versions/1.2.0/infer', body)],
+      [ErrorResponse, await post('/v2/models/sum/infer', {})],
+      [ErrorResponse, await get('/v2/models/none')],
+    ] as const;
+    for (const [schema, answer] of said) expect([...Value.Errors(schema, answer.body)]).toEqual([]);
   });
 
   it('cuts off a body beyond 16 MiB', async () => {
