@@ -2,12 +2,13 @@
  * Decoding beside the event loop: one worker thread for all cameras, started with the first picture that is worth the
  * way there. A picture of icon size is prepared in less time than the way takes (`npm run bench -- pictures`), so it
  * stays on the caller's thread. Bounds: `queueLimit` pictures wait, together no larger than one may be, the rest is
- * refused; a picture that takes longer than `timeoutMs` ends the thread, and the next one starts another.
+ * refused; a picture that takes longer than `timeoutMs` ends the thread, and the next one starts another. Bytes cross
+ * in one piece of shared memory that is kept: to allocate megabytes for every frame holds up the loop for 30 ms.
  */
 import { Worker } from 'node:worker_threads';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import type { Picture } from '../sources/port.ts';
 import { decodePicture } from './image-decode.ts';
 import type { PictureAnswer, PictureJob } from './image-worker.ts';
@@ -45,6 +46,9 @@ const areaOf = (picture: Picture): number => {
 /** More compressed bytes than this are not worth looking at for a short cut. */
 const ICON_BYTES = 32_768;
 
+/** Shared memory larger than this is not kept. */
+const KEPT_BYTES: Bytes = 16 * MIB;
+
 interface Waiting {
   job: PictureJob;
   resolve(prepared: PreparedPicture): void;
@@ -57,6 +61,17 @@ export function workerPictures(options: PictureOptions = {}): Pictures {
   let worker: Worker | undefined;
   let busy: Waiting | undefined;
   let timer: NodeJS.Timeout | undefined;
+
+  let region = new SharedArrayBuffer(0);
+  /** Its own bytes alone, whatever else their buffer holds. One picture is on its way at a time. */
+  const shared = (bytes: Uint8Array): Uint8Array => {
+    if (region.byteLength < bytes.length || region.byteLength > KEPT_BYTES) {
+      region = new SharedArrayBuffer(bytes.length);
+    }
+    const view = new Uint8Array(region, 0, bytes.length);
+    view.set(bytes);
+    return view;
+  };
 
   const settle = (act: (waiting: Waiting) => void): void => {
     const done = busy;
@@ -85,6 +100,8 @@ export function workerPictures(options: PictureOptions = {}): Pictures {
   const overdue = (): void => {
     const late = worker;
     worker = undefined;
+    // It may still read the old one.
+    region = new SharedArrayBuffer(0);
     void late?.terminate();
     settle(({ reject }) => reject(invalid(`the picture took longer than ${timeoutMs} ms`)));
   };
@@ -95,7 +112,8 @@ export function workerPictures(options: PictureOptions = {}): Pictures {
     worker ??= start();
     worker.ref();
     timer = setTimeout(overdue, timeoutMs);
-    worker.postMessage(busy.job, [busy.job.picture.bytes.buffer as ArrayBuffer]);
+    const { picture } = busy.job;
+    worker.postMessage({ ...busy.job, picture: { ...picture, bytes: shared(picture.bytes) } });
   };
 
   return {
@@ -112,8 +130,7 @@ export function workerPictures(options: PictureOptions = {}): Pictures {
           fix: 'Take fewer pictures a second, or smaller ones.',
         });
       }
-      // A copy of its own bytes alone: a view would take along whatever else its buffer holds.
-      const job = { picture: { ...picture, bytes: picture.bytes.slice() }, preprocess, limits };
+      const job = { picture, preprocess, limits };
       return new Promise((resolve, reject) => {
         queue.push({ job, resolve, reject });
         next();
