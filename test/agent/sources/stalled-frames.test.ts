@@ -77,6 +77,8 @@ describe('a camera program that hangs', () => {
     } finally {
       await running.stop();
     }
-    for (const pid of new Set([...left, ...right])) expect(alive(pid)).toBe(false);
+    // The shell is waited for; what it had started was ended with it and is gone a moment later.
+    const started = [...new Set([...left, ...right])];
+    await expect.poll(() => started.filter(alive), { timeout: 5_000 }).toEqual([]);
   });
 });
