@@ -30,6 +30,8 @@ export interface Check {
   /** null: could not be checked here, which is said and not held against the bundle. */
   ok: boolean | null;
   detail: string;
+  /** What to do about a failure, where it is known. */
+  fix?: string;
 }
 
 export interface VerifyOptions {
@@ -51,8 +53,8 @@ async function tried(
     const outcome = await run();
     return { check, subject, ...(typeof outcome === 'string' ? { ok: true, detail: outcome } : outcome) };
   } catch (thrown) {
-    const { code, message } = asSkeinError(thrown);
-    return { check, subject, ok: false, detail: `${code}: ${message}` };
+    const { code, message, fix } = asSkeinError(thrown);
+    return { check, subject, ok: false, detail: `${code}: ${message}`, ...(fix ? { fix } : {}) };
   }
 }
 

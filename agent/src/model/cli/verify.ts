@@ -33,5 +33,8 @@ Exit codes: 0 every check passed (variants for other hardware are not checked, a
         command.error('error: --root and --metadata are given together', { exitCode: 2, code: 'usage' });
       const checks = await runVerify(bundle, { root, metadata, now: Date.now() });
       show(form === 'json', form === 'json' ? checks : checks.map(shown));
-      if (!allPassed(checks)) process.exitCode = 1;
+      if (allPassed(checks)) return;
+      process.exitCode = 1;
+      const told = checks.find(({ fix }) => fix !== undefined);
+      if (told) console.error(`${told.detail}\n  → ${told.fix}`);
     });
