@@ -82,7 +82,12 @@ describe.skipIf(missing)('the agent’s packages', () => {
         ].map((match) => match[1]!),
       );
       expect(new Set(named)).toEqual(
-        new Set(['inference-onnx-worker.js', 'pipeline-image-worker.js', 'update-preflight-child.js']),
+        new Set([
+          'inference-onnx-worker.js',
+          'model-bench-child.js',
+          'pipeline-image-worker.js',
+          'update-preflight-child.js',
+        ]),
       );
       expect(named.filter((name) => !files.has(name))).toEqual([]);
     });

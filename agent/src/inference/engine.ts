@@ -136,7 +136,7 @@ export class Engine implements ModelRuntime {
     const { timeoutMs, priority = 'live' } = options;
     const running = this.#running(model);
     const inputsFinite = priority === 'live' || this.#admit(running, inputs);
-    const answer = await running.infer(inputs, { priority, timeoutMs, proof: 'whole', inputsFinite });
+    const answer = await running.infer(inputs, { priority, timeoutMs, proof: true, inputsFinite });
     this.#compare(running, inputs, answer);
     return prediction(running, answer, inputsFinite || this.#options.nonFinite !== 'flag');
   }
@@ -144,7 +144,7 @@ export class Engine implements ModelRuntime {
   /** As {@link predict}, but no proof of anything: a self-inference must not help a model through its probation. */
   async probe(model: string, inputs: Tensors): Promise<Prediction> {
     const running = this.#running(model);
-    return prediction(running, await running.infer(inputs, { priority: 'live', proof: 'none' }), true);
+    return prediction(running, await running.infer(inputs, { priority: 'live', proof: false }), true);
   }
 
   #running(model: string): RunningModel {
@@ -178,7 +178,7 @@ export class Engine implements ModelRuntime {
     return {
       manifest,
       threads,
-      run: (inputs) => running.infer(inputs, { priority: 'shadow', proof: 'run' }),
+      run: (inputs) => running.infer(inputs, { priority: 'shadow', proof: true }),
     };
   }
 

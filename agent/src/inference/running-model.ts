@@ -48,8 +48,8 @@ export interface RunningOptions {
 export interface InferOptions {
   priority: Priority;
   timeoutMs?: Millis | undefined;
-  /** What probation counts. none: nothing. run: a comparison, whose waiting is not the model's fault. */
-  proof: 'whole' | 'run' | 'none';
+  /** False: a self-inference, which must not help a model through its probation. */
+  proof: boolean;
   /** False: an answer that is not finite says nothing about the model. */
   inputsFinite?: boolean;
 }
@@ -131,13 +131,14 @@ export class RunningModel implements CurrentModel {
     checkInputs(inputs, this.loaded.inputs);
     let finite = true;
     const ran = (outcome: Answer | SkeinError): void => {
-      const stats = proof === 'none' ? undefined : this.#stats;
+      const stats = proof ? this.#stats : undefined;
       if (outcome instanceof SkeinError) {
         if (outcome.blame !== 'environment') stats?.failed();
         return;
       }
       finite = allFinite(outcome.outputs);
-      stats?.succeeded(proof === 'run' ? outcome.inferUs : outcome.totalUs, finite || !inputsFinite);
+      // The run itself: what waited before it, or a busy event loop, is not the model's fault.
+      stats?.succeeded(outcome.inferUs, finite || !inputsFinite);
     };
     const answer = await this.#queue.submit({ inputs, priority, timeoutMs, ran });
     return { ...answer, finite };

@@ -13,6 +13,15 @@ describe('latency quantiles', () => {
     }
   });
 
+  it('do not take one pause of the scheduler among few for the model', () => {
+    const histogram = new LatencyHistogram();
+    for (const value of [300, 320, 310, 40_000]) histogram.add(value);
+    expect(histogram.p95()).toBeLessThan(360);
+    histogram.add(41_000);
+    expect(histogram.p95()).toBeGreaterThan(39_000);
+    expect(new LatencyHistogram().p95()).toBe(0);
+  });
+
   it('are 0 while nothing was measured', () => {
     expect(new LatencyHistogram().quantile(0.95)).toBe(0);
   });
