@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Daemon, startDaemon, stopDaemon } from './processes.ts';
+import { command } from './release/command.ts';
 import { buildAndUnpack } from './release/unpack.ts';
 import { startStack } from './stack.ts';
 import { readRecording } from './train/recording.ts';
@@ -85,6 +86,8 @@ export async function installAgent(say: (step: string) => void): Promise<Install
   await stopDaemon(stack.agent);
   say('building the package');
   const unpacked = await buildAndUnpack(process.arch === 'arm64' ? 'arm64' : 'amd64', 'fast');
+  // Pages of a file that has not reached the disk yet would count as the agent's own dirty memory.
+  await command('sync', ['-f', unpacked.root]);
   const stateDir = join(folder, 'agent');
   const configFile = join(stateDir, 'measured.yaml');
   writeRecording(join(stateDir, 'recorded.jsonl'), manifest.preprocess.features);

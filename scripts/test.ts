@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ensureTools } from './apt-tools.ts';
 import { buildDashboard } from './dashboard.ts';
@@ -79,7 +80,8 @@ const tier = ({ name, projects, serial }: (typeof TIERS)[number], long: boolean)
       `--outputFile.json=${file}`,
     ];
     for (const project of projects) args.push('--project', project);
-    if (serial) args.push('--no-file-parallelism');
+    // One more than there are processors: some always wait for a process or a socket.
+    args.push(serial ? '--no-file-parallelism' : `--maxWorkers=${availableParallelism() + 1}`);
     const env = { ...process.env, SKEIN_LONG: long ? '1' : '' };
     return readReport(file, await command('vitest', args, env));
   });
