@@ -12,6 +12,7 @@ import { InferenceConfig, ShadowConfig } from './config-inference.ts';
 import { SinkConfig } from './config-sinks.ts';
 import { SourceConfig } from './config-sources.ts';
 import { choice, duration, optionalDuration } from './config-types.ts';
+import { UpdateConfig } from './config-update.ts';
 
 const size = (text: string, description: string) =>
   Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });
@@ -115,20 +116,6 @@ export const BackendConfig = strict({
   ),
 });
 
-const Update = strict({
-  pollInterval: duration(
-    '6h',
-    SECOND,
-    7 * DAY,
-    'Orders are also fetched on connect and when the server hints',
-  ),
-  measure: choice(
-    ['memory', 'disk', 'off'],
-    'memory',
-    'Where the variants of a model lie while the fastest is measured; disk writes all of them, off takes the first that passes',
-  ),
-});
-
 const Api = strict({
   host: Type.String({
     default: '127.0.0.1',
@@ -211,7 +198,7 @@ export const ConfigSchema = strict({
     maxItems: 8,
     description: 'Challengers whose answers are compared and never used',
   }),
-  update: Update,
+  update: UpdateConfig,
   api: Api,
 });
 

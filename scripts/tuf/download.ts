@@ -3,7 +3,7 @@ import { createReadStream, statSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskError, syncFolder } from '@skein/agent/disk-whole.ts';
-import { boundedBody } from '@skein/agent/update/http-fetcher.ts';
+import { boundedBody, PATIENT } from '@skein/agent/update/http-blob.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { type TargetBytes, TargetCheck } from '@skein/protocol/trust/target-file.ts';
@@ -56,7 +56,7 @@ async function fetchInto(
   const handle = await open(part, 'w', 0o644);
   try {
     if (message.statusCode !== 200) throw statusError(url, message.statusCode ?? 0);
-    for await (const chunk of boundedBody(url, message, file.length, clock)) {
+    for await (const chunk of boundedBody(url, message, file.length, { clock, patience: PATIENT })) {
       check.update(chunk);
       await handle.writeFile(chunk);
     }

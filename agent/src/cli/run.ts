@@ -23,10 +23,12 @@ import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
+import { BlobSupply, serverSource } from '../update/blob-supply.ts';
 import { childPreflight } from '../update/child-preflight.ts';
 import { openScratch } from '../update/disk-scratch.ts';
 import { openDiskSlots } from '../update/disk-slots.ts';
 import { httpFetcher } from '../update/http-fetcher.ts';
+import { httpMirror } from '../update/http-mirror.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
@@ -127,6 +129,12 @@ async function compose(
     device: identity.device,
     hardwareTags: hardware.tags,
   });
+  const mirrors = config.update.mirrors.map((url) => opened.add(httpMirror(url, clock), (m) => m.close()));
+  const sources = [...mirrors, serverSource(fetcher)];
+  const supply = new BlobSupply({
+    ...{ clock, log, entropy: systemEntropy, rate: config.update.rate },
+    sources: () => sources,
+  });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
   const scratch = await openScratch(config.update.measure, stateDir, log);
@@ -157,6 +165,7 @@ async function compose(
     timeFloor,
     update: {
       fetcher,
+      supply,
       slots,
       preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
       ...(scratch ? { scratch } : {}),

@@ -1,10 +1,16 @@
-/** One HTTPS request and its answer. No redirect is followed, every body is bounded, a silent peer is given up. */
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { type Agent, request as httpsRequest } from 'node:https';
+/** One HTTP request and its answer. No redirect is followed, every body is bounded, a silent peer is given up. */
+import {
+  type Agent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 
-export interface HttpsRequest {
+export interface HttpRequest {
+  /** https, but for mirrors that have only http. */
   url: URL;
   agent: Agent;
   method?: 'GET' | 'POST';
@@ -17,10 +23,11 @@ export interface HttpsRequest {
 const TIME_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
 
 /** @throws SkeinError UNREACHABLE, SERVER_NOT_TRUSTED */
-export function openHttps(options: HttpsRequest): Promise<IncomingMessage> {
+export function openHttp(options: HttpRequest): Promise<IncomingMessage> {
   const { url, agent, method = 'GET', headers, body, silentMs } = options;
   return new Promise((resolve, reject) => {
-    const request = httpsRequest(url, { agent, method, headers, timeout: silentMs }, resolve);
+    const open = url.protocol === 'http:' ? httpRequest : httpsRequest;
+    const request = open(url, { agent, method, headers, timeout: silentMs }, resolve);
     request.once('timeout', () => request.destroy(new Error(`no answer for ${silentMs / 1000} s`)));
     request.once('error', (cause) => reject(networkError(url, cause)));
     request.end(body);
@@ -68,8 +75,8 @@ export interface HttpsAnswer {
 }
 
 /** @throws SkeinError UNREACHABLE, SERVER_NOT_TRUSTED, PAYLOAD_TOO_LARGE */
-export async function exchange(options: HttpsRequest, maxBytes: Bytes): Promise<HttpsAnswer> {
-  const message = await openHttps(options);
+export async function exchange(options: HttpRequest, maxBytes: Bytes): Promise<HttpsAnswer> {
+  const message = await openHttp(options);
   const body = await readBody(message, options.url, maxBytes);
   return { status: message.statusCode ?? 0, headers: message.headers, body };
 }

@@ -1,18 +1,24 @@
 /** Brings blobs onto the disk: what is there stays, what is half there goes on, and no byte past the size is taken. */
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
+import type { Supply } from './blob-supply.ts';
 import { type BlobSize, type OnDisk, planDownload } from './download-plan.ts';
-import type { BlobWriter, Fetcher, Slots } from './ports.ts';
+import type { BlobWriter, Slots } from './ports.ts';
+import type { Rate } from './rate-cap.ts';
 
 export interface DownloadWatch {
   /** True: nobody wants this any more; parts are kept. */
   stale(): boolean;
+  /** Lower than the device's own cap, if the order says so. */
+  rate?: Rate;
+  /** Throws when it must not go on now; the part is kept. */
+  hold?(): void;
   progress(doneBytes: Bytes, totalBytes: Bytes): void;
 }
 
-/** False when it became stale. @throws SkeinError of {@link Fetcher} and {@link Slots} */
+/** False when it became stale. @throws SkeinError of {@link Supply} and {@link Slots}, and what `hold` says */
 export async function downloadBlobs(
-  fetcher: Fetcher,
+  supply: Supply,
   slots: Slots,
   blobs: readonly BlobSize[],
   watch: DownloadWatch,
@@ -24,39 +30,60 @@ export async function downloadBlobs(
   }
   const plan = planDownload(blobs, (sha256) => found.get(sha256) ?? { complete: false, part: 0 });
   let done = plan.doneBytes;
-  for (const { sha256, size } of plan.steps) {
-    if (watch.stale()) return false;
-    const writer = await slots.writer(sha256, size);
-    const whole = await fill(fetcher, writer, { sha256, size }, watch, (bytes) => {
+  for (const blob of plan.steps) {
+    const wrote = (bytes: Bytes) => {
       done += bytes;
       watch.progress(done, plan.totalBytes);
-    });
-    if (!whole) return false;
+    };
+    if (!(await bring(supply, slots, blob, watch, wrote))) return false;
   }
   return !watch.stale();
 }
 
+/** One blob; again from the first byte while its bytes hash wrong and there is someone else to ask. */
+async function bring(
+  supply: Supply,
+  slots: Slots,
+  blob: BlobSize,
+  watch: DownloadWatch,
+  wrote: (bytes: Bytes) => void,
+): Promise<boolean> {
+  for (;;) {
+    if (watch.stale()) return false;
+    const writer = await slots.writer(blob.sha256, blob.size);
+    try {
+      return await fill(supply, writer, blob, watch, wrote);
+    } catch (thrown) {
+      // Each doubt leaves out at least one source, so this ends.
+      if (asSkeinError(thrown).code !== 'BLOB_MISMATCH' || !supply.doubt(blob.sha256)) throw thrown;
+      wrote(-blob.size);
+    }
+  }
+}
+
 async function fill(
-  fetcher: Fetcher,
+  supply: Supply,
   writer: BlobWriter,
   { sha256, size }: BlobSize,
   watch: DownloadWatch,
   wrote: (bytes: Bytes) => void,
 ): Promise<boolean> {
   let finishing = false;
+  const { rate, stale: stop } = watch;
   try {
     if (writer.offset < size) {
-      for await (const chunk of fetcher.blob(sha256, writer.offset, size)) {
-        if (watch.stale()) break;
+      for await (const chunk of supply.bytes({ sha256, size, offset: writer.offset, rate, stop })) {
+        if (stop()) break;
         if (writer.offset + chunk.length > size) {
           throw new SkeinError('BLOB_TOO_LARGE', `${sha256}: more than the ${size} bytes that were signed`);
         }
         await writer.write(chunk);
         wrote(chunk.length);
         if (writer.offset === size) break;
+        watch.hold?.();
       }
     }
-    if (watch.stale()) return false;
+    if (stop()) return false;
     if (writer.offset < size) {
       throw new SkeinError('UNREACHABLE', `${sha256}: ended after ${writer.offset} of ${size} bytes`);
     }

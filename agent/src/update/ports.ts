@@ -10,11 +10,21 @@ import type { Figure } from './variants.ts';
 export interface Fetcher {
   /** A small document, at most `maxBytes`. undefined: it does not exist. @throws SkeinError UNREACHABLE, PAYLOAD_TOO_LARGE */
   document(path: string, maxBytes: Bytes): Promise<Uint8Array | undefined>;
+  blob: BlobSource['blob'];
+}
+
+/** Whoever may have a blob. Never believed: the bytes are hashed where they are written down. */
+export interface BlobSource {
+  /** For people. */
+  readonly name: string;
+  /** `site`: in the local network, so it costs nothing on the uplink. */
+  readonly kind: 'site' | 'mirror' | 'server';
   /**
-   * A blob from byte `offset` on, in order. The consumer stops reading when it has enough.
-   * @throws SkeinError UNREACHABLE (retry), DOWNLOAD_FAILED (the server has another blob under this name)
+   * Bytes [offset, end) of a blob of `size` bytes, in order; `end` absent: to the end. The consumer stops reading when it
+   * has enough.
+   * @throws SkeinError UNREACHABLE (ask again; `data.slow`: it trickles), DOWNLOAD_FAILED (it has another blob or none)
    */
-  blob(sha256: Sha256Hex, offset: Bytes, size: Bytes): AsyncIterable<Uint8Array>;
+  blob(sha256: Sha256Hex, offset: Bytes, size: Bytes, end?: Bytes): AsyncIterable<Uint8Array>;
 }
 
 /** An order on which director and image repository agree, for this device's hardware, at or above its floor. */

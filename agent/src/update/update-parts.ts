@@ -3,6 +3,7 @@ import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import type { BackendDirectory } from '../inference/backends.ts';
+import type { Supply } from './blob-supply.ts';
 import type { Fetcher, ModelRuntime, Preflight, ReportSink, Slots, Trust, UpdateStore } from './ports.ts';
 
 export interface Backends extends BackendDirectory {
@@ -12,6 +13,8 @@ export interface Backends extends BackendDirectory {
 
 export interface UpdateParts {
   fetcher: Fetcher;
+  /** Where blobs come from; absent: from the server alone, as fast as they come. */
+  supply?: Supply;
   slots: Slots;
   trust: Trust;
   preflight: Preflight;

@@ -5,6 +5,7 @@ import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import { ANYTHING } from '../inference/backends.ts';
 import { downloadBlobs } from './blob-download.ts';
+import { BlobSupply, type Supply, serverSource } from './blob-supply.ts';
 import type { BlobSize } from './download-plan.ts';
 import type { Slots } from './ports.ts';
 import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
@@ -24,6 +25,7 @@ export class UpdateWork {
   /** Models that a backend compiles now, with the share done. */
   readonly compiling = new Map<string, number | null>();
   readonly #parts: UpdateParts;
+  readonly #supply: Supply;
   readonly #stopping: AbortSignal;
   readonly #stateOf: (model: string) => UpdateState | undefined;
   #announced = '';
@@ -34,6 +36,8 @@ export class UpdateWork {
     stateOf: (model: string) => UpdateState | undefined,
   ) {
     this.#parts = parts;
+    const server = [serverSource(parts.fetcher)];
+    this.#supply = parts.supply ?? new BlobSupply({ ...parts, sources: () => server });
     this.#stopping = stopping;
     this.#stateOf = stateOf;
   }
@@ -198,7 +202,7 @@ export class UpdateWork {
     blobs: BlobSize[],
     slots: Slots = this.#parts.slots,
   ): Promise<boolean> {
-    return downloadBlobs(this.#parts.fetcher, slots, blobs, {
+    return downloadBlobs(this.#supply, slots, blobs, {
       stale: () => !this.#wanted(model, order, phase),
       progress: (done, total) => {
         const state = this.#stateOf(model);

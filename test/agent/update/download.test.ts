@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { downloadBlobs } from '@skein/agent/update/blob-download.ts';
+import { BlobSupply, serverSource } from '@skein/agent/update/blob-supply.ts';
 import { fractionOf, planDownload, retryDelayMs } from '@skein/agent/update/download-plan.ts';
-import type { Fetcher } from '@skein/agent/update/ports.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { describe, expect, it } from 'vitest';
 import { SimDisk, simSlots } from '../../sim/disk.ts';
@@ -15,16 +15,29 @@ const fetcherOf = (
   served: Uint8Array,
   breakAt = Number.POSITIVE_INFINITY,
   asked: number[] = [],
-): Fetcher => ({
-  document: async () => undefined,
-  async *blob(_, offset) {
-    asked.push(offset);
-    for (let at = offset; at < served.length; at += 30) {
-      if (at + 30 > breakAt) throw new SkeinError('UNREACHABLE', 'cut off');
-      yield served.subarray(at, at + 30);
-    }
-  },
-});
+): BlobSupply => {
+  const server = serverSource({
+    async *blob(_, offset) {
+      asked.push(offset);
+      for (let at = offset; at < served.length; at += 30) {
+        if (at + 30 > breakAt) throw new SkeinError('UNREACHABLE', 'cut off');
+        yield served.subarray(at, at + 30);
+      }
+    },
+  });
+  const clock = { now: () => 0, mono: () => 0, after: (_: number, task: () => void) => soon(task) };
+  return new BlobSupply({
+    sources: () => [server],
+    clock,
+    entropy: { bytes: (n) => new Uint8Array(n) },
+    log: quiet,
+  });
+};
+const soon = (task: () => void) => {
+  queueMicrotask(task);
+  return { cancel() {} };
+};
+const quiet = { info() {}, warn() {}, error() {} };
 const watch = { stale: () => false, progress: () => {} };
 
 describe('a download plan', () => {
@@ -70,7 +83,8 @@ describe('a download', () => {
     expect(
       await downloadBlobs(fetcherOf(bytes, 999, asked), simSlots(disk), wanted, { ...watch, progress }),
     ).toBe(true);
-    expect(asked).toEqual([0, 60]);
+    // Once more at once, since it had given something; then the caller waits.
+    expect(asked).toEqual([0, 60, 60]);
     expect(seen).toEqual([90, 100]);
     expect(await simSlots(disk).has(sha)).toBe(true);
   });
@@ -112,7 +126,7 @@ describe('a download', () => {
 
   it('stops at the next chunk when nobody wants it any more', async () => {
     const disk = new SimDisk();
-    let left = 2;
+    let left = 3;
     const stale = () => left-- <= 0;
     expect(await downloadBlobs(fetcherOf(bytes), simSlots(disk), wanted, { ...watch, stale })).toBe(false);
     expect(disk.parts.get(sha)!.length).toBe(30);
