@@ -4,7 +4,7 @@ import type { Blobs } from './blobs/port.ts';
 import type { Broker } from './broker/port.ts';
 import type { Config } from './config.ts';
 import type { ServerAuthority, ServerTls } from './fleet/authority.ts';
-import type { OnlineSigners } from './models/online-keys.ts';
+import type { OnlineKeyring } from './models/online-keys.ts';
 import type { RolloutStore } from './rollouts/port.ts';
 import type { Store } from './store/sqlite-store.ts';
 
@@ -19,7 +19,7 @@ export interface Adapters {
   openStore(path: string): Promise<Store>;
   openAuthority(folder: string, clock: Clock): Promise<ServerAuthority>;
   openBlobs(folder: string): Promise<Blobs>;
-  openOnlineKeys(folder: string): OnlineSigners;
+  openOnlineKeys(folder: string): OnlineKeyring;
   openRollouts(store: Store): RolloutStore;
   openBroker(config: Config, given: BrokerNeeds): Promise<OpenBroker>;
 }

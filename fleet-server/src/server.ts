@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { HOUR, type Millis } from '@skein/protocol/units.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
@@ -27,9 +28,12 @@ import { createMetrics } from './http/metrics.ts';
 import { modelRoutes } from './http/model-routes.ts';
 import { openPeoplePort } from './http/people-port.ts';
 import { rolloutRoutes } from './http/rollout-routes.ts';
+import { trustRoutes } from './http/trust-routes.ts';
 import { startIngest } from './ingest/run-ingest.ts';
 import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
+import { newestSigner } from './models/online-keys.ts';
+import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
 import type { Store } from './store/sqlite-store.ts';
@@ -82,6 +86,7 @@ async function openBase(start: Start) {
   const blobs = await adapters.openBlobs(inState('blobs'));
   const online = adapters.openOnlineKeys(inState('keys'));
   const repository = new ImageRepository({ store, blobs, clock, verify, online });
+  await repository.settle();
   return { ...start, store, authority, tls, blobs, online, repository };
 }
 type Base = Awaited<ReturnType<typeof openBase>>;
@@ -117,7 +122,10 @@ async function startRooms(live: Live) {
     store,
     broker,
     fleet: config.fleet,
-    ackSigner: online.ack,
+    // Asked at each use: the key may be replaced while the server runs.
+    get ackSigner() {
+      return newestSigner(online, 'ack');
+    },
     verify,
     clock,
     log,
@@ -129,6 +137,7 @@ async function startRooms(live: Live) {
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
     streamClients: () => hub.clients,
     batches: () => ({ ...ingest.counts }),
+    trust: () => trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() }),
   });
   broker.onMessage((topic, payload) => {
     metrics.message(parseTopic(topic)?.channel ?? 'other', payload.length);
@@ -183,10 +192,19 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   lifetime.every(UPKEEP_MS, 'upkeep', async () => {
     await pruneAccess({ store, clock, entropy });
     await idempotency.prune();
-    if (await rooms.repository.resignDue(clock.now())) await rooms.announceAll();
     await renewCertificate(rooms, devicePort);
   });
+  // By itself: nothing else that fails may keep freshness from being signed.
+  lifetime.every(UPKEEP_MS, 'signing online documents again', () => signAgain(rooms));
   return ports;
+}
+
+/** Snapshot, timestamp and the devices' director documents; and a line in the log for what a person has to do. */
+async function signAgain({ repository, director, clock, log, store, online, verify, announceAll }: Rooms) {
+  const { warnings } = await trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() });
+  for (const { severity, code, text, fix } of warnings) log.warn(text, { code, severity, fix });
+  if (await repository.resignDue(clock.now())) await announceAll();
+  else await director.announceDue(clock.now());
 }
 
 function routesOf(rooms: Rooms, ports: Ports): Handlers {
@@ -200,13 +218,15 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     const trustReady = await enrolment.trustReady();
     return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady };
   };
-  const models = { store, blobs, repository, online, maxBlobBytes: config.maxBlob };
+  const models = { store, blobs, repository, maxBlobBytes: config.maxBlob };
+  const published = () => void announceAll();
   return {
     ...accessRoutes({ store, clock, entropy, hub, describe }),
     ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
     ...deviceRoutes({ store, clock, view, broker: rooms.mqtt.broker, fleet }),
     ...driftRoutes(store, clock),
-    ...modelRoutes({ ...models, published: () => void announceAll() }),
+    ...trustRoutes({ store, repository, online, clock, verify, published }),
+    ...modelRoutes({ ...models, published }),
     ...directorRoutes({ repository, director, blobs }),
     ...rolloutRoutes({ store, rollouts }),
   };

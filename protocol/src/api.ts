@@ -8,6 +8,8 @@ import { HelloMessage, Incident, StateMessage } from './messages.ts';
 import { RolloutSpec, RolloutView } from './rollout.ts';
 import { oneOf, strict } from './schema.ts';
 import { ID_PATTERN, STREAMS } from './topics.ts';
+import { TRUST_WARNINGS, type TrustWarningCode } from './trust/expiry.ts';
+import { SEVERITIES } from './warnings.ts';
 
 export const ROLES = ['viewer', 'operator', 'publisher', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
@@ -150,6 +152,39 @@ export const OnlineKeys = strict({ snapshot: hash, timestamp: hash, director: ha
 
 export const TrustRoots = strict({ image: base64(1 << 20), director: base64(1 << 20) });
 
+/** Roots, and the image targets that have to change with them when the publisher's key is withdrawn. */
+export const RootsUpload = strict({
+  ...TrustRoots.properties,
+  targets: Type.Optional(base64(8 << 20)),
+});
+
+export const TRUST_ROLES = ['root', 'targets', 'snapshot', 'timestamp'] as const;
+export const ONLINE_ROLES = ['snapshot', 'timestamp', 'director', 'ack'] as const;
+const repo = oneOf(['image', 'director']);
+
+export const TrustWarning = strict({
+  code: oneOf(Object.keys(TRUST_WARNINGS) as TrustWarningCode[]),
+  severity: oneOf(SEVERITIES),
+  repo,
+  role: oneOf(TRUST_ROLES),
+  text: Type.String(),
+  fix: Type.String(),
+});
+export const TrustDocumentView = strict({
+  repo,
+  role: oneOf(TRUST_ROLES),
+  version: Type.Integer(),
+  expiresAt: millis,
+  threshold: Type.Integer(),
+  keys: Type.Array(hash, { description: 'Public keys that the root names for this role' }),
+  heldHere: Type.Boolean({ description: 'This server can sign it by itself' }),
+});
+/** What devices are shown, until when it holds, and who has to do something about it. */
+export const TrustView = strict({
+  documents: Type.Array(TrustDocumentView),
+  warnings: Type.Array(TrustWarning, { description: 'Worst first' }),
+});
+
 /** Before TLS can be trusted: what the claim token's hash vouches for. Base64; trustHash of enrolment.ts. `ca` is PEM text. */
 export const EnrolTrust = strict({ ca: base64(1 << 16), image: base64(1 << 20), director: base64(1 << 20) });
 export const EnrolRequest = strict({
@@ -260,11 +295,36 @@ export const ROUTES = {
   onlineKeys: people('GET', '/v1/trust/online-keys', 'viewer', 'Public keys to name in the roots', {
     answer: OnlineKeys,
   }),
+  stageOnlineKeys: people(
+    'POST',
+    '/v1/trust/online-keys',
+    'admin',
+    'Make new online keys, to be named in the next roots; a new ack key counts at once',
+    {
+      body: strict({
+        roles: Type.Array(oneOf(ONLINE_ROLES), { minItems: 1, maxItems: 4, uniqueItems: true }),
+      }),
+      answer: OnlineKeys,
+    },
+  ),
+  trust: people('GET', '/v1/trust', 'viewer', 'Signed documents, their expiry and what is wrong with them', {
+    answer: TrustView,
+  }),
   getRoots: people('GET', '/v1/trust/roots', 'viewer', 'Latest signed roots', { answer: TrustRoots }),
+  getRoot: people('GET', '/v1/trust/roots/:repo/:version', 'viewer', 'One root of a chain', {
+    answer: strict({ root: base64(1 << 20) }),
+  }),
   putRoots: people('PUT', '/v1/trust/roots', 'publisher', 'Upload the next signed roots', {
-    body: TrustRoots,
+    body: RootsUpload,
     answer: done,
   }),
+  replaceRoots: people(
+    'POST',
+    '/v1/trust/roots/replace',
+    'admin',
+    'Begin anew with roots that the present ones do not vouch for; every device has to enrol again',
+    { body: RootsUpload, answer: done },
+  ),
   getTargets: people(
     'GET',
     '/v1/trust/targets',
@@ -382,6 +442,11 @@ export type ServerView = Static<typeof ServerView>;
 export type TokenView = Static<typeof TokenView>;
 export type OnlineKeys = Static<typeof OnlineKeys>;
 export type TrustRoots = Static<typeof TrustRoots>;
+export type RootsUpload = Static<typeof RootsUpload>;
+export type TrustView = Static<typeof TrustView>;
+export type TrustWarning = Static<typeof TrustWarning>;
+export type TrustDocumentView = Static<typeof TrustDocumentView>;
+export type OnlineRole = (typeof ONLINE_ROLES)[number];
 export type EnrolTrust = Static<typeof EnrolTrust>;
 export type EnrolRequest = Static<typeof EnrolRequest>;
 export type EnrolAnswer = Static<typeof EnrolAnswer>;

@@ -74,7 +74,17 @@ export const ERROR_CODES = {
   SOURCE_INVALID: 'operator',
   UNREACHABLE: 'environment',
   ROLLOUT_INVALID: 'operator',
+  /** A key file that is damaged, holds no key, or is not the one that a document names. */
   KEYS_INVALID: 'operator',
+  KEY_DUPLICATE: 'operator',
+  PASSPHRASE_NEEDED: 'operator',
+  PASSPHRASE_WRONG: 'operator',
+  THRESHOLD_INVALID: 'operator',
+  /** Signed by some of the keys it needs, and not by enough yet. */
+  THRESHOLD_UNMET: 'operator',
+  NAME_INVALID: 'operator',
+  /** Offline keys have withdrawn this version: it may neither be installed nor go on running. */
+  MODEL_REVOKED: 'operator',
   INTERNAL: 'bug',
 } as const satisfies Record<string, Blame>;
 

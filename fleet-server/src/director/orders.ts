@@ -6,24 +6,27 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { DirectorOrders, Order } from '@skein/protocol/orders.ts';
-import type { Clock } from '@skein/protocol/ports.ts';
+import type { Clock, Signer } from '@skein/protocol/ports.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
 import { directorSigned } from '@skein/protocol/trust/director.ts';
-import { openDocument, readTargets, type TargetFile } from '@skein/protocol/trust/metadata.ts';
+import { ONLINE_LIFETIME } from '@skein/protocol/trust/expiry.ts';
+import { openDocument, readRoot, readTargets, type TargetFile } from '@skein/protocol/trust/metadata.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { signDocument } from '@skein/protocol/trust/signing.ts';
-import { DAY, type Millis, SECOND } from '@skein/protocol/units.ts';
+import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
-import type { OnlineSigners } from '../models/online-keys.ts';
+import { newestSigner, type OnlineKeyring, requireSigner } from '../models/online-keys.ts';
 import { type Db, latestDocument } from '../models/trust-documents.ts';
 import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
 
-const DIRECTOR_LIFETIME: Millis = 7 * DAY;
+/** Only names are read with it; nothing is verified here. */
+const keys = ed25519Keys(() => false);
 
 export interface DirectorDeps {
   store: Store;
   clock: Clock;
-  online: Pick<OnlineSigners, 'director' | 'ack'>;
+  online: OnlineKeyring;
   /** Tells the device that there is something new (`desired`); a hint, so it may fail or be lost. */
   announce(device: string, directorVersion: number): void;
 }
@@ -81,6 +84,21 @@ export class Director {
     this.#deps.announce(device, await this.directorVersion(device));
   }
 
+  /** Documents past half of their life are made anew and their devices told; a device that polls finds them anyway. */
+  async announceDue(now: Millis): Promise<number> {
+    const due = await this.#deps.store
+      .selectFrom('director_documents')
+      .select('device')
+      .where('expires_at', '<=', now + ONLINE_LIFETIME / 2)
+      .where('device', 'not in', (devices) =>
+        devices.selectFrom('devices').select('id').where('revoked_at', 'is not', null),
+      )
+      .orderBy('expires_at')
+      .execute();
+    for (const { device } of due) await this.announce(device);
+    return due.length;
+  }
+
   /** Version of the document that the device would fetch now. */
   async directorVersion(device: string): Promise<number> {
     return (await this.#current(device)).version;
@@ -95,18 +113,20 @@ export class Director {
     return this.#deps.store.transaction().execute(async (tx) => {
       const now = this.#deps.clock.now();
       const content = await this.#content(tx, device);
-      const hash = sha256Hex(new TextEncoder().encode(JSON.stringify([content, this.#signerKey()])));
+      const signer = await this.#signer(tx);
+      const said = JSON.stringify([content, bytesToHex(signer.publicKey)]);
+      const hash = sha256Hex(new TextEncoder().encode(said));
       const kept = await tx
         .selectFrom('director_documents')
         .selectAll()
         .where('device', '=', device)
         .executeTakeFirst();
-      const young = kept !== undefined && kept.expires_at - now > DIRECTOR_LIFETIME / 2;
+      const young = kept !== undefined && kept.expires_at - now > ONLINE_LIFETIME / 2;
       if (kept && young && kept.content_hash === hash) {
         return { version: kept.version, bytes: new Uint8Array(kept.bytes) };
       }
       const version = Math.max((kept?.version ?? 0) + 1, Math.floor(now / SECOND));
-      return this.#sign(tx, device, content, { version, hash, expiresAt: now + DIRECTOR_LIFETIME });
+      return this.#sign(tx, device, content, { version, hash, signer, expiresAt: now + ONLINE_LIFETIME });
     });
   }
 
@@ -114,10 +134,15 @@ export class Director {
     tx: Transaction<Tables>,
     device: string,
     content: Content,
-    { version, hash, expiresAt }: { version: number; hash: string; expiresAt: Millis },
+    {
+      version,
+      hash,
+      signer,
+      expiresAt,
+    }: { version: number; hash: string; signer: Signer; expiresAt: Millis },
   ): Promise<{ version: number; bytes: Uint8Array }> {
     const signed = directorSigned({ ...content, version, expiresAt });
-    const bytes = signDocument(signed, [this.#deps.online.director]);
+    const bytes = signDocument(signed, [signer]);
     const row = { version, expires_at: expiresAt, content_hash: hash, bytes };
     await tx
       .insertInto('director_documents')
@@ -138,15 +163,21 @@ export class Director {
       orders: {
         device,
         imageSnapshotVersion: snapshot?.version ?? 1,
-        ackKeys: [bytesToHex(this.#deps.online.ack.publicKey)],
+        ackKeys: [bytesToHex(newestSigner(this.#deps.online, 'ack').publicKey)],
         orders,
       },
       targets: Object.fromEntries(named),
     };
   }
 
-  #signerKey(): string {
-    return bytesToHex(this.#deps.online.director.publicKey);
+  /** The key that the director's root names; nobody can read a document before there is one. */
+  async #signer(tx: Transaction<Tables>): Promise<Signer> {
+    const { online } = this.#deps;
+    const stored = await latestDocument(tx, 'director', 'root');
+    if (!stored) return newestSigner(online, 'director');
+    // Verified when it was uploaded.
+    const root = readRoot(openDocument('root', stored.bytes, 'director root'), 'director root');
+    return requireSigner(online, 'director', root, keys);
   }
 }
 

@@ -1,4 +1,6 @@
 /** `/metrics` for Prometheus: base units, no label per device (a fleet would become a cardinality problem). */
+import type { TrustView } from '@skein/protocol/api.ts';
+import { SEVERITIES } from '@skein/protocol/warnings.ts';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 export interface ServerMetrics {
@@ -13,6 +15,8 @@ export interface Gauges {
   devices(): number;
   devicesOnline(): number;
   streamClients(): number;
+  /** Signed documents and what is wrong with them. */
+  trust?(): Promise<TrustView>;
   /** What ingest did with batches, and the records in those it accepted, since the start. */
   batches?(): Record<string, number>;
 }
@@ -59,6 +63,30 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
     registers,
     collect() {
       for (const [outcome, count] of Object.entries(gauges.batches?.() ?? {})) this.set({ outcome }, count);
+    },
+  });
+  new Gauge({
+    name: 'skein_trust_expiry_timestamp_seconds',
+    help: 'When a signed document expires, in seconds since 1970',
+    labelNames: ['repository', 'role'],
+    registers,
+    async collect() {
+      this.reset();
+      for (const { repo, role, expiresAt } of (await gauges.trust?.())?.documents ?? []) {
+        this.set({ repository: repo, role }, expiresAt / 1000);
+      }
+    },
+  });
+  new Gauge({
+    name: 'skein_trust_warnings',
+    help: 'Signed documents and online keys that ask for a person, by severity',
+    labelNames: ['severity'],
+    registers,
+    async collect() {
+      const warnings = (await gauges.trust?.())?.warnings ?? [];
+      for (const severity of SEVERITIES) {
+        this.set({ severity }, warnings.filter((w) => w.severity === severity).length);
+      }
     },
   });
   return {

@@ -1,28 +1,64 @@
 /**
- * Custody of the keys that the server itself holds: 32-byte Ed25519 seeds in hex, one file each, mode 0600. They give
- * freshness (snapshot, timestamp), choose among approved models (director) and acknowledge (ack); none can approve a
- * model. A key that is lost is made anew and must be named in new roots.
+ * The server's online keys on disk: 32-byte Ed25519 seeds in hex, mode 0600, `<role>.key` in force and
+ * `<role>.next.key` staged. They give freshness (snapshot, timestamp), choose among approved models (director) and
+ * acknowledge (ack); none can approve a model. A key that is lost is made anew and must be named in new roots.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { ONLINE_ROLES, type OnlineRole } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
 import { nativeSigner } from '../system-clock.ts';
-import { ONLINE_ROLES, type OnlineSigners } from './online-keys.ts';
+import type { OnlineKeyring } from './online-keys.ts';
 
 /** Makes the keys that are missing. @throws SkeinError KEYS_INVALID for a file that is no key */
-export function openDiskOnlineKeys(folder: string): OnlineSigners {
+export function openDiskOnlineKeys(folder: string): OnlineKeyring {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const signers = ONLINE_ROLES.map((role) => [role, open(join(folder, `${role}.key`))] as const);
-  return Object.fromEntries(signers) as OnlineSigners;
+  const pathOf = (role: OnlineRole) => join(folder, `${role}.key`);
+  const nextOf = (role: OnlineRole) => join(folder, `${role}.next.key`);
+  const held = new Map<OnlineRole, Signer[]>();
+  for (const role of ONLINE_ROLES) {
+    const current = open(pathOf(role));
+    held.set(role, existsSync(nextOf(role)) ? [current, open(nextOf(role))] : [current]);
+  }
+  return {
+    held: (role) => held.get(role)!,
+    stage(role) {
+      const [current] = held.get(role)!;
+      held.set(role, [current!, open(nextOf(role))]);
+    },
+    keepOnly(role, publicHex) {
+      const [current, next] = held.get(role)!;
+      if (next && bytesToHex(next.publicKey) === publicHex) {
+        renameSync(nextOf(role), pathOf(role));
+        syncFolder(folder);
+        held.set(role, [next]);
+      } else if (bytesToHex(current!.publicKey) === publicHex) {
+        rmSync(nextOf(role), { force: true });
+        held.set(role, [current!]);
+      } else throw new SkeinError('INTERNAL', `there is no ${role} key ${publicHex}`);
+    },
+  };
 }
 
 function open(path: string): Signer {
   const text = read(path) ?? create(path);
   if (!/^[0-9a-f]{64}$/.test(text)) {
     throw new SkeinError('KEYS_INVALID', `${path} does not hold a key`, {
-      fix: 'Restore it from a backup; or remove it, restart, and sign roots that name the new key.',
+      fix: 'Restore it from a backup; or remove it, restart, and run `skein keys rotate` for its role.',
     });
   }
   chmodSync(path, 0o600);
@@ -38,15 +74,30 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Synced before it is used: a root must never name a key that a power cut takes away. */
+/**
+ * Whole and synced before it is used: a root must never name a key that a power cut takes away, nor may a cut leave
+ * a file that is no key.
+ */
 function create(path: string): string {
   const text = randomBytes(32).toString('hex');
-  const file = openSync(path, 'wx', 0o600);
+  const part = `${path}.part`;
+  const file = openSync(part, 'w', 0o600);
   try {
     writeSync(file, `${text}\n`);
     fsyncSync(file);
   } finally {
     closeSync(file);
   }
+  renameSync(part, path);
+  syncFolder(join(path, '..'));
   return text;
+}
+
+function syncFolder(folder: string): void {
+  const handle = openSync(folder, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
 }

@@ -7,29 +7,36 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Signer, Verify } from '@skein/protocol/ports.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
-import { dateOf, expiresAt, openDocument, type Root, readTimestamp } from '@skein/protocol/trust/metadata.ts';
-import { loadRoot, nextRoot, requireFresh, type TopRole } from '@skein/protocol/trust/root-chain.ts';
-import { ed25519Keys, publicKeys, type ReadKey } from '@skein/protocol/trust/signatures.ts';
+import { ONLINE_LIFETIME, type Repo } from '@skein/protocol/trust/expiry.ts';
+import {
+  dateOf,
+  expiresAt,
+  openDocument,
+  type Root,
+  readRoot,
+  readTimestamp,
+} from '@skein/protocol/trust/metadata.ts';
+import { loadRoot } from '@skein/protocol/trust/root-chain.ts';
+import { ed25519Keys, type ReadKey } from '@skein/protocol/trust/signatures.ts';
 import { SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
-import { DAY, type Millis, SECOND } from '@skein/protocol/units.ts';
+import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
 import type { Blobs } from '../blobs/port.ts';
 import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
-import { type OnlineSigners, publicOnlineKeys } from './online-keys.ts';
+import { type NamedRole, type OnlineKeyring, requireSigner, settleKeys } from './online-keys.ts';
 import { registerModels } from './registry.ts';
+import { checkRoot, forgetsVersions, withdrawnBy } from './root-upload.ts';
 import {
   type Db,
   documentAt,
+  dropDocuments,
   latestDocument,
   pruneDocuments,
   putDocument,
-  type Repo,
 } from './trust-documents.ts';
-import { checkTargets } from './upload-check.ts';
+import { checkTargets, isSignedUnder, type SignedModel } from './upload-check.ts';
 
-/** Snapshot and timestamp live this long and are signed again when half of it is over. */
-const ONLINE_LIFETIME: Millis = 7 * DAY;
 const KEPT_VERSIONS = 20;
 
 export interface ImageRepositoryDeps {
@@ -37,14 +44,21 @@ export interface ImageRepositoryDeps {
   blobs: Blobs;
   clock: Clock;
   verify: Verify;
-  online: OnlineSigners;
+  online: OnlineKeyring;
+}
+
+export interface RootsAndTargets extends Record<Repo, Uint8Array> {
+  /** With roots that withdraw the publisher's key. */
+  targets?: Uint8Array;
 }
 
 export class ImageRepository {
   readonly #deps: ImageRepositoryDeps;
+  readonly #keys: ReadKey;
 
   constructor(deps: ImageRepositoryDeps) {
     this.#deps = deps;
+    this.#keys = ed25519Keys(deps.verify);
   }
 
   /** undefined before `skein keys init`. */
@@ -63,34 +77,61 @@ export class ImageRepository {
     return (await latestDocument(db, 'image', 'snapshot'))?.version ?? 0;
   }
 
-  /** The same bytes again change nothing. @throws SkeinError METADATA_*, SIGNATURE_INVALID, KEYS_INVALID, CONFLICT */
-  async putRoots(roots: Record<Repo, Uint8Array>): Promise<void> {
+  /**
+   * The next roots of both chains; the same bytes again change nothing. Targets come along when the new root withdraws
+   * the key that signed the present ones, so that devices never see one without the other.
+   * @throws SkeinError METADATA_*, SIGNATURE_INVALID, KEYS_INVALID, CONFLICT
+   */
+  async putRoots(roots: RootsAndTargets): Promise<void> {
+    const models = roots.targets && (await this.#checkTargets(roots.image, roots.targets));
     await this.#deps.store.transaction().execute(async (tx) => {
-      const keys = publicOnlineKeys(this.#deps.online);
-      await this.#putRoot(tx, 'image', roots.image, { snapshot: keys.snapshot, timestamp: keys.timestamp });
-      await this.#putRoot(tx, 'director', roots.director, { targets: keys.director });
+      await this.#putRoot(tx, 'image', roots.image);
+      await this.#putRoot(tx, 'director', roots.director);
+      if (models) await this.#storeTargets(tx, roots.targets!, models);
+      await this.#requireTargets(tx);
       // Withdrawn online keys: what they signed must not be served any longer.
       await this.#signOnline(tx);
     });
+    await this.settle();
+  }
+
+  /** Begins anew, with no regard to what was: for roots whose threshold is lost. @throws as {@link putRoots} */
+  async replaceRoots(roots: RootsAndTargets): Promise<void> {
+    const models = roots.targets && (await this.#checkTargets(roots.image, roots.targets, true));
+    await this.#deps.store.transaction().execute(async (tx) => {
+      for (const repo of ['image', 'director'] as const)
+        await dropDocuments(tx, repo, ['root', 'targets', 'snapshot', 'timestamp']);
+      await tx.deleteFrom('director_documents').execute();
+      await this.#putRoot(tx, 'image', roots.image);
+      await this.#putRoot(tx, 'director', roots.director);
+      if (models) await this.#storeTargets(tx, roots.targets!, models);
+      await this.#requireTargets(tx);
+      await this.#signOnline(tx);
+    });
+    await this.settle();
+  }
+
+  /** After a start too: a key that the stored roots name takes over, whatever a crash left. */
+  async settle(): Promise<void> {
+    const roots = await this.latestRoots();
+    if (!roots) return;
+    const { online } = this.#deps;
+    const [image, director] = [readPlain(roots.image), readPlain(roots.director)];
+    if (image && director) settleKeys(online, { image, director }, this.#keys);
   }
 
   /** @throws SkeinError METADATA_*, SIGNATURE_INVALID, CONFLICT, MANIFEST_INVALID, NOT_FOUND (a blob is missing) */
   async putTargets(bytes: Uint8Array): Promise<void> {
-    const { store, blobs, verify, clock } = this.#deps;
-    const root = await this.#root('image');
+    const { store } = this.#deps;
+    const root = await latestDocument(store, 'image', 'root');
+    if (!root) throw noRoots();
     const last = await latestDocument(store, 'image', 'targets');
     if (last && sameBytes(last.bytes, bytes)) return;
-    const { targets, models } = await checkTargets(bytes, last, {
-      keys: ed25519Keys(verify),
-      root,
-      now: clock.now(),
-      blobs,
-    });
+    const models = await this.#checkTargets(root.bytes, bytes);
     await store.transaction().execute(async (tx) => {
       const now = await latestDocument(tx, 'image', 'targets');
       if (now?.version !== last?.version) throw conflict('other targets were uploaded meanwhile');
-      await putDocument(tx, 'image', 'targets', { version: targets.version, bytes }, clock.now());
-      await registerModels(tx, models, clock.now());
+      await this.#storeTargets(tx, bytes, models);
       await this.#signOnline(tx);
     });
   }
@@ -115,40 +156,66 @@ export class ImageRepository {
     return true;
   }
 
-  async #root(repo: Repo): Promise<Root> {
-    const stored = await latestDocument(this.#deps.store, repo, 'root');
-    if (stored) return loadRoot(ed25519Keys(this.#deps.verify), stored.bytes, `${repo} root`);
-    throw new SkeinError('CONFLICT', 'there are no signed roots yet', {
-      fix: 'Make them with `skein keys init`.',
-    });
+  /**
+   * Held against the root it comes under, and against the present targets: unless that root withdraws what they and
+   * their version rest on, for then devices forget them as well.
+   */
+  async #checkTargets(rootBytes: Uint8Array, bytes: Uint8Array, anew = false): Promise<CheckedTargets> {
+    const { store, blobs, clock } = this.#deps;
+    const root = loadRoot(this.#keys, rootBytes, 'image root');
+    const [before, last] = await Promise.all([
+      latestDocument(store, 'image', 'root'),
+      latestDocument(store, 'image', 'targets'),
+    ]);
+    const withdrawn = before ? withdrawnBy(this.#keys, before.bytes, root) : [];
+    const forgotten =
+      anew || (forgetsVersions(withdrawn) && !(last && isSignedUnder(this.#keys, root, last.bytes)));
+    const context = { keys: this.#keys, root, now: clock.now(), blobs };
+    const { targets, models } = await checkTargets(bytes, forgotten ? undefined : last, context);
+    return { version: targets.version, models };
   }
 
-  async #putRoot(
-    tx: Transaction<Tables>,
-    repo: Repo,
-    bytes: Uint8Array,
-    online: Partial<Record<TopRole, string>>,
-  ): Promise<void> {
-    const keys = ed25519Keys(this.#deps.verify);
-    const what = `${repo} root`;
+  async #storeTargets(tx: Transaction<Tables>, bytes: Uint8Array, { version, models }: CheckedTargets) {
+    const now = this.#deps.clock.now();
+    await putDocument(tx, 'image', 'targets', { version, bytes }, now);
+    await registerModels(tx, models, now);
+  }
+
+  async #putRoot(tx: Transaction<Tables>, repo: Repo, bytes: Uint8Array): Promise<void> {
+    const { clock, online } = this.#deps;
     const last = await latestDocument(tx, repo, 'root');
     if (last && sameBytes(last.bytes, bytes)) return;
-    const root = last
-      ? nextRoot(keys, loadRoot(keys, last.bytes, what), bytes, what)
-      : loadRoot(keys, bytes, what);
-    requireFresh(root, this.#deps.clock.now(), what);
-    for (const [role, key] of Object.entries(online)) requireNamed(keys, root, role as TopRole, key, what);
-    await putDocument(tx, repo, 'root', { version: root.version, bytes }, this.#deps.clock.now());
+    const root = checkRoot(repo, bytes, last, { keys: this.#keys, online, now: clock.now() });
+    if (last) await this.#withdraw(tx, repo, withdrawnBy(this.#keys, last.bytes, root));
+    await putDocument(tx, repo, 'root', { version: root.version, bytes }, clock.now());
+  }
+
+  /** Versions that a withdrawn key vouched for are no floor any more: a thief may have driven them to their end. */
+  async #withdraw(tx: Transaction<Tables>, repo: Repo, roles: ReturnType<typeof withdrawnBy>): Promise<void> {
+    if (repo === 'image') return dropDocuments(tx, repo, roles);
+    if (roles.includes('targets')) await tx.deleteFrom('director_documents').execute();
+  }
+
+  /** A root that leaves devices without any list of models would stop every installation. */
+  async #requireTargets(tx: Transaction<Tables>): Promise<void> {
+    const known = await tx.selectFrom('models').select('name').limit(1).executeTakeFirst();
+    if (!known || (await latestDocument(tx, 'image', 'targets'))) return;
+    throw new SkeinError('CONFLICT', 'this root withdraws the key that signed the present list of models', {
+      fix: 'Sign the list with the new key and upload both together: `skein keys rotate --role targets` does.',
+    });
   }
 
   /** Snapshot and timestamp over the latest targets; nothing before there are any. */
   async #signOnline(tx: Transaction<Tables>): Promise<void> {
     const targets = await latestDocument(tx, 'image', 'targets');
     if (!targets) return;
-    const { snapshot, timestamp } = this.#deps.online;
+    const root = await latestDocument(tx, 'image', 'root');
+    const parsed = root && readPlain(root.bytes);
+    if (!parsed) throw noRoots();
+    const signer = (role: NamedRole) => requireSigner(this.#deps.online, role, parsed, this.#keys);
     const listed = { 'targets.json': describe(targets) };
-    const made = await this.#signOne(tx, 'snapshot', listed, snapshot);
-    await this.#signOne(tx, 'timestamp', { 'snapshot.json': describe(made) }, timestamp);
+    const made = await this.#signOne(tx, 'snapshot', listed, signer('snapshot'));
+    await this.#signOne(tx, 'timestamp', { 'snapshot.json': describe(made) }, signer('timestamp'));
     await pruneDocuments(tx, 'snapshot', KEPT_VERSIONS);
     await pruneDocuments(tx, 'timestamp', KEPT_VERSIONS);
   }
@@ -171,14 +238,22 @@ const describe = ({ version, bytes }: { version: number; bytes: Uint8Array }) =>
   hashes: { sha256: sha256Hex(bytes) },
 });
 
-/** A root that leaves out this server's key would make it mute. */
-function requireNamed(keys: ReadKey, root: Root, role: TopRole, key: string, what: string): void {
-  const names = publicKeys(keys, root.keys, root.roles[role]);
-  if (names.has(key) && root.roles[role].threshold === 1) return;
-  throw new SkeinError('KEYS_INVALID', `${what}: role ${role} does not name this server’s online key`, {
-    fix: 'Make the root with the keys that GET /v1/trust/online-keys shows (`skein keys init` does).',
-  });
+interface CheckedTargets {
+  version: number;
+  models: SignedModel[];
 }
+
+/** A stored root: verified when it was uploaded. undefined: it is none (an old or foreign database). */
+function readPlain(bytes: Uint8Array): Root | undefined {
+  try {
+    return readRoot(openDocument('root', bytes, 'stored root'), 'stored root');
+  } catch {
+    return undefined;
+  }
+}
+
+const noRoots = () =>
+  new SkeinError('CONFLICT', 'there are no signed roots yet', { fix: 'Make them with `skein keys init`.' });
 
 const conflict = (message: string) =>
   new SkeinError('CONFLICT', message, { fix: 'Fetch the latest targets and publish again.' });

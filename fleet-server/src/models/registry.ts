@@ -18,17 +18,16 @@ export async function registerModels(
 ): Promise<void> {
   await tx.updateTable('models').set({ revoked_at: now }).where('revoked_at', 'is', null).execute();
   for (const { target, manifestSha256, manifestJson } of models) {
-    const said = { release: target.release, floor: target.floor, revoked_at: null };
+    const said = {
+      release: target.release,
+      floor: target.floor,
+      manifest_sha256: manifestSha256,
+      manifest_json: manifestJson,
+      revoked_at: null,
+    };
     await tx
       .insertInto('models')
-      .values({
-        ...said,
-        name: target.model,
-        version: target.version,
-        manifest_sha256: manifestSha256,
-        manifest_json: manifestJson,
-        published_at: now,
-      })
+      .values({ ...said, name: target.model, version: target.version, published_at: now })
       .onConflict((clash) => clash.columns(['name', 'version']).doUpdateSet(said))
       .execute();
   }

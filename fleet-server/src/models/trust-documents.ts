@@ -1,13 +1,14 @@
 /** The `trust_documents` table: signed metadata as uploaded or made here, each version once. */
 
+import type { Repo } from '@skein/protocol/trust/expiry.ts';
+import type { TopRole } from '@skein/protocol/trust/root-chain.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
 import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
 
 export type Db = Store | Transaction<Tables>;
-export type Repo = 'image' | 'director';
-export type DocumentRole = 'root' | 'targets' | 'snapshot' | 'timestamp';
+export type DocumentRole = TopRole;
 
 export interface StoredDocument {
   version: number;
@@ -56,6 +57,20 @@ export async function pruneDocuments(
     .where('repo', '=', 'image')
     .where('role', '=', role)
     .where('version', '<', oldest)
+    .execute();
+}
+
+/** What keys signed that are withdrawn must not be served, nor may its version be a floor for what follows. */
+export async function dropDocuments(
+  tx: Transaction<Tables>,
+  repo: Repo,
+  roles: readonly DocumentRole[],
+): Promise<void> {
+  if (roles.length === 0) return;
+  await tx
+    .deleteFrom('trust_documents')
+    .where('repo', '=', repo)
+    .where('role', 'in', [...roles])
     .execute();
 }
 

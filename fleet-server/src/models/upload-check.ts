@@ -16,7 +16,7 @@ import {
   type Targets,
 } from '@skein/protocol/trust/metadata.ts';
 import { requireFresh } from '@skein/protocol/trust/root-chain.ts';
-import { type ReadKey, requireThreshold } from '@skein/protocol/trust/signatures.ts';
+import { countSignatures, type ReadKey, requireThreshold } from '@skein/protocol/trust/signatures.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Blobs } from '../blobs/port.ts';
 
@@ -35,6 +35,12 @@ export interface CheckContext {
   root: Root;
   now: Millis;
   blobs: Blobs;
+}
+
+/** Does this root's targets role vouch for these bytes? */
+export function isSignedUnder(keys: ReadKey, root: Root, bytes: Uint8Array): boolean {
+  const opened = openDocument('targets', bytes, 'image targets');
+  return countSignatures(keys, root.keys, root.roles.targets, opened) >= root.roles.targets.threshold;
 }
 
 /** @throws SkeinError METADATA_*, SIGNATURE_INVALID, CONFLICT, MANIFEST_INVALID, NOT_FOUND */
