@@ -66,7 +66,7 @@ export interface AgentParts {
   trust: Trust;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;
-  update: Pick<UpdateParts, 'fetcher' | 'supply' | 'slots' | 'preflight' | 'store' | 'scratch'>;
+  update: Pick<UpdateParts, 'fetcher' | 'supply' | 'gate' | 'slots' | 'preflight' | 'store' | 'scratch'>;
   openOutbox(trouble: (error: SkeinError) => void): Outbox;
   openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
   openApi(deps: LocalApiDeps): Promise<LocalApi>;

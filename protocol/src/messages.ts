@@ -81,6 +81,12 @@ export const UpdateMessage = strict({
   latest_version: Type.Union([text(64), Type.Null()]),
   in_progress: flag,
   update_percentage: Type.Union([Type.Number({ minimum: 0, maximum: 100 }), Type.Null()]),
+  waiting: Type.Optional(
+    Type.String({
+      maxLength: 300,
+      description: 'Why it does not go on just now, `CODE: words`; absent: it does',
+    }),
+  ),
   compiling: Type.Optional(
     Type.Number({
       minimum: 0,

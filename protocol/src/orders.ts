@@ -18,6 +18,16 @@ export const ProbationPolicy = strict({
   maxLatencyRatio: Type.Number({ exclusiveMinimum: 0 }),
 });
 
+/** How an order's bytes may come. A device's own settings are only made stricter, but for `urgent`. */
+export const Transfer = strict({
+  rate: Type.Optional(
+    Type.Integer({ minimum: 4096, description: 'At most so many bytes a second on each device' }),
+  ),
+  urgent: Type.Optional(
+    Type.Boolean({ description: 'Passes maintenance windows and metered links, if the device allows it' }),
+  ),
+});
+
 export const Order = strict({
   /** Idempotency: the same id is never carried out twice. */
   id: Type.String({ minLength: 1, maxLength: 64 }),
@@ -27,6 +37,8 @@ export const Order = strict({
   probation: ProbationPolicy,
   /** Activation needs orders refreshed within this time; null: the rollout opted out. */
   freshWithinMs: Type.Union([Type.Integer({ minimum: 1000 }), Type.Null()]),
+  /** Absent: as the device is set up. */
+  transfer: Type.Optional(Transfer),
 });
 
 /** `custom` of a director targets document. */
@@ -51,6 +63,7 @@ export const ModelTarget = strict({
 });
 
 export type ProbationPolicy = Static<typeof ProbationPolicy>;
+export type Transfer = Static<typeof Transfer>;
 export type Order = Static<typeof Order>;
 export type DirectorOrders = Static<typeof DirectorOrders>;
 export type ModelTarget = Static<typeof ModelTarget>;

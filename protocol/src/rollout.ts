@@ -1,7 +1,7 @@
 /** The rollout document: what an operator asks for and what everyone is shown. The machine is the server's. */
 import { type Static, Type } from 'typebox';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
-import { ProbationPolicy } from './orders.ts';
+import { ProbationPolicy, Transfer } from './orders.ts';
 import { oneOf, strict } from './schema.ts';
 
 export const STAGE_PATTERN = '^([1-9][0-9]{0,5}|(100|[1-9][0-9]?)%)$';
@@ -25,6 +25,7 @@ export const RolloutSpec = strict({
   approval: oneOf(['none', 'each-stage']),
   probation: ProbationPolicy,
   freshWithinMs: Type.Union([Type.Integer({ minimum: 1000 }), Type.Null()]),
+  transfer: Type.Optional(Transfer),
 });
 
 export const ROLLOUT_STATES = [

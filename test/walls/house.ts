@@ -58,10 +58,11 @@ export const TECHNOLOGIES: { word: RegExp; imports: RegExp }[] = [
   { word: /^x509-/, imports: /^@peculiar\/x509$/ },
   { word: /^grpc-/, imports: /^@grpc\// },
   { word: /^image-/, imports: /^@jsquash\// },
+  { word: /^cron-/, imports: /^node-cron$/ },
 ];
 
 const ADAPTER =
-  /^(sqlite|mqtt|aedes|onnx|oip|http|disk|linux|child|x509|node|worker|command|tcp|unix|fastify|system|board|csv|tar|image|grpc)-/;
+  /^(sqlite|mqtt|aedes|onnx|oip|http|disk|linux|child|x509|node|worker|command|tcp|unix|fastify|system|board|csv|tar|image|grpc|cron)-/;
 /** `*-child.ts` is the entry of a process of its own. */
 const SHELL = /^(run-.*|report-.*|.*-child|drain|presence|agent|server|main|system-clock)\.ts$/;
 const SHELL_FOLDERS = /^(agent\/src\/(cli|api|model\/cli)|fleet-server\/src\/(cli|http))\//;

@@ -2,7 +2,7 @@
 import type { ModelInUse } from '@skein/protocol/messages.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import type { ProbationStats, TrustedView } from '../update/ports.ts';
-import type { UpdateState } from '../update/state.ts';
+import { troubleText, type UpdateState } from '../update/state.ts';
 import type { AgentStatus, ModelStatus, UpdateStatus } from './status.ts';
 
 export const modelInUse = ({ manifest, variant, loaded }: CurrentModel): ModelInUse => ({
@@ -27,13 +27,15 @@ export const modelStatus = (
 });
 
 export const updateStatus = (
-  { model, phase, committed, choice }: UpdateState,
+  { model, phase, committed, choice, last = null }: UpdateState,
   compiling?: number | null,
 ): UpdateStatus => ({
   model,
   phase: phase.name,
   committed: committed?.version ?? null,
   ordered: phase.name === 'idle' ? null : phase.agreed.order.version,
+  waiting: phase.name !== 'idle' && phase.trouble ? troubleText(phase.trouble) : null,
+  last,
   variant: committed?.reason ?? null,
   figures: choice?.figures ?? [],
   ...(compiling === undefined ? {} : { compiling }),

@@ -7,6 +7,7 @@ import type { StreamLedger } from '../outbox/port.ts';
 import type { SinkCounts } from '../sinks/port.ts';
 import type { SupervisedSource } from '../sources/supervise.ts';
 import type { ProbationStats } from '../update/ports.ts';
+import type { LastEnding } from '../update/state.ts';
 
 export interface SourceStatus {
   name: string;
@@ -53,6 +54,10 @@ export interface UpdateStatus {
   phase: string;
   committed: string | null;
   ordered: string | null;
+  /** What keeps it from going on, or did last: `CODE: words`. */
+  waiting: string | null;
+  /** How the last order ended here. */
+  last: LastEnding | null;
   /** Why the installed variant is the one, with the figures that were measured here. */
   variant: string | null;
   figures: { variant: string; medianUs: number }[];

@@ -25,10 +25,13 @@ import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
 import { BlobSupply, serverSource } from '../update/blob-supply.ts';
 import { childPreflight } from '../update/child-preflight.ts';
+import { cronWindows } from '../update/cron-windows.ts';
 import { openScratch } from '../update/disk-scratch.ts';
 import { openDiskSlots } from '../update/disk-slots.ts';
+import { openGate } from '../update/gate.ts';
 import { httpFetcher } from '../update/http-fetcher.ts';
 import { httpMirror } from '../update/http-mirror.ts';
+import { linuxLink } from '../update/linux-link.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
@@ -129,11 +132,18 @@ async function compose(
     device: identity.device,
     hardwareTags: hardware.tags,
   });
+  const gate = openGate({
+    windows: cronWindows(config.update.windows),
+    link: linuxLink(config.update.meteredInterfaces, clock),
+    metered: config.update.metered,
+    urgent: config.update.urgent === 'obey',
+    ...{ clock, timeFloor },
+  });
   const mirrors = config.update.mirrors.map((url) => opened.add(httpMirror(url, clock), (m) => m.close()));
   const sources = [...mirrors, serverSource(fetcher)];
   const supply = new BlobSupply({
     ...{ clock, log, entropy: systemEntropy, rate: config.update.rate },
-    sources: () => sources,
+    sources: () => (gate.uplink() ? sources : []),
   });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
   const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
@@ -166,6 +176,7 @@ async function compose(
     update: {
       fetcher,
       supply,
+      gate,
       slots,
       preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
       ...(scratch ? { scratch } : {}),

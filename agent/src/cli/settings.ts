@@ -3,7 +3,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Config } from '../config.ts';
-import { parseConfig } from '../parse-config.ts';
+import { problem } from '../config-problem.ts';
+import { type ConfigFile, parseConfig } from '../parse-config.ts';
+import { windowFault } from '../update/cron-windows.ts';
 import { parseYaml } from './yaml-file.ts';
 
 export interface Settings {
@@ -23,7 +25,9 @@ function findFile(option: string | undefined, env: NodeJS.ProcessEnv): string | 
 /** A relative `stateDir` is meant from the file that says it. @throws SkeinError CONFIG_UNREADABLE, CONFIG_INVALID */
 export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv = process.env): Settings {
   const file = findFile(option, env);
-  const config = parseConfig(parseYaml(file ? textOf(file) : '', file ?? 'defaults'), env);
+  const parsed = parseYaml(file ? textOf(file) : '', file ?? 'defaults');
+  const config = parseConfig(parsed, env);
+  checkWindows(config, parsed);
   const fromEnv = env.SKEIN_AGENT_STATE_DIR || env.SKEIN_STATE_DIR;
   const base = file && !fromEnv ? dirname(file) : '.';
   const stateDir = resolve(base, config.stateDir);
@@ -35,6 +39,16 @@ export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv 
     ...(tokenFile === undefined ? {} : { tokenFile: resolve(file ? dirname(file) : '.', tokenFile) }),
   };
   return { config: { ...config, stateDir, api }, file };
+}
+
+/** @throws SkeinError CONFIG_INVALID naming the line */
+function checkWindows({ update }: Config, file: ConfigFile): void {
+  update.windows.forEach((window, i) => {
+    const fault = windowFault(window);
+    if (fault === undefined) return;
+    const path = ['update', 'windows', i];
+    throw problem(`${file.name}:${file.lineOf(path)}`, path, fault);
+  });
 }
 
 /** What `api.tokenFile` holds; undefined where none is configured. @throws SkeinError CONFIG_INVALID */

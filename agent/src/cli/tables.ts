@@ -78,10 +78,12 @@ export function statusText(status: AgentStatus): string {
   if (busy.length > 0)
     parts.push(
       table(
-        ['UPDATE', 'PHASE', 'FROM', 'TO'],
-        busy.map((u) => [u.model, phaseText(u), u.committed ?? '-', u.ordered ?? '-']),
+        ['UPDATE', 'PHASE', 'FROM', 'TO', 'WAITING'],
+        busy.map((u) => [u.model, phaseText(u), u.committed ?? '-', u.ordered ?? '-', u.waiting ?? '-']),
       ),
     );
+  const told = status.updates.flatMap(endingLine);
+  if (told.length > 0) parts.push(told.join('\n'));
   if (status.incidents.length > 0)
     parts.push(
       table(
@@ -109,6 +111,13 @@ const shadowRow = (s: ShadowStatus): (string | number)[] => [
 const phaseText = ({ phase, compiling }: AgentStatus['updates'][number]): string => {
   if (compiling === undefined) return phase;
   return compiling === null ? 'compiling' : `compiling ${Math.round(compiling * 100)}%`;
+};
+
+/** How the last order ended, when that is not what runs now. */
+const endingLine = ({ model, last }: AgentStatus['updates'][number]): string[] => {
+  if (!last || last.outcome === 'committed') return [];
+  const why = [last.reason, last.detail].filter((part) => part !== null).join(': ');
+  return [`${model}@${last.version} ended ${last.outcome}${why ? `: ${why}` : ''} (order ${last.order})`];
 };
 
 /** Why each model runs as that variant, with that provider, at that place, and who vouches for its bytes. */

@@ -50,6 +50,7 @@ async function bring(
 ): Promise<boolean> {
   for (;;) {
     if (watch.stale()) return false;
+    watch.hold?.();
     const writer = await slots.writer(blob.sha256, blob.size);
     try {
       return await fill(supply, writer, blob, watch, wrote);

@@ -8,10 +8,12 @@
  * again. A fault of this machine or of the network never ends an order.
  */
 import type { Millis } from '@skein/protocol/units.ts';
+import { HOLDS } from './gate.ts';
 import {
   begin,
   cancel,
   conclude,
+  defer,
   enter,
   fallBack,
   giveUp,
@@ -40,9 +42,9 @@ type Row<N extends PhaseName> = { [T in UpdateEvent['type']]?: Move<N, T> };
 // biome-ignore format: the table is read by its columns
 const TABLE: { [N in PhaseName]: Row<N> } = {
   idle:        { orders: take },
-  fetching:    { orders: heed,  failed: refuseOrRetry, retry: again, fetched: plan },
-  downloading: { orders: heed,  failed: refuseOrRetry, retry: again, downloaded: tryOut },
-  preflight:   { orders: heed,  failed: refuseOrRetry, retry: again, preflighted: weigh },
+  fetching:    { orders: heed,  failed: refuseOrRetry, retry: again, deferred: wait, fetched: plan },
+  downloading: { orders: heed,  failed: refuseOrRetry, retry: again, deferred: wait, downloaded: tryOut },
+  preflight:   { orders: heed,  failed: refuseOrRetry, retry: again, deferred: wait, preflighted: weigh },
   ready:       { orders: start,                        retry: askFresh },
   activating:  { orders: heed,  stopping: uncount,     activated: probe,   activateFailed: giveBack },
   probation:   { orders: heed,  stopping: uncount,     judged: judge },
@@ -165,7 +167,10 @@ function tryOut(state: UpdateState, phase: PhaseOf<'downloading'>): Step {
 
 function weigh(before: UpdateState, phase: PhaseOf<'preflight'>, event: EventOf<'preflighted'>): Step {
   const { verdict, release = phase.release, choice } = event;
-  if (verdict.environment) return retry(before, phase);
+  if (verdict.environment) {
+    const { code, detail } = verdict;
+    return retry(before, phase, { code: code ?? 'OVERLOADED', message: detail ?? 'preflight could not run' });
+  }
   const state = choice ? { ...before, choice } : before;
   const { loaded, golden, proof: level } = verdict;
   const proof = { loaded, golden, ...(level ? { proof: level } : {}) };
@@ -191,20 +196,41 @@ function refuseOrRetry(
   if (event.phase !== phase.name) return { state, effects: [] };
   const { retry: worth } = event.fault;
   const doubts = phase.doubts + (worth === 'few' ? 1 : 0);
-  if (worth === 'always' || (worth === 'few' && doubts <= FEW)) return retry(state, { ...phase, doubts });
+  if (worth === 'always' || (worth === 'few' && doubts <= FEW)) {
+    const attempt = event.progressed ? 0 : phase.attempt;
+    return retry(state, { ...phase, doubts, attempt }, event.fault);
+  }
   return conclude(state, { outcome: 'refused', reason: event.fault.code, detail: event.fault.message });
 }
 
 function again(state: UpdateState, phase: PhaseOf<'fetching' | 'downloading' | 'preflight'>): Step {
-  return { state, effects: workOf(phase, state.committed) };
+  const { trouble, ...going } = phase;
+  const held = HOLDS.some((code) => code === trouble?.code);
+  const next = held ? { ...state, phase: going as typeof phase } : state;
+  return { state: next, effects: workOf(phase, state.committed) };
+}
+
+function wait(
+  state: UpdateState,
+  phase: PhaseOf<'fetching' | 'downloading' | 'preflight'>,
+  event: EventOf<'deferred'>,
+): Step {
+  return event.phase === phase.name ? defer(state, phase, event.hold) : { state, effects: [] };
 }
 
 function start(state: UpdateState, phase: PhaseOf<'ready'>, event: EventOf<'orders'>, now: Millis): Step {
   const { agreed, refreshedMono } = event.view;
   if (!stillWanted(phase.agreed.order.id, event.view)) return cancel(state, phase, event.view);
-  if (!agreed) return retry(state, phase);
+  if (!agreed) {
+    const { code, message } = event.view.refused!;
+    return retry(state, phase, { code, message });
+  }
+  if (event.view.hold) return defer(state, phase, event.view.hold);
   const { freshWithinMs } = agreed.order;
-  if (freshWithinMs !== null && now - refreshedMono > freshWithinMs) return retry(state, phase);
+  if (freshWithinMs !== null && now - refreshedMono > freshWithinMs) {
+    const message = `its orders were not refreshed within ${freshWithinMs / 1000} s; that is tried again`;
+    return retry(state, phase, { code: 'ORDERS_STALE', message });
+  }
   return enter(state, { ...phase, name: 'activating', starts: phase.starts + 1 });
 }
 
@@ -240,7 +266,9 @@ function giveBack(
   { purpose, fault }: EventOf<'activateFailed'>,
 ): Step {
   if (purpose !== 'trial') return { state, effects: [] };
-  if (fault.retry === 'always') return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 });
+  if (fault.retry === 'always') {
+    return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 }, fault);
+  }
   return giveUp(state, fault.code, fault.message, 'reverted');
 }
 

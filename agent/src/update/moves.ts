@@ -1,11 +1,15 @@
 /** The moves that more than one row of the update table makes: entering a phase, retrying, ending an order. */
 import { ERROR_CODES, type ErrorCode } from '@skein/protocol/errors.ts';
+import type { Order } from '@skein/protocol/orders.ts';
+import type { Millis } from '@skein/protocol/units.ts';
+import type { Hold } from './gate.ts';
 import type { ProbationStats } from './ports.ts';
 import { judgeEveryMs } from './probation.ts';
 import { fallenReport, NO_STATS, reportOf, withReport } from './reports.ts';
 import type {
   BusyPhase,
   Ending,
+  Fault,
   OrdersSeen,
   PhaseOf,
   Release,
@@ -15,6 +19,9 @@ import type {
 } from './state.ts';
 
 const REMEMBERED_MAX = 64;
+const DETAIL_MAX = 250;
+const HOLD_MIN_MS: Millis = 1_000;
+const HOLD_MAX_MS: Millis = 300_000;
 
 /** Refusals that no later refresh can mend. Others (expired, unreadable, not there yet) only keep from beginning. */
 const FINAL_REFUSALS: readonly string[] = ['HARDWARE_MISMATCH', 'BELOW_FLOOR', 'METADATA_DISAGREES'];
@@ -35,7 +42,7 @@ export function begin(state: UpdateState, view: OrdersSeen): Step {
   const about = { order: refused.order, model: state.model, version: refused.order.version };
   const why = { reason: refused.code, detail: refused.message };
   const made = withReport(
-    remember(state, refused.order.id, 'refused'),
+    remember(state, refused.order, { outcome: 'refused', ...why }),
     reportOf(about, 'refused', state.phase, undefined, why),
   );
   return { state: made.state, effects: [made.effect] };
@@ -43,7 +50,8 @@ export function begin(state: UpdateState, view: OrdersSeen): Step {
 
 /** Takes up a phase: its milestone report, if it has one, and its work. */
 export function enter(state: UpdateState, phase: BusyPhase): Step {
-  const entered = { ...state, phase };
+  const { trouble: _, ...going } = phase;
+  const entered = { ...state, phase: going as BusyPhase };
   const milestone = MILESTONE[phase.name];
   if (!milestone) return { state: entered, effects: workOf(phase, state.committed) };
   // Why this variant: said once, when the device has chosen.
@@ -82,12 +90,24 @@ export function workOf(phase: BusyPhase, committed: Release | null): UpdateEffec
   }
 }
 
-export function retry(state: UpdateState, phase: BusyPhase): Step {
+/** @param why what kept it from going on, for people */
+export function retry(state: UpdateState, phase: BusyPhase, why: Pick<Fault, 'code' | 'message'>): Step {
   const attempt = phase.attempt + 1;
   const order = phase.agreed.order.id;
+  const trouble = { code: why.code, detail: why.message.slice(0, DETAIL_MAX) };
   return {
-    state: { ...state, phase: { ...phase, attempt } },
+    state: { ...state, phase: { ...phase, attempt, trouble } },
     effects: [{ type: 'backoff', order, attempt }],
+  };
+}
+
+/** Waits until it may go on. Not a failure: it is looked at again soon enough to notice a clock that was set. */
+export function defer(state: UpdateState, phase: BusyPhase, { code, detail, forMs }: Hold): Step {
+  const afterMs = Math.min(HOLD_MAX_MS, Math.max(HOLD_MIN_MS, forMs));
+  const same = phase.trouble?.code === code && phase.trouble.detail === detail;
+  return {
+    state: same ? state : { ...state, phase: { ...phase, trouble: { code, detail } } },
+    effects: [{ type: 'defer', order: phase.agreed.order.id, afterMs }],
   };
 }
 
@@ -160,7 +180,7 @@ export function conclude(state: UpdateState, ending: Ending, stats: ProbationSta
   const { phase } = state;
   if (phase.name === 'idle') return { state, effects: [] };
   const report = reportOf(aboutPhase(state, phase), ending.outcome, phase, stats, ending);
-  const over = remember(state, phase.agreed.order.id, ending.outcome);
+  const over = remember(state, phase.agreed.order, ending);
   const stays = ending.outcome === 'committed' || ending.outcome === 'unproven';
   const kept = stays && 'release' in phase ? promote(over, phase.release) : over;
   const made = withReport({ ...kept, phase: { name: 'idle' } }, report);
@@ -184,10 +204,15 @@ export function fallBack(state: UpdateState, code: string, detail: string): Step
 
 const isOver = (state: UpdateState, order: string): boolean => state.ended.some((e) => e.order === order);
 
-const remember = (state: UpdateState, order: string, outcome: Ending['outcome']): UpdateState => ({
-  ...state,
-  ended: [...state.ended.filter((e) => e.order !== order), { order, outcome }].slice(-REMEMBERED_MAX),
-});
+const remember = (state: UpdateState, { id, version }: Order, ending: Ending): UpdateState => {
+  const { outcome, reason, detail } = ending;
+  const others = state.ended.filter((e) => e.order !== id);
+  return {
+    ...state,
+    ended: [...others, { order: id, outcome }].slice(-REMEMBERED_MAX),
+    last: { order: id, version, outcome, reason, detail: detail?.slice(0, DETAIL_MAX) ?? null },
+  };
+};
 
 /** What may be the fault of the manifest or of the golden vectors: the same bytes packed rightly may be good. */
 const PACKERS_FAULT: readonly string[] = [

@@ -76,7 +76,8 @@ export class RunningMachine {
     const { model } = this.state;
     const agreed = view.orders.find((o) => o.order.model === model) ?? null;
     const refused = view.refused.find((o) => o.order.model === model) ?? null;
-    this.dispatch({ type: 'orders', view: { agreed, refused, refreshedMono: view.refreshedMono } });
+    const hold = agreed ? this.#parts.gate?.hold(agreed.order, 'install') : undefined;
+    this.dispatch({ type: 'orders', view: { agreed, refused, refreshedMono: view.refreshedMono, hold } });
   }
 
   dispatch(event: UpdateEvent): void {
@@ -134,6 +135,9 @@ export class RunningMachine {
         this.#later('backoff', delayMs, () => ({ type: 'retry', order: effect.order }));
         break;
       }
+      case 'defer':
+        this.#later('backoff', effect.afterMs, () => ({ type: 'retry', order: effect.order }));
+        break;
       case 'bootLater': {
         const delayMs = retryDelayMs(effect.attempt, fractionOf(entropy.bytes(4)));
         this.#later('boot', delayMs, () => ({ type: 'bootAgain' }));

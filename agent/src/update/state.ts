@@ -7,6 +7,7 @@
  */
 import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { Hold } from './gate.ts';
 import type { AgreedOrder, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
 import type { Candidate, Choice } from './variants.ts';
 
@@ -39,6 +40,8 @@ interface OnOrder {
   attempt: number;
   /** Those of them that may be the other side's fault. */
   doubts: number;
+  /** What keeps it, or kept the last try, from going on; for people. */
+  trouble?: { code: string; detail: string };
 }
 interface OnRelease extends OnOrder {
   release: Release;
@@ -73,6 +76,12 @@ export interface Ending {
   detail: string | null;
 }
 
+/** The last order that ended, for people. */
+export interface LastEnding extends Ending {
+  order: string;
+  version: string;
+}
+
 export interface UpdateState {
   model: string;
   /** The last good one: what a start loads. */
@@ -88,10 +97,14 @@ export interface UpdateState {
   phase: Phase;
   /** Order ids that are over: never carried out again. */
   ended: { order: string; outcome: Ending['outcome'] }[];
+  last?: LastEnding | null;
   quarantined: { sha256: Sha256Hex; code: string }[];
   /** Made, and not yet handed to the outbox. */
   reports: UpdateReport[];
 }
+
+export const troubleText = ({ code, detail }: { code: string; detail: string }): string =>
+  `${code}: ${detail}`.slice(0, 300);
 
 /** Why something loads: a start, a new model's trial, or the return to the last good one. */
 export type Purpose = 'boot' | 'trial' | 'revert';
@@ -119,7 +132,15 @@ export type UpdateEvent =
       /** The stand-in runs: the chosen variant's backend is not usable. */
       standIn?: boolean;
     }
-  | { type: 'failed'; order: string; phase: 'fetching' | 'downloading' | 'preflight'; fault: Fault }
+  | {
+      type: 'failed';
+      order: string;
+      phase: 'fetching' | 'downloading' | 'preflight';
+      fault: Fault;
+      progressed?: boolean;
+    }
+  /** Not now: outside a maintenance window, or over a metered link. */
+  | { type: 'deferred'; order: string; phase: 'fetching' | 'downloading' | 'preflight'; hold: Hold }
   | { type: 'activateFailed'; purpose: Purpose; order: string; fault: Fault }
   | { type: 'retry'; order: string }
   /** Load the last good release again: its backend went away, or may be back. */
@@ -133,6 +154,8 @@ export interface OrdersSeen {
   agreed: AgreedOrder | null;
   refused: TrustedView['refused'][number] | null;
   refreshedMono: Millis;
+  /** Why nothing may be installed just now. */
+  hold?: Hold | undefined;
 }
 
 export type UpdateEffect =
@@ -147,6 +170,8 @@ export type UpdateEffect =
   | { type: 'deactivate' }
   /** Wait with backoff. → retry */
   | { type: 'backoff'; order: string; attempt: number }
+  /** Wait until it may go on. → retry */
+  | { type: 'defer'; order: string; afterMs: Millis }
   /** The same for the last good release. → bootAgain */
   | { type: 'bootLater'; attempt: number }
   /** Look at the running model's figures later. → judged */

@@ -10,6 +10,7 @@
  */
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { Compiling } from '../inference/backend.ts';
+import { Deferred } from './gate.ts';
 import type { PreflightVerdict, Slots, StagedModel } from './ports.ts';
 import { asChosen, stagedVariant } from './release.ts';
 import type { Release } from './state.ts';
@@ -165,6 +166,7 @@ async function bringStandIn(deps: TrialDeps, release: Release): Promise<Candidat
       const path = slots.pathOf(candidate.model.sha256);
       if ((await attempt(deps, release, candidate, path)).verdict.ok) return candidate;
     } catch (thrown) {
+      if (thrown instanceof Deferred) throw thrown;
       log.info('no stand-in', { variant: candidate.variant, why: asSkeinError(thrown).message });
     }
   }

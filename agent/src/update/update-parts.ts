@@ -4,6 +4,7 @@ import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import type { BackendDirectory } from '../inference/backends.ts';
 import type { Supply } from './blob-supply.ts';
+import type { Gate } from './gate.ts';
 import type { Fetcher, ModelRuntime, Preflight, ReportSink, Slots, Trust, UpdateStore } from './ports.ts';
 
 export interface Backends extends BackendDirectory {
@@ -15,6 +16,8 @@ export interface UpdateParts {
   fetcher: Fetcher;
   /** Where blobs come from; absent: from the server alone, as fast as they come. */
   supply?: Supply;
+  /** When it may download and install; absent: always. */
+  gate?: Gate;
   slots: Slots;
   trust: Trust;
   preflight: Preflight;

@@ -2,18 +2,30 @@
 import { asSkeinError, type ErrorCode, type SkeinError } from '@skein/protocol/errors.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
+import type { Order } from '@skein/protocol/orders.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import { ANYTHING } from '../inference/backends.ts';
 import { downloadBlobs } from './blob-download.ts';
 import { BlobSupply, type Supply, serverSource } from './blob-supply.ts';
 import type { BlobSize } from './download-plan.ts';
+import { Deferred } from './gate.ts';
 import type { Slots } from './ports.ts';
 import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
-import type { Fault, PhaseName, Purpose, Release, UpdateEffect, UpdateEvent, UpdateState } from './state.ts';
+import {
+  type Fault,
+  type PhaseName,
+  type Purpose,
+  type Release,
+  troubleText,
+  type UpdateEffect,
+  type UpdateEvent,
+  type UpdateState,
+} from './state.ts';
 import { bringCandidates, tryVariants } from './try-variants.ts';
 import type { UpdateParts } from './update-parts.ts';
 import { planVariants } from './variants.ts';
 
+type WorkPhase = Extract<UpdateEvent, { type: 'failed' }>['phase'];
 type EffectOf<T extends UpdateEffect['type']> = Extract<UpdateEffect, { type: T }>;
 export type SlowEffect = EffectOf<'fetch' | 'download' | 'preflight' | 'activate' | 'deactivate' | 'prune'>;
 
@@ -28,6 +40,8 @@ export class UpdateWork {
   readonly #supply: Supply;
   readonly #stopping: AbortSignal;
   readonly #stateOf: (model: string) => UpdateState | undefined;
+  /** Orders whose work brought bytes. */
+  readonly #progressed = new Set<string>();
   #announced = '';
 
   constructor(
@@ -72,6 +86,7 @@ export class UpdateWork {
       latest_version: phase.name === 'idle' ? installed : phase.agreed.order.version,
       in_progress: phase.name === 'idle' ? 0 : 1,
       update_percentage: phase.name === 'idle' ? null : (percentage ?? PERCENT[phase.name]),
+      ...(phase.name !== 'idle' && phase.trouble ? { waiting: troubleText(phase.trouble) } : {}),
       ...(this.compiling.has(state.model)
         ? { compiling: Math.round((this.compiling.get(state.model) ?? 0) * 100) }
         : {}),
@@ -129,6 +144,7 @@ export class UpdateWork {
     { order, release }: EffectOf<'preflight'>,
   ): Promise<UpdateEvent | undefined> {
     return this.#guarded(order, 'preflight', async () => {
+      this.#holdBack(model, 'install');
       // A resumed preflight may find that the disk lost a blob; then it is brought again first.
       const bring = (slots: Slots, blobs: BlobSize[]) => this.#bring(model, order, 'preflight', blobs, slots);
       if (!(await bring(this.#parts.slots, [release.manifest, release.golden]))) return undefined;
@@ -194,22 +210,37 @@ export class UpdateWork {
     }
   }
 
-  /** What is missing of `blobs`; false when the order is over. */
+  /** What is missing of `blobs`; false when the order is over. @throws Deferred outside what the gate allows */
   #bring(
     model: string,
     order: string,
-    phase: PhaseName,
+    phase: WorkPhase,
     blobs: BlobSize[],
     slots: Slots = this.#parts.slots,
   ): Promise<boolean> {
+    const rate = this.#orderOf(model)?.transfer?.rate;
     return downloadBlobs(this.#supply, slots, blobs, {
       stale: () => !this.#wanted(model, order, phase),
+      hold: () => this.#holdBack(model, 'download'),
+      ...(rate === undefined ? {} : { rate }),
       progress: (done, total) => {
         const state = this.#stateOf(model);
         const share = Math.floor((done / Math.max(1, total)) * 70);
+        this.#progressed.add(order);
         if (state && phase === 'downloading') this.announce(state, PERCENT.downloading + share);
       },
     });
+  }
+
+  #orderOf(model: string): Order | undefined {
+    const phase = this.#stateOf(model)?.phase;
+    return phase && phase.name !== 'idle' ? phase.agreed.order : undefined;
+  }
+
+  #holdBack(model: string, what: 'download' | 'install'): void {
+    const order = this.#orderOf(model);
+    const hold = order && this.#parts.gate?.hold(order, what);
+    if (hold) throw new Deferred(hold);
   }
 
   #wanted(model: string, order: string, name: PhaseName): boolean {
@@ -220,15 +251,18 @@ export class UpdateWork {
 
   async #guarded(
     order: string,
-    phase: 'fetching' | 'downloading' | 'preflight',
+    phase: WorkPhase,
     work: () => Promise<UpdateEvent | undefined>,
   ): Promise<UpdateEvent | undefined> {
     try {
       return await work();
     } catch (thrown) {
+      if (thrown instanceof Deferred) return { type: 'deferred', order, phase, hold: thrown.hold };
       const fault = faultOf(asSkeinError(thrown));
       this.#parts.log.warn(`update ${phase} failed`, { order, code: fault.code, error: fault.message });
-      return { type: 'failed', order, phase, fault };
+      return { type: 'failed', order, phase, fault, progressed: this.#progressed.has(order) };
+    } finally {
+      this.#progressed.delete(order);
     }
   }
 }

@@ -22,6 +22,8 @@ interface CreateOptions {
   approval?: boolean;
   freshWithin: Millis;
   stale?: boolean;
+  rate?: number;
+  urgent?: boolean;
   watch?: boolean;
   yes?: boolean;
 }
@@ -36,6 +38,14 @@ const number = (text: string): number => {
   if (text.trim() === '' || !Number.isFinite(value) || value < 0)
     throw new InvalidArgumentError('Write a number.');
   return value;
+};
+
+const RATES: Record<string, number> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const rate = (text: string): number => {
+  const [, amount, unit = 'B'] = /^(\d{1,9}(?:\.\d{1,3})?)(B|KiB|MiB|GiB)?$/.exec(text) ?? [];
+  const bytes = amount === undefined ? 0 : Math.round(Number(amount) * RATES[unit]!);
+  if (bytes < 4096) throw new InvalidArgumentError('Write a size from 4KiB on, such as 256KiB or 2MiB.');
+  return bytes;
 };
 
 /** @param created shows or follows what was started */
@@ -72,6 +82,8 @@ export function addRolloutCreate(
       10 * MINUTE,
     )
     .option('--stale', 'devices may activate on orders of any age')
+    .option('--rate <size>', 'bytes a second that each device downloads at most, such as 256KiB', rate)
+    .option('--urgent', 'do not wait for maintenance windows, and use metered links')
     .option('--watch', 'follow it until it ends')
     .option('--yes', 'do not ask')
     .action(async (options: CreateOptions) => {
@@ -108,8 +120,14 @@ function specOf(options: CreateOptions): BodyOf<'createRollout'> {
       maxLatencyRatio: options.maxLatencyRatio,
     },
     freshWithinMs: options.stale ? null : options.freshWithin,
+    ...transferOf(options),
   };
 }
+
+const transferOf = ({ rate: most, urgent }: CreateOptions): Pick<BodyOf<'createRollout'>, 'transfer'> =>
+  most === undefined && !urgent
+    ? {}
+    : { transfer: { ...(most === undefined ? {} : { rate: most }), ...(urgent ? { urgent } : {}) } };
 
 async function confirm(body: BodyOf<'createRollout'>): Promise<void> {
   const { createInterface } = await import('node:readline/promises');

@@ -10,6 +10,7 @@ const orderOf = (rollout: Rollout, id: string, version: string): Order => ({
   version,
   probation: rollout.spec.probation,
   freshWithinMs: rollout.spec.freshWithinMs,
+  ...(rollout.spec.transfer ? { transfer: rollout.spec.transfer } : {}),
 });
 
 /** Takes back what this rollout ordered, or what it had put back in its place before: never a newer rollout's order. */

@@ -54,6 +54,16 @@ afterEach(() => {
 });
 
 describe('skein rollouts create', () => {
+  it('passes on how fast, and how urgently, devices are to fetch it', async () => {
+    const { ctx, asked } = fakeContext({ createRollout: viewOf(first, 0) });
+    const model = ['rollouts', 'create', '--model', 'host@1.1.0', '--yes'];
+    await skein(ctx, ...model, '--rate', '256KiB', '--urgent');
+    await skein(ctx, ...model);
+    const transfers = asked.map(([, given]) => (given as { body: { transfer?: unknown } }).body.transfer);
+    expect(transfers).toEqual([{ rate: 262_144, urgent: true }, undefined]);
+    await expect(skein(ctx, ...model, '--rate', '1KiB')).rejects.toThrow(/from 4KiB on/);
+  });
+
   it('asks for what was said, with defaults for the rest', async () => {
     const { ctx, asked, printed } = fakeContext({ createRollout: viewOf(first, 0) });
     await skein(
