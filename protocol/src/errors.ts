@@ -38,6 +38,9 @@ export const ERROR_CODES = {
   BLOB_MISMATCH: 'peer',
   BLOB_TOO_LARGE: 'peer',
   DOWNLOAD_FAILED: 'peer',
+  PATCH_INVALID: 'peer',
+  /** A patch for another file than the one it was given. */
+  PATCH_WRONG_BASE: 'operator',
   DISK_FULL: 'environment',
   DISK_FAILED: 'environment',
   OUTBOX_CORRUPT: 'environment',

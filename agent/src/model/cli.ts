@@ -6,9 +6,11 @@
 import { describeError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './cli/bench.ts';
+import { diffCommand } from './cli/diff.ts';
 import { inspectCommand } from './cli/inspect.ts';
 import { endProgress } from './cli/output.ts';
 import { packCommand } from './cli/pack.ts';
+import { patchCommand } from './cli/patch.ts';
 import { predictCommand } from './cli/predict.ts';
 import { quantizeCommand } from './cli/quantize.ts';
 import { tryCommand } from './cli/try.ts';
@@ -22,10 +24,12 @@ const COMMANDS = [
   packCommand,
   verifyCommand,
   benchCommand,
+  diffCommand,
+  patchCommand,
 ];
 
 const program = new Command('skein-model')
-  .description('Try, quantize, pack and check ONNX models. No server and no keys are needed.')
+  .description('Try, quantize, pack, check and patch ONNX models. No server and no keys are needed.')
   .exitOverride()
   .showHelpAfterError('(see skein-model --help)')
   .configureHelp({ showGlobalOptions: true });

@@ -62,3 +62,19 @@ export function progressOf(what: string): (done: number, total: number | undefin
     process.stderr.write(`\r\x1b[2K${done}${total === undefined ? '' : `/${total}`} ${what}, ${rate}/s`);
   };
 }
+
+const MB = 1_000_000;
+
+/** Bytes on one line; `total` once it is known. */
+export function bytesProgress(what: string): (done: number, total: number | undefined) => void {
+  const started = performance.now();
+  let shown = started;
+  return (done, total) => {
+    const now = performance.now();
+    if (!process.stderr.isTTY || now - shown < EVERY_MS) return;
+    shown = now;
+    const of = total === undefined ? '' : ` of ${(total / MB).toFixed(1)}`;
+    const rate = (done / MB / ((now - started) / 1000)).toFixed(1);
+    process.stderr.write(`\r\x1b[2K${(done / MB).toFixed(1)}${of} MB ${what}, ${rate} MB/s`);
+  };
+}
