@@ -1,6 +1,6 @@
 /**
  * Keep-alive clients on bare sockets, each with one request under way: `clients.ts PORT oip|raw COUNT MS`. The request
- * is made once and sent again and again, the answer is only counted, so that the load costs less than what it measures.
+ * is made once and sent again and again, the answer is looked at and counted, so that the load costs less than what it measures.
  */
 import { connect } from 'node:net';
 
@@ -22,40 +22,46 @@ function requestBytes(): Buffer {
   return Buffer.concat([Buffer.from(head), json, tensor]);
 }
 
-/** Length of the whole answer whose first bytes are `bytes`; undefined while its head is not whole. */
-function answerLength(bytes: Buffer): number | undefined {
+const OK = Buffer.from('HTTP/1.1 200 ');
+
+/** Length of the whole answer; a server answers the same request with as many bytes each time. */
+function answerLength(bytes: Buffer): number {
   const end = bytes.indexOf('\r\n\r\n');
-  if (end < 0) return undefined;
-  const head = bytes.toString('latin1', 0, end);
-  if (!head.startsWith('HTTP/1.1 200 ')) throw new Error(bytes.toString());
-  return end + 4 + Number(/content-length: (\d+)/i.exec(head)![1]);
+  if (end < 0) throw new Error('the first part of an answer has no whole head');
+  return end + 4 + Number(/content-length: (\d+)/i.exec(bytes.toString('latin1', 0, end))![1]);
 }
 
 const request = requestBytes();
 const times: number[] = [];
 const end = performance.now() + Number(ms);
 
+/** Reads into memory of its own (`onread`): a stream's machinery would cost the load more than some servers their work. */
 const client = (): Promise<void> =>
   new Promise((resolve, reject) => {
-    const socket = connect(Number(port), '127.0.0.1').setNoDelay(true);
-    let held: Buffer = Buffer.alloc(0);
+    let expected = 0;
+    let received = 0;
     let sent = 0;
     const send = () => {
+      received = 0;
       sent = performance.now();
       socket.write(request);
     };
-    socket.on('connect', send);
-    socket.on('error', reject);
-    socket.on('data', (part: Buffer) => {
-      held = held.length === 0 ? part : Buffer.concat([held, part]);
-      const length = answerLength(held);
-      if (length === undefined || held.length < length) return;
-      held = Buffer.alloc(0);
+    const read = (bytes: number, buffer: Uint8Array): boolean => {
+      if (received === 0 && OK.compare(buffer, 0, OK.length) !== 0) reject(new Error(buffer.toString()));
+      expected ||= answerLength(Buffer.from(buffer.buffer, buffer.byteOffset, bytes));
+      received += bytes;
+      if (received < expected) return true;
       const now = performance.now();
       times.push((now - sent) * 1000);
-      if (now < end) send();
+      if (received > expected) reject(new Error(`${received} bytes came for ${expected}`));
+      else if (now < end) send();
       else resolve(void socket.destroy());
-    });
+      return true;
+    };
+    const onread = { buffer: Buffer.alloc(16_384), callback: read };
+    const socket = connect({ port: Number(port), host: '127.0.0.1', onread }).setNoDelay(true);
+    socket.on('connect', send);
+    socket.on('error', reject);
   });
 
 await Promise.all(Array.from({ length: Number(count) }, client));

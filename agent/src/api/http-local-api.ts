@@ -61,12 +61,15 @@ export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions)
 
 async function answerTo(deps: LocalApiDeps, authorize: Authorize, request: HttpRequest): Promise<HttpAnswer> {
   try {
-    const path = request.target.split('?', 1)[0]!;
-    if (path !== '/healthz') authorize(request.headers.get('authorization'));
-    const coding = request.headers.get('content-encoding');
+    const { method, target, headers } = request;
+    const query = target.indexOf('?');
+    const path = query < 0 ? target : target.slice(0, query);
+    if (path !== '/healthz') authorize(headers.get('authorization'));
+    const coding = headers.get('content-encoding');
     const body = coding === undefined ? request.body : await unpacked(request.body, coding);
-    const answer = await route(deps, { ...request, path, body });
-    const accepted = request.headers.get('accept-encoding');
+    const routed = { method, path, headers, body };
+    const answer = await (answerOip(deps.models, routed) ?? route(deps, routed));
+    const accepted = headers.get('accept-encoding');
     return accepted === undefined ? answer : await packed(answer, accepted);
   } catch (thrown) {
     return errorAnswer(thrown);
@@ -85,8 +88,6 @@ const NAMED = /^\/v1\/(readings|predict)\/([^/]+)$/;
 
 async function route(deps: LocalApiDeps, request: RoutedRequest): Promise<HttpAnswer> {
   const { method, path } = request;
-  const oip = await answerOip(deps.models, request);
-  if (oip) return oip;
   if (method === 'GET' || method === 'HEAD') {
     if (path === '/healthz') {
       const health = readiness(deps.status());

@@ -101,12 +101,15 @@ function readHead(text: string): Head {
 }
 
 const CRLF = '\r\n';
+/** A client's requests have heads alike: one no longer than this is kept, and one with the same bytes not read again. */
+const MAX_KEPT_HEAD: Bytes = KIB;
 
 /** One connection's bytes, request by request. After a throw it is of no use. */
 export class RequestReader {
   #chunks: Buffer[] = [];
   #size = 0;
   #head: Head | undefined;
+  #before: { bytes: Buffer; head: Head } | undefined;
   #chunked: { parts: Buffer[]; size: number; left: number | 'size' | 'trailer' } | undefined;
 
   /** A request has begun and is not whole. */
@@ -145,12 +148,19 @@ export class RequestReader {
       this.#take(2);
       bytes = this.#joined();
     }
+    const { bytes: kept, head: same } = this.#before ?? {};
+    if (kept && bytes.length >= kept.length && bytes.compare(kept, 0, kept.length, 0, kept.length) === 0) {
+      this.#take(kept.length);
+      return same;
+    }
     const end = bytes.indexOf('\r\n\r\n');
     if (end > MAX_HEAD || (end < 0 && bytes.length > MAX_HEAD))
       throw new HttpProblem(431, `request line and headers are longer than ${MAX_HEAD} bytes`);
     if (end < 0) return undefined;
     const head = readHead(bytes.toString('latin1', 0, end));
-    this.#take(end + 4);
+    const taken = this.#take(end + 4);
+    // One that expects an answer of its own changes while it is answered.
+    if (taken.length <= MAX_KEPT_HEAD && !head.expects) this.#before = { bytes: Buffer.from(taken), head };
     return head;
   }
 

@@ -4,6 +4,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
 import { elementBytes, elementCount, viewOf } from '../inference/tensors.ts';
 
@@ -44,8 +45,15 @@ export function tensorOfBytes(
 function dataOf(type: TensorSpec['type'], bytes: Uint8Array, count: number): TensorData {
   // A byte that is neither 0 nor 1 is no boolean to the runtime.
   if (type === 'bool') return bytes.map((byte) => (byte === 0 ? 0 : 1));
-  const aligned = bytes.byteOffset % elementBytes(type) === 0 ? bytes : new Uint8Array(bytes);
-  return viewOf(type, aligned.buffer, aligned.byteOffset, count);
+  const { buffer, byteOffset } = alignedTo(elementBytes(type), bytes);
+  return viewOf(type, buffer, byteOffset, count);
+}
+
+/** A small copy comes from Node's pool, which aligns to 8 bytes: memory of its own costs more than the copy. */
+function alignedTo(size: Bytes, bytes: Uint8Array): Uint8Array {
+  if (bytes.byteOffset % size === 0) return bytes;
+  const copy = Buffer.from(bytes);
+  return copy.byteOffset % size === 0 ? copy : new Uint8Array(bytes);
 }
 
 /** The tensor's own memory: valid as long as the tensor is. */

@@ -12,6 +12,7 @@ import type { CurrentModel } from '../inference/engine.ts';
 import { elementBytes, elementCount } from '../inference/tensors.ts';
 import { bytesOfTensor, DATATYPES } from './oip-bytes.ts';
 import { classBytes, classesOf, labelsOf } from './oip-classes.ts';
+import { MAX_REPEATED, Repeated } from './oip-repeat.ts';
 import { invalid, isObject, readTensor, TensorBytes, writeTensor } from './oip-tensors.ts';
 
 export const HEADER_LENGTH = 'inference-header-content-length';
@@ -23,11 +24,17 @@ interface WantedOutput {
   classes: number;
 }
 
-export interface InferCall {
+/** What the JSON says besides the inputs. */
+interface Asked {
   id: string | undefined;
-  inputs: Tensors;
   outputs: WantedOutput[];
   timeoutMs: Millis | undefined;
+}
+
+export interface InferCall extends Asked {
+  inputs: Tensors;
+  /** Of a call whose inputs all came as bytes. */
+  repeated?: Repeated<Asked>;
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -46,27 +53,46 @@ function headerLength(text: string | undefined, bytes: Bytes): Bytes {
   throw invalid(`Inference-Header-Content-Length is \`${text.slice(0, 40)}\`, the body has ${bytes} bytes`);
 }
 
+/** The latest call of each loaded model that may come again. */
+const latest = new WeakMap<CurrentModel['loaded'], Repeated<Asked>>();
+
 /** @throws SkeinError REQUEST_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE */
 export function readInfer(body: Uint8Array, lengthText: string | undefined, model: CurrentModel): InferCall {
   const length = headerLength(lengthText, body.length);
   if (length === 0) return { ...rawCall(body, model), timeoutMs: undefined };
-  const request = jsonOf(body.subarray(0, length));
+  const header = body.subarray(0, length);
+  const rest = body.subarray(length);
+  const repeated = latest.get(model.loaded);
+  const inputs = repeated?.inputsOf(header, rest);
+  if (!repeated || !inputs) return readFirst(header, rest, model);
+  const { id, outputs, timeoutMs } = repeated.call;
+  return { id, inputs, outputs, timeoutMs, repeated };
+}
+
+function readFirst(header: Uint8Array, rest: Uint8Array, model: CurrentModel): InferCall {
+  const request = jsonOf(header);
   if (!isObject(request) || !Array.isArray(request.inputs)) throw invalid('the body has no `inputs` array');
-  const bytes = new TensorBytes(body.subarray(length));
+  const bytes = new TensorBytes(rest);
   const inputs: Record<string, Tensor> = {};
+  const sizes: ConstructorParameters<typeof Repeated>[1][number][] = [];
   for (const input of request.inputs.slice(0, 64)) {
     const [name, tensor] = readTensor(input, model.loaded.inputs, bytes);
     if (Object.hasOwn(inputs, name)) throw invalid(`input \`${name}\` comes twice`);
     inputs[name] = tensor;
+    sizes.push({ name, type: tensor.type, dims: tensor.dims, size: tensor.data.byteLength });
   }
   if (bytes.left > 0) throw invalid(`${bytes.left} bytes too many behind the inputs`);
   const parameters = isObject(request.parameters) ? request.parameters : {};
-  return {
+  const asked: Asked = {
     id: typeof request.id === 'string' ? request.id : undefined,
-    inputs,
     outputs: wantedOutputs(request.outputs, parameters.binary_data_output === true, model),
     timeoutMs: timeoutOf(parameters.timeout),
   };
+  const allBytes = sizes.reduce((sum, { size }) => sum + size, 0) === rest.length;
+  if (!allBytes || header.length > MAX_REPEATED) return { ...asked, inputs };
+  const repeated = new Repeated(header, sizes, asked);
+  latest.set(model.loaded, repeated);
+  return { ...asked, inputs, repeated };
 }
 
 /** Triton's request parameter, in microseconds. */
@@ -129,6 +155,23 @@ const encoder = new TextEncoder();
 
 /** @throws SkeinError TENSOR_INVALID for FP16 outputs asked for as JSON */
 export function writeInfer(
+  call: InferCall,
+  model: CurrentModel,
+  version: string,
+  outputs: Tensors,
+): InferAnswer {
+  const { repeated } = call;
+  const allBytes = call.outputs.every(({ binary, classes }) => binary && classes === 0);
+  if (!repeated || !allBytes) return writeFirst(call, model, version, outputs);
+  const tensors = call.outputs.map(({ name }) => outputs[name]!);
+  const header = repeated.headerOf(version, tensors);
+  if (header) return joined(header, tensors.map(bytesOfTensor));
+  const answer = writeFirst(call, model, version, outputs);
+  repeated.answered(version, tensors, (answer.body as Uint8Array).slice(0, answer.headerLength));
+  return answer;
+}
+
+function writeFirst(
   { id, outputs: wanted }: InferCall,
   model: CurrentModel,
   version: string,
@@ -157,15 +200,14 @@ export function writeInfer(
     ...(id === undefined ? {} : { id }),
     outputs: described,
   });
-  return parts.length === 0 ? { body: json, headerLength: undefined } : joined(json, parts);
+  return parts.length === 0 ? { body: json, headerLength: undefined } : joined(encoder.encode(json), parts);
 }
 
 const classOutput = ({ manifest }: CurrentModel, name: string, tensor: Tensor, classes: number) =>
   classesOf(tensor, classes, labelsOf(manifest, name));
 
-function joined(json: string, parts: readonly Uint8Array[]): InferAnswer {
-  const header = encoder.encode(json);
-  const body = new Uint8Array(header.length + parts.reduce((sum, { length }) => sum + length, 0));
+function joined(header: Uint8Array, parts: readonly Uint8Array[]): InferAnswer {
+  const body = Buffer.allocUnsafe(header.length + parts.reduce((sum, { length }) => sum + length, 0));
   body.set(header, 0);
   let at = header.length;
   for (const part of parts) {

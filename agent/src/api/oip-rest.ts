@@ -37,10 +37,13 @@ const BINARY_TYPE = 'application/octet-stream';
 const MODEL_PATH =
   /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer|config|stats|trace\/setting|generate|generate_stream))?$/;
 
-/** @returns undefined when the path is not of this protocol. Never rejects. */
-export async function answerOip(models: OipModels, request: OipRequest): Promise<OipAnswer | undefined> {
+/** At once where nothing is inferred. @returns undefined when the path is not of this protocol. Never throws nor rejects. */
+export function answerOip(
+  models: OipModels,
+  request: OipRequest,
+): OipAnswer | Promise<OipAnswer> | undefined {
   try {
-    return await route(models, request);
+    return route(models, request);
   } catch (thrown) {
     return errorAnswer(thrown);
   }
@@ -75,7 +78,7 @@ export const jsonAnswer = (body: unknown, status = 200): OipAnswer => ({
 });
 const readyAnswer = (ready: boolean): OipAnswer => jsonAnswer({ ready }, ready ? 200 : 503);
 
-async function route(models: OipModels, request: OipRequest): Promise<OipAnswer | undefined> {
+function route(models: OipModels, request: OipRequest): OipAnswer | Promise<OipAnswer> | undefined {
   const { path, method } = request;
   if (!path.startsWith('/v2')) return undefined;
   const [, name, version, action = ''] = MODEL_PATH.exec(path) ?? [];
@@ -142,12 +145,17 @@ const allStatistics = (models: OipModels, method: string): OipAnswer =>
     ? jsonAnswer({ model_stats: statisticsOf(models, models.all()) })
     : notAllowed({ method, path: '/v2/models/stats', headers: new Map(), body: new Uint8Array() });
 
+/** Never rejects. */
 async function infer(models: OipModels, model: CurrentModel, request: OipRequest): Promise<OipAnswer> {
-  const call = readInfer(request.body, request.headers.get(HEADER_LENGTH), model);
-  const options = call.timeoutMs === undefined ? {} : { timeoutMs: call.timeoutMs };
-  const { outputs, version } = await models.predict(model.manifest.name, call.inputs, options);
-  const { body, headerLength } = writeInfer(call, model, version, outputs);
-  if (headerLength === undefined) return { status: 200, type: JSON_TYPE, body };
-  const headers = { 'Inference-Header-Content-Length': String(headerLength) };
-  return { status: 200, type: BINARY_TYPE, headers, body };
+  try {
+    const call = readInfer(request.body, request.headers.get(HEADER_LENGTH), model);
+    const options = call.timeoutMs === undefined ? {} : { timeoutMs: call.timeoutMs };
+    const { outputs, version } = await models.predict(model.manifest.name, call.inputs, options);
+    const { body, headerLength } = writeInfer(call, model, version, outputs);
+    if (headerLength === undefined) return { status: 200, type: JSON_TYPE, body };
+    const headers = { 'Inference-Header-Content-Length': String(headerLength) };
+    return { status: 200, type: BINARY_TYPE, headers, body };
+  } catch (thrown) {
+    return errorAnswer(thrown);
+  }
 }

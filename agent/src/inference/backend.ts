@@ -1,6 +1,7 @@
 import type { ErrorCode } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { Gather } from './turn-gatherer.ts';
 
 export type TensorData =
   | Float32Array
@@ -80,8 +81,8 @@ export interface LoadedModel {
    * @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED, BACKEND_*, DRIVER_MISMATCH
    */
   infer(inputs: Tensors, timeoutMs?: Millis): Promise<Tensors>;
-  /** Runs `task` at the end of this turn of the event loop. Present where a run holds the caller's thread. */
-  readonly gather?: (task: () => void) => void;
+  /** Chooses the moment of a run. Present where a run holds the caller's thread. */
+  readonly gather?: Gather;
   /** Of the latest run, in the runtime alone: what is left of an inference is the way there and back. Where it is known. */
   readonly computeMs?: Millis;
   close(): Promise<void>;

@@ -69,13 +69,17 @@ export function splitRows(outputs: Tensors, rows: readonly number[]): Tensors[] 
         'MODEL_INVALID',
         `output \`${name}\` has ${dims[0]} rows for ${total} that went in`,
       );
-    const width = elementCount(dims.slice(1));
+    const rest = dims.slice(1);
+    const width = elementCount(rest);
     let at = 0;
-    rows.forEach((count, i) => {
+    let shape = [total, ...rest];
+    for (let i = 0; i < rows.length; i++) {
+      const count = rows[i]!;
+      if (shape[0] !== count) shape = [count, ...rest];
       const part = (data as Float32Array).subarray(at, at + count * width);
       at += count * width;
-      parts[i]![name] = { type, dims: [count, ...dims.slice(1)], data: part };
-    });
+      parts[i]![name] = { type, dims: shape, data: part };
+    }
   }
   return parts;
 }

@@ -192,5 +192,10 @@ const prediction = (
   { outputs, totalUs, finite }: Awaited<ReturnType<RunningModel['infer']>>,
   inputsFinite: boolean,
 ): Prediction => ({
-  ...{ outputs, version: manifest.version, sha256: loaded.sha256, latencyUs: totalUs, finite, inputsFinite },
+  outputs,
+  version: manifest.version,
+  sha256: loaded.sha256,
+  latencyUs: totalUs,
+  finite,
+  inputsFinite,
 });

@@ -1,7 +1,7 @@
 /**
  * What stands before one loaded model: requests wait in order of priority, and whatever waits when the model becomes free
  * runs as one batch. Nothing is ever delayed to make a batch larger: an idle model runs a request at once, or, when it
- * runs on the caller's own thread, at the end of this turn of the event loop, with all that arrived in the same turn.
+ * runs on the caller's own thread and requests come together, at the end of this turn of the event loop.
  *
  * Time limits count from arrival. A request whose time runs out while it waits never runs; one that is running goes on,
  * its caller is told, and only the model's own limit ends it: no caller's hurry can kill a model that others use.
@@ -106,9 +106,18 @@ export class ModelQueue {
     const limit = timeoutMs ?? this.#options.timeoutMs;
     return new Promise((resolve, reject) => {
       const rows = this.#maxBatch > 1 ? rowsOf(inputs) : undefined;
+      const deadline = arrived + limit;
       const request: Waiting = {
-        ...{ inputs, priority, ran, rows, arrived, resolve, reject },
-        ...{ timeoutMs: limit, deadline: arrived + limit, told: false },
+        inputs,
+        priority,
+        ran,
+        rows,
+        arrived,
+        deadline,
+        timeoutMs: limit,
+        told: false,
+        resolve,
+        reject,
       };
       const out = this.#waiting.add(request);
       if (out) this.#fail(out, this.#overloaded(out === request));
@@ -128,15 +137,21 @@ export class ModelQueue {
 
   #start(): void {
     this.#busy = true;
-    if (this.#model.gather) this.#model.gather(() => void this.#next());
-    else void this.#next();
+    if (this.#model.gather) this.#model.gather(() => this.#next());
+    else this.#next();
   }
 
-  async #next(): Promise<void> {
+  /** Takes what waits and runs it. @returns how many requests that is */
+  #next(): number {
     const { clock } = this.#options;
     for (const late of this.#waiting.expired(clock.mono())) this.#fail(late, tooLate(late, 'waiting'));
     this.#running = this.#waiting.take(this.#maxBatch);
-    if (this.#running.length > 0) await this.#run(this.#running);
+    void this.#work(this.#running);
+    return this.#running.length;
+  }
+
+  async #work(batch: readonly Waiting[]): Promise<void> {
+    if (batch.length > 0) await this.#run(batch);
     this.#running = [];
     if (this.#waiting.size > 0) return this.#start();
     this.#busy = false;

@@ -13,6 +13,7 @@ import type { OnnxSession } from './onnx-session.ts';
 import { openSession, runFailure, warmUp } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
 import { checkInputs, elementCount } from './tensors.ts';
+import { turnGatherer } from './turn-gatherer.ts';
 
 export interface OnnxBackendOptions {
   /** Of models that name none themselves; `auto` measures. */
@@ -40,7 +41,7 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
   ...described(session),
   placement: 'inline',
   reason,
-  gather: (task) => void setImmediate(task),
+  gather: turnGatherer((task) => void setImmediate(task)),
   async infer(inputs: Tensors): Promise<Tensors> {
     checkInputs(inputs, session.inputs);
     try {

@@ -57,6 +57,17 @@ describe('a request', () => {
     }
   });
 
+  it('with the same head as the one before it is read alike, whatever comes behind', () => {
+    const head = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n';
+    for (const size of [1, 3, 1000]) {
+      const found = read(`${head}ab${head}cd${GET}\r\n${head}ef`, size);
+      expect(found.map(({ target, body }) => `${target} ${Buffer.from(body)}`)).toEqual([
+        ...['/x ab', '/x cd', '/v2 ', '/x ef'],
+      ]);
+    }
+    expect(status(`${head}ab${head.replace('Length: 2', 'Length: x')}cd`)).toBe(400);
+  });
+
   it('keeps the connection as its version says', () => {
     expect(read('GET / HTTP/1.0\r\n\r\n')[0]!.keepAlive).toBe(false);
     expect(read('GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n')[0]!.keepAlive).toBe(true);

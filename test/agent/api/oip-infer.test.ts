@@ -67,7 +67,7 @@ describe('tensors as bytes', () => {
       id: 'q',
       outputs: [{ name: 'y', datatype, shape: [3], parameters: { binary_data_size: data.byteLength } }],
     });
-    expect(bytes.subarray(headerLength)).toEqual(
+    expect(new Uint8Array(bytes.subarray(headerLength))).toEqual(
       new Uint8Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength)),
     );
   });

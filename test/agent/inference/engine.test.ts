@@ -82,13 +82,16 @@ describe('the engine', () => {
   it('counts requests and runs, and forgets them with the version', async () => {
     const engine = engineWith('inline');
     await engine.activate(staged(2));
-    await Promise.all([engine.predict('scale', input), engine.predict('scale', input)]);
+    await Promise.all([1, 2, 3].map(() => engine.predict('scale', input)));
     const { maxBatch } = engine.current('scale')!;
     expect(maxBatch).toBeGreaterThan(1);
     expect(engine.statistics('scale')).toMatchObject({
-      ...{ inference_count: 2, execution_count: 1, pending: 0 },
-      inference_stats: { success: { count: 2 }, fail: { count: 0 } },
-      batch_stats: [{ batch_size: 2, compute_infer: { count: 1 } }],
+      ...{ inference_count: 3, execution_count: 2, pending: 0 },
+      inference_stats: { success: { count: 3 }, fail: { count: 0 } },
+      batch_stats: [
+        { batch_size: 1, compute_infer: { count: 1 } },
+        { batch_size: 2, compute_infer: { count: 1 } },
+      ],
     });
     await engine.activate(staged(3));
     expect(engine.statistics('scale')).toMatchObject({ inference_count: 0 });
