@@ -43,6 +43,13 @@ export interface UplinkDeps {
   trouble(error: SkeinError): void;
 }
 
+/** What this device gives to others of its site. */
+export interface SitePart {
+  /** @param prune removes what nobody keeps any more @throws SkeinError PORT_IN_USE, DISK_FAILED */
+  start(prune: () => void): Promise<void>;
+  stop(): Promise<void>;
+}
+
 export interface AgentParts {
   config: Config;
   identity: Identity;
@@ -66,7 +73,12 @@ export interface AgentParts {
   trust: Trust;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;
-  update: Pick<UpdateParts, 'fetcher' | 'supply' | 'gate' | 'slots' | 'preflight' | 'store' | 'scratch'>;
+  update: Pick<
+    UpdateParts,
+    'fetcher' | 'supply' | 'flights' | 'alsoKept' | 'gate' | 'slots' | 'preflight' | 'store' | 'scratch'
+  >;
+  /** Absent: it serves nothing. */
+  site?: SitePart | undefined;
   openOutbox(trouble: (error: SkeinError) => void): Outbox;
   openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
   openApi(deps: LocalApiDeps): Promise<LocalApi>;

@@ -173,6 +173,7 @@ export class Agent {
     }
     this.#recorder.start();
     await this.#updates.start();
+    await this.#startSite();
     this.#sinks.start();
     this.#sources.start();
     this.#health.start();
@@ -183,6 +184,17 @@ export class Agent {
     this.#pollOrders();
     this.#askBackends();
     void this.#nameBoard();
+  }
+
+  /** Others have to do without it; this device goes on. */
+  async #startSite(): Promise<void> {
+    const { log, site } = this.#parts;
+    try {
+      await site?.start(() => void this.#updates.prune());
+    } catch (thrown) {
+      const { code, fix, message } = asSkeinError(thrown);
+      log.error('models are not given to other devices', { code, fix, error: message });
+    }
   }
 
   /** A server that no model uses just now is missed before one needs it. What is wrong comes by `watch`. */
@@ -224,7 +236,7 @@ export class Agent {
     this.#backendPoll?.cancel();
     this.#renewal?.stop();
     for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
-    const serving = [this.#api?.close(), this.#grpc?.close()];
+    const serving = [this.#api?.close(), this.#grpc?.close(), this.#parts.site?.stop()];
     await this.#within(Promise.all([this.#sources.stop(), ...serving, this.#updates.stop()]));
     this.#recorder.stop();
     await this.#within(Promise.all([this.#uplink.stop(), this.#sinks.stop()]));

@@ -10,6 +10,7 @@ import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { InferenceConfig, ShadowConfig } from './config-inference.ts';
 import { SinkConfig } from './config-sinks.ts';
+import { SiteConfig } from './config-site.ts';
 import { SourceConfig } from './config-sources.ts';
 import { choice, duration, optionalDuration } from './config-types.ts';
 import { UpdateConfig } from './config-update.ts';
@@ -199,6 +200,7 @@ export const ConfigSchema = strict({
     description: 'Challengers whose answers are compared and never used',
   }),
   update: UpdateConfig,
+  site: SiteConfig,
   api: Api,
 });
 

@@ -51,6 +51,15 @@ export function simSlots(disk: SimDisk): Slots {
     has: async (sha) => disk.blobs.has(sha),
     partSize: async (sha) => disk.parts.get(sha)?.length ?? 0,
     pathOf: (sha) => `/sim/${sha}`,
+    async reader(sha) {
+      const now = () => disk.blobs.get(sha) ?? disk.parts.get(sha);
+      if (!now()) return undefined;
+      return {
+        read: async (offset, length) => now()?.subarray(offset, offset + length) ?? new Uint8Array(),
+        close: async () => {},
+      };
+    },
+    list: async () => [...disk.blobs].map(([sha, { length: size }]) => ({ sha256: sha, size })),
     discard: async (sha) => void disk.blobs.delete(sha),
     async read(sha) {
       const bytes = disk.blobs.get(sha);

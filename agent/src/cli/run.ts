@@ -23,20 +23,20 @@ import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
-import { BlobSupply, serverSource } from '../update/blob-supply.ts';
 import { childPreflight } from '../update/child-preflight.ts';
+import { childReserve } from '../update/child-reserve.ts';
 import { cronWindows } from '../update/cron-windows.ts';
 import { openScratch } from '../update/disk-scratch.ts';
 import { openDiskSlots } from '../update/disk-slots.ts';
 import { openGate } from '../update/gate.ts';
 import { httpFetcher } from '../update/http-fetcher.ts';
-import { httpMirror } from '../update/http-mirror.ts';
 import { linuxLink } from '../update/linux-link.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { addressFile } from './local-client.ts';
 import { backendOptions, engineOptions, openBackends } from './open-backends.ts';
+import { openDownloads } from './open-downloads.ts';
 import { openGrpc } from './open-grpc.ts';
 import { openSinks } from './open-sinks.ts';
 import { openSources } from './open-sources.ts';
@@ -139,14 +139,16 @@ async function compose(
     urgent: config.update.urgent === 'obey',
     ...{ clock, timeFloor },
   });
-  const mirrors = config.update.mirrors.map((url) => opened.add(httpMirror(url, clock), (m) => m.close()));
-  const sources = [...mirrors, serverSource(fetcher)];
-  const supply = new BlobSupply({
-    ...{ clock, log, entropy: systemEntropy, rate: config.update.rate },
-    sources: () => (gate.uplink() ? sources : []),
-  });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
-  const slots = await openDiskSlots({ directory: join(stateDir, 'models') });
+  const slots = await openDiskSlots({ directory: join(stateDir, 'models'), reserve: childReserve(log) });
+  const downloads = opened.add(
+    openDownloads(config, {
+      ...{ fetcher, slots, gate, clock, log, entropy: systemEntropy },
+      trust: () => tls(current),
+    }),
+    (all) => all.close(),
+  );
+  const { supply, flights, alsoKept, site } = downloads;
   const scratch = await openScratch(config.update.measure, stateDir, log);
   if (scratch) opened.add(scratch, (memory) => memory.close());
   const { threads, providers } = config.inference;
@@ -173,10 +175,10 @@ async function compose(
     backends,
     trust,
     timeFloor,
+    site,
     update: {
       fetcher,
-      supply,
-      gate,
+      ...{ supply, flights, alsoKept, gate },
       slots,
       preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
       ...(scratch ? { scratch } : {}),
@@ -217,6 +219,7 @@ async function compose(
           renewed(next) {
             log.info('certificate renewed', { notAfter: x509Identity.datesOf(next.certificate).notAfter });
             current = next;
+            downloads.renewed();
           },
           failed: (error) => log.warn('certificate not renewed', { error: error.message, fix: error.fix }),
         },

@@ -11,6 +11,7 @@ import { Agent } from 'node:https';
 import { isIP } from 'node:net';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 
 export interface TlsTrust {
@@ -28,10 +29,14 @@ export function serverProblem(
   host: string,
   at: Millis,
 ): string | undefined {
+  const named = isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host);
+  return memberProblem(leaf, caPem, at) ?? (named ? undefined : `it does not name ${host}`);
+}
+
+/** The same for any member of the fleet, a device or the server: whose it is does not matter. */
+export function memberProblem(leaf: X509Certificate, caPem: string, at: Millis): string | undefined {
   const ca = new X509Certificate(caPem);
   if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey)) return 'it is not from the fleet’s CA';
-  const named = isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host);
-  if (!named) return `it does not name ${host}`;
   if (leaf.ca) return 'it is a CA certificate';
   for (const certificate of [leaf, ca])
     if (at < Date.parse(certificate.validFrom) || at > Date.parse(certificate.validTo))
@@ -39,14 +44,17 @@ export function serverProblem(
   return undefined;
 }
 
-/** Connects without asking OpenSSL for its verdict, and checks the chain at `at` before anyone gets the socket. */
-export function connectAt(options: ConnectionOptions, ca: string, at: Millis): Promise<TLSSocket> {
+/** Connects without asking OpenSSL for its verdict, and has the certificate judged before anyone gets the socket. */
+export function connectJudged(
+  options: ConnectionOptions,
+  problemOf: (leaf: X509Certificate) => string | undefined,
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ ...options, rejectUnauthorized: false });
     socket.once('error', reject);
     socket.once('secureConnect', () => {
       const leaf = socket.getPeerX509Certificate();
-      const problem = leaf ? serverProblem(leaf, ca, options.host ?? '', at) : 'there is none';
+      const problem = leaf ? problemOf(leaf) : 'there is none';
       if (problem) {
         socket.destroy();
         reject(new SkeinError('SERVER_NOT_TRUSTED', `the server’s certificate is refused: ${problem}`));
@@ -54,6 +62,10 @@ export function connectAt(options: ConnectionOptions, ca: string, at: Millis): P
     });
   });
 }
+
+/** As a client of the server, at a time that is believed. */
+export const connectAt = (options: ConnectionOptions, ca: string, at: Millis): Promise<TLSSocket> =>
+  connectJudged(options, (leaf) => serverProblem(leaf, ca, options.host ?? '', at));
 
 /** Keeps connections; make a new one when the trust changes. */
 export function tlsAgent(trust: TlsTrust): Agent {
@@ -67,20 +79,38 @@ export function tlsAgent(trust: TlsTrust): Agent {
   });
   const { verifyAt } = trust;
   if (verifyAt !== undefined)
-    agent.createConnection = ((
-      options: ConnectionOptions,
-      done: (error: Error | null, socket?: TLSSocket) => void,
-    ) => {
-      const { ca, certificate: cert, key } = trust;
-      const host = options.servername || options.host;
-      connectAt({ ...options, ...(host ? { host } : {}), ca, cert, key }, trust.ca, verifyAt).then(
-        (socket) => done(null, socket),
-        done,
-      );
-      return undefined;
-    }) as never;
+    judge(agent, trust, (leaf, host) => serverProblem(leaf, trust.ca, host, verifyAt));
   return agent;
 }
+
+/** For connections to other devices of the fleet, whose certificates name no host. */
+export function memberAgent(trust: TlsTrust, clock: Pick<Clock, 'now'>): Agent {
+  const { ca, verifyAt } = trust;
+  const agent = new Agent({ keepAlive: true, maxSockets: 4, minVersion: 'TLSv1.2' });
+  judge(agent, trust, (leaf) => memberProblem(leaf, ca, verifyAt ?? clock.now()));
+  return agent;
+}
+
+function judge(
+  agent: Agent,
+  { ca, certificate: cert, key }: TlsTrust,
+  problemOf: (leaf: X509Certificate, host: string) => string | undefined,
+): void {
+  agent.createConnection = ((
+    options: ConnectionOptions,
+    done: (error: Error | null, socket?: TLSSocket) => void,
+  ) => {
+    const host = options.servername || options.host || '';
+    const to = { ...options, ...(host ? { host } : {}), ca, cert, key };
+    connectJudged(to, (leaf) => problemOf(leaf, host)).then((socket) => done(null, socket), done);
+    return undefined;
+  }) as never;
+}
+
+export const sameTrust = (a: TlsTrust, b: TlsTrust): boolean =>
+  a.ca === b.ca &&
+  a.certificate === b.certificate &&
+  (a.verifyAt === undefined) === (b.verifyAt === undefined);
 
 /** For the first look at a server before enrolment: nothing that comes from it is believed. */
 export const blindAgent = (): Agent => new Agent({ rejectUnauthorized: false });

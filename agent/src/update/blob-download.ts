@@ -3,6 +3,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { Supply } from './blob-supply.ts';
 import { type BlobSize, type OnDisk, planDownload } from './download-plan.ts';
+import type { Flight, Flights } from './flights.ts';
 import type { BlobWriter, Slots } from './ports.ts';
 import type { Rate } from './rate-cap.ts';
 
@@ -16,9 +17,14 @@ export interface DownloadWatch {
   progress(doneBytes: Bytes, totalBytes: Bytes): void;
 }
 
+export interface Sources {
+  supply: Supply;
+  flights: Flights;
+}
+
 /** False when it became stale. @throws SkeinError of {@link Supply} and {@link Slots}, and what `hold` says */
 export async function downloadBlobs(
-  supply: Supply,
+  from: Sources,
   slots: Slots,
   blobs: readonly BlobSize[],
   watch: DownloadWatch,
@@ -35,28 +41,51 @@ export async function downloadBlobs(
       done += bytes;
       watch.progress(done, plan.totalBytes);
     };
-    if (!(await bring(supply, slots, blob, watch, wrote))) return false;
+    if (!(await bring(from, slots, blob, watch, wrote))) return false;
   }
   return !watch.stale();
 }
 
-/** One blob; again from the first byte while its bytes hash wrong and there is someone else to ask. */
+/** One blob, by the one download of it on this device: whoever finds another under way waits for that first. */
 async function bring(
+  from: Sources,
+  slots: Slots,
+  blob: BlobSize,
+  watch: DownloadWatch,
+  wrote: (bytes: Bytes) => void,
+): Promise<boolean> {
+  const { sha256, size } = blob;
+  for (let other = from.flights.of(sha256); other; other = from.flights.of(sha256)) {
+    while (!other.over && !watch.stale()) await other.changed();
+    if (watch.stale()) return false;
+    if (await slots.has(sha256)) return true;
+  }
+  return from.flights.run(sha256, size, (flight) => take(from.supply, slots, blob, watch, flight, wrote));
+}
+
+/** Again from the first byte while its bytes hash wrong and there is someone else to ask. */
+async function take(
   supply: Supply,
   slots: Slots,
   blob: BlobSize,
   watch: DownloadWatch,
+  flight: Flight,
   wrote: (bytes: Bytes) => void,
 ): Promise<boolean> {
   for (;;) {
     if (watch.stale()) return false;
     watch.hold?.();
     const writer = await slots.writer(blob.sha256, blob.size);
+    flight.advance(writer.offset);
     try {
-      return await fill(supply, writer, blob, watch, wrote);
+      return await fill(supply, writer, blob, watch, (bytes) => {
+        flight.advance(writer.offset);
+        wrote(bytes);
+      });
     } catch (thrown) {
       // Each doubt leaves out at least one source, so this ends.
       if (asSkeinError(thrown).code !== 'BLOB_MISMATCH' || !supply.doubt(blob.sha256)) throw thrown;
+      flight.advance(0);
       wrote(-blob.size);
     }
   }

@@ -46,6 +46,8 @@ export interface SupplyParts {
   log: Log;
   /** The device's own cap. */
   rate?: Rate;
+  /** Shared with other supplies of this device. */
+  cap?: RateCap;
   /** How long the uplink waits for a site in trouble. */
   siteWaitMs?: Millis;
 }
@@ -64,7 +66,7 @@ export class BlobSupply implements Supply {
 
   constructor(parts: SupplyParts) {
     this.#parts = parts;
-    this.#cap = new RateCap(parts.clock);
+    this.#cap = parts.cap ?? new RateCap(parts.clock);
   }
 
   async *bytes(need: Need): AsyncIterable<Uint8Array> {
@@ -94,7 +96,7 @@ export class BlobSupply implements Supply {
       if (at >= size) this.#standing.delete(source);
       else if (at > from && !last.data.slow) await rest(clock, PAUSE_MS * (0.5 + this.#chance()));
       else {
-        this.#left(source, spent);
+        this.#left(source, spent, last);
         log.info('a source of models is left', { source: source.name, code: last.code, error: last.message });
       }
     }
@@ -132,8 +134,9 @@ export class BlobSupply implements Supply {
     return able.some((source) => source.kind === 'site') && now < uplinkAt ? 'later' : first;
   }
 
-  #left(source: BlobSource, spent: Set<BlobSource>): void {
-    if (source.kind !== 'site') spent.add(source);
+  #left(source: BlobSource, spent: Set<BlobSource>, { code }: SkeinError): void {
+    // A site that is away may come back; one that does not have it is not waited for.
+    if (source.kind !== 'site' || code === 'DOWNLOAD_FAILED') spent.add(source);
     const failures = (this.#standing.get(source)?.failures ?? 0) + 1;
     const restUntil = this.#parts.clock.mono() + retryDelayMs(failures, this.#chance());
     this.#standing.set(source, { failures, restUntil });

@@ -3,8 +3,12 @@
  *
  * A part's prefix is hashed again before it goes on, so a torn write is caught at the end at the latest. A blob
  * appears under its name only after fsync of its bytes, and its name survives a power cut only after fsync of the
- * directory: {@link Slots.writer}'s finish() returns after both. Space is asked for before the first byte: a
- * download that can not fit never starts, and `RESERVE` stays free for the outbox.
+ * directory: {@link Slots.writer}'s finish() returns after both.
+ *
+ * Space is reserved before the first byte: what is free must hold the rest of this blob, what other downloads were
+ * promised, and `RESERVE` for the outbox; then the file system is asked to set the blocks aside, without writing them.
+ * Where it can not, the promises of this process are all there is, and a disk that others fill ends in DISK_FULL with
+ * the part kept.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -12,22 +16,32 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, stat
 import { join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, MIB, type Sha256Hex } from '@skein/protocol/units.ts';
-import type { BlobWriter, Slots } from './ports.ts';
+import type { BlobReader, BlobWriter, Slots } from './ports.ts';
 
 const RESERVE: Bytes = 16 * MIB;
+/** st_blocks counts these, whatever the file system's own are (stat(2)). */
+const STAT_BLOCK: Bytes = 512;
 const BLOB_NAME = /^[0-9a-f]{64}(\.part)?$/;
 
 export interface DiskSlotsOptions {
   directory: string;
   /** Free bytes of the file system that holds `directory`. */
   freeBytes?: (directory: string) => Promise<Bytes>;
+  /**
+   * Sets the blocks of a file aside, up to `size`, without a change of its length. False: this file system can not.
+   * @throws SkeinError DISK_FULL
+   */
+  reserve?: (path: string, size: Bytes) => Promise<boolean>;
 }
 
 /** @throws SkeinError DISK_FAILED when the directory can not be made */
-export async function openDiskSlots({ directory, freeBytes = freeOn }: DiskSlotsOptions): Promise<Slots> {
+export async function openDiskSlots(options: DiskSlotsOptions): Promise<Slots> {
+  const { directory, freeBytes = freeOn, reserve } = options;
   await guarded(mkdir(directory, { recursive: true }));
   const pathOf = (sha256: Sha256Hex): string => join(directory, sha256);
   const partOf = (sha256: Sha256Hex): string => `${pathOf(sha256)}.part`;
+  /** What open writers may still take of the free space. */
+  const promised = new Map<Sha256Hex, Bytes>();
   const sizeAt = (path: string): Promise<Bytes | undefined> =>
     stat(path).then(
       (found) => found.size,
@@ -44,22 +58,29 @@ export async function openDiskSlots({ directory, freeBytes = freeOn }: DiskSlots
       const offset = (await sizeAt(partOf(sha256))) ?? 0;
       if (offset > size) await rm(partOf(sha256), { force: true });
       const from = offset > size ? 0 : offset;
+      const part = partOf(sha256);
+      const needed = Math.max(0, size - Math.max(from, await allocatedAt(part)));
+      const others = [...promised.values()].reduce((sum, bytes) => sum + bytes, 0);
       const free = await guarded(freeBytes(directory));
-      if (free < size - from + RESERVE) {
-        throw new SkeinError(
-          'DISK_FULL',
-          `${size - from} bytes to fetch, ${free} free, ${RESERVE} kept in reserve`,
-          {
-            fix: 'Free space on the disk that holds the models, or order a smaller model.',
-          },
-        );
+      if (free < needed + others + RESERVE) throw tooFull(needed, free, others);
+      promised.set(sha256, needed);
+      const done = () => void promised.delete(sha256);
+      try {
+        const file = await guarded(open(part, from === 0 ? 'w' : 'r+'));
+        try {
+          // Blocks that are set aside are no longer free: the promise is kept.
+          if (size - from >= WORTH_RESERVING && (await reserve?.(part, size))) done();
+          const hash = await hashPrefix(part, from);
+          const target = { file, hash, sha256, size, directory, part, path: pathOf(sha256), done };
+          return new DiskBlobWriter(target, from);
+        } catch (thrown) {
+          await file.close();
+          throw thrown;
+        }
+      } catch (thrown) {
+        done();
+        throw thrown;
       }
-      const hash = await hashPrefix(partOf(sha256), from);
-      const file = await guarded(open(partOf(sha256), from === 0 ? 'w' : 'r+'));
-      return new DiskBlobWriter(
-        { file, hash, sha256, size, directory, part: partOf(sha256), path: pathOf(sha256) },
-        from,
-      );
     },
 
     async read(sha256) {
@@ -72,6 +93,24 @@ export async function openDiskSlots({ directory, freeBytes = freeOn }: DiskSlots
       throw new SkeinError('BLOB_MISMATCH', `blob ${sha256} hashes to ${found} on this disk; it was removed`);
     },
 
+    async reader(sha256) {
+      const file = await open(pathOf(sha256), 'r').catch(() =>
+        open(partOf(sha256), 'r').catch(() => undefined),
+      );
+      return file && readerOf(file);
+    },
+
+    async list() {
+      const names = (await guarded(readdir(directory))).filter((name) => /^[0-9a-f]{64}$/.test(name));
+      const found = await Promise.all(
+        names.map(async (sha256) => ({ sha256, at: await stat(pathOf(sha256)).catch(() => undefined) })),
+      );
+      return found
+        .flatMap(({ sha256, at }) => (at ? [{ sha256, size: at.size, mtimeMs: at.mtimeMs }] : []))
+        .sort((a, b) => a.mtimeMs - b.mtimeMs)
+        .map(({ sha256, size }) => ({ sha256, size }));
+    },
+
     async prune(keep) {
       const names = await guarded(readdir(directory));
       const gone = names.filter((name) => BLOB_NAME.test(name) && !keep.has(name.slice(0, 64)));
@@ -79,6 +118,25 @@ export async function openDiskSlots({ directory, freeBytes = freeOn }: DiskSlots
     },
   };
 }
+
+/** Less than `RESERVE` leaves room for anyway. */
+const WORTH_RESERVING: Bytes = MIB;
+
+const tooFull = (needed: Bytes, free: Bytes, others: Bytes): SkeinError =>
+  new SkeinError(
+    'DISK_FULL',
+    `${needed} bytes to fetch, ${free} free, ${RESERVE} kept in reserve${others > 0 ? `, ${others} promised to other downloads` : ''}`,
+    { fix: 'Free space on the disk that holds the models, or order a smaller model.' },
+  );
+
+const readerOf = (file: FileHandle): BlobReader => ({
+  async read(offset, length) {
+    const buffer = Buffer.allocUnsafe(length);
+    const { bytesRead } = await guarded(file.read(buffer, 0, length, offset));
+    return buffer.subarray(0, bytesRead);
+  },
+  close: () => file.close(),
+});
 
 interface Target {
   file: FileHandle;
@@ -88,6 +146,8 @@ interface Target {
   directory: string;
   part: string;
   path: string;
+  /** Gives back what was promised. */
+  done(): void;
 }
 
 class DiskBlobWriter implements BlobWriter {
@@ -118,7 +178,8 @@ class DiskBlobWriter implements BlobWriter {
   }
 
   async finish(): Promise<void> {
-    const { file, hash, sha256, size, part, path, directory } = this.#to;
+    const { file, hash, sha256, size, part, path, directory, done } = this.#to;
+    done();
     const found = hash.digest('hex');
     if (this.#offset !== size || found !== sha256) {
       await file.close();
@@ -139,6 +200,7 @@ class DiskBlobWriter implements BlobWriter {
 
   async abandon(): Promise<void> {
     // A write that failed may have left the handle unusable; the part stays and is hashed again next time.
+    this.#to.done();
     await this.#to.file.close().catch(() => undefined);
   }
 }
@@ -158,6 +220,13 @@ async function syncDirectory(directory: string): Promise<void> {
     await handle.close();
   }
 }
+
+/** Bytes that a file has on the disk already, also those set aside past its end. */
+const allocatedAt = (path: string): Promise<Bytes> =>
+  stat(path).then(
+    ({ blocks }) => blocks * STAT_BLOCK,
+    () => 0,
+  );
 
 async function freeOn(directory: string): Promise<Bytes> {
   const { bavail, bsize } = await statfs(directory);

@@ -7,7 +7,7 @@ import type { Agent } from 'node:https';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { answerError, exchange } from '../identity/http-exchange.ts';
-import { type TlsTrust, tlsAgent } from '../identity/http-tls.ts';
+import { sameTrust, type TlsTrust, tlsAgent } from '../identity/http-tls.ts';
 import { httpBlob, PATIENT } from './http-blob.ts';
 import type { Fetcher } from './ports.ts';
 
@@ -49,8 +49,3 @@ export function httpFetcher(baseUrl: string, trust: () => TlsTrust, clock: Clock
     close: () => made?.agent.destroy(),
   };
 }
-
-const sameTrust = (a: TlsTrust, b: TlsTrust): boolean =>
-  a.ca === b.ca &&
-  a.certificate === b.certificate &&
-  (a.verifyAt === undefined) === (b.verifyAt === undefined);

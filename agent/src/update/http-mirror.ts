@@ -18,7 +18,7 @@ export interface Mirror extends BlobSource {
   close(): void;
 }
 
-export function httpMirror(baseUrl: string, clock: Clock): Mirror {
+export function httpMirror(baseUrl: string, clock: Clock, kind: 'mirror' | 'site' = 'mirror'): Mirror {
   const base = new URL(baseUrl.endsWith('/') ? baseUrl : `${baseUrl}/`);
   const options = { keepAlive: true, maxSockets: SOCKETS };
   const agent = base.protocol === 'http:' ? new HttpAgent(options) : new HttpsAgent(options);
@@ -32,7 +32,7 @@ export function httpMirror(baseUrl: string, clock: Clock): Mirror {
   };
   return {
     name: base.origin + base.pathname,
-    kind: 'mirror',
+    kind,
     blob: (sha256, offset, size, end = size) =>
       httpBlob({
         url: new URL(sha256, base),

@@ -75,8 +75,18 @@ export interface Slots {
   /** Forgets a blob whose bytes turned out to be wrong. */
   discard(sha256: Sha256Hex): Promise<void>;
   pathOf(sha256: Sha256Hex): string;
+  /** Reads a blob that is whole, or the part of one that is still written. undefined: there is neither. */
+  reader(sha256: Sha256Hex): Promise<BlobReader | undefined>;
+  /** Whole blobs, the oldest first. */
+  list(): Promise<{ sha256: Sha256Hex; size: Bytes }[]>;
   /** Removes every blob not in `keep`, and stale parts. */
   prune(keep: ReadonlySet<Sha256Hex>): Promise<void>;
+}
+
+export interface BlobReader {
+  /** Up to `length` bytes from `offset` on; fewer where it ends. @throws SkeinError DISK_FAILED */
+  read(offset: Bytes, length: Bytes): Promise<Uint8Array>;
+  close(): Promise<void>;
 }
 
 export interface BlobWriter {

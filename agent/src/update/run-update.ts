@@ -126,14 +126,16 @@ export class UpdateRunner {
   #machine(model: string): RunningMachine {
     const known = this.#machines.get(model);
     if (known) return known;
-    const fellows = { refresh: () => void this.refresh(), prune: () => this.#prune() };
+    const fellows = { refresh: () => void this.refresh(), prune: () => this.prune() };
     const made = new RunningMachine(model, this.#parts, this.#work, this.#stopping.signal, fellows);
     this.#machines.set(model, made);
     return made;
   }
 
-  async #prune(): Promise<void> {
+  /** Removes the blobs that nobody needs. */
+  async prune(): Promise<void> {
     const keep = new Set([...this.#machines.values()].flatMap((machine) => blobsKeptBy(machine.state)));
+    for (const sha256 of this.#parts.alsoKept?.() ?? []) keep.add(sha256);
     try {
       await this.#parts.slots.prune(keep);
       await this.#parts.scratch?.prune(keep);

@@ -1,9 +1,11 @@
 /** Everything that updating reaches through ports: what the runner, its machines and their work share. */
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
+import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import type { BackendDirectory } from '../inference/backends.ts';
 import type { Supply } from './blob-supply.ts';
+import type { Flights } from './flights.ts';
 import type { Gate } from './gate.ts';
 import type { Fetcher, ModelRuntime, Preflight, ReportSink, Slots, Trust, UpdateStore } from './ports.ts';
 
@@ -16,6 +18,10 @@ export interface UpdateParts {
   fetcher: Fetcher;
   /** Where blobs come from; absent: from the server alone, as fast as they come. */
   supply?: Supply;
+  /** Shared with whoever else downloads on this device. */
+  flights?: Flights;
+  /** Blobs that someone beside the machines still wants on the disk. */
+  alsoKept?(): Iterable<Sha256Hex>;
   /** When it may download and install; absent: always. */
   gate?: Gate;
   slots: Slots;

@@ -5,9 +5,10 @@ import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Order } from '@skein/protocol/orders.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import { ANYTHING } from '../inference/backends.ts';
-import { downloadBlobs } from './blob-download.ts';
-import { BlobSupply, type Supply, serverSource } from './blob-supply.ts';
+import { downloadBlobs, type Sources } from './blob-download.ts';
+import { BlobSupply, serverSource } from './blob-supply.ts';
 import type { BlobSize } from './download-plan.ts';
+import { Flights } from './flights.ts';
 import { Deferred } from './gate.ts';
 import type { Slots } from './ports.ts';
 import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
@@ -37,7 +38,7 @@ export class UpdateWork {
   /** Models that a backend compiles now, with the share done. */
   readonly compiling = new Map<string, number | null>();
   readonly #parts: UpdateParts;
-  readonly #supply: Supply;
+  readonly #sources: Sources;
   readonly #stopping: AbortSignal;
   readonly #stateOf: (model: string) => UpdateState | undefined;
   /** Orders whose work brought bytes. */
@@ -51,7 +52,10 @@ export class UpdateWork {
   ) {
     this.#parts = parts;
     const server = [serverSource(parts.fetcher)];
-    this.#supply = parts.supply ?? new BlobSupply({ ...parts, sources: () => server });
+    this.#sources = {
+      supply: parts.supply ?? new BlobSupply({ ...parts, sources: () => server }),
+      flights: parts.flights ?? new Flights(),
+    };
     this.#stopping = stopping;
     this.#stateOf = stateOf;
   }
@@ -219,7 +223,7 @@ export class UpdateWork {
     slots: Slots = this.#parts.slots,
   ): Promise<boolean> {
     const rate = this.#orderOf(model)?.transfer?.rate;
-    return downloadBlobs(this.#supply, slots, blobs, {
+    return downloadBlobs(this.#sources, slots, blobs, {
       stale: () => !this.#wanted(model, order, phase),
       hold: () => this.#holdBack(model, 'download'),
       ...(rate === undefined ? {} : { rate }),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { downloadBlobs } from '@skein/agent/update/blob-download.ts';
 import { BlobSupply, type SupplyParts } from '@skein/agent/update/blob-supply.ts';
+import { Flights } from '@skein/agent/update/flights.ts';
 import type { BlobSource } from '@skein/agent/update/ports.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { KIB, MIB } from '@skein/protocol/units.ts';
@@ -48,7 +49,11 @@ function world(sources: BlobSource[], more: Partial<SupplyParts> = {}) {
   const supply = new BlobSupply({ sources: () => sources, clock, entropy, log: quiet, ...more });
   const bring = async (want = [{ sha256, size: blob.length }], rate?: number) => {
     let result: boolean | SkeinError | undefined;
-    downloadBlobs(supply, simSlots(disk), want, { stale: () => false, rate, progress: () => {} }).then(
+    downloadBlobs({ supply, flights: new Flights() }, simSlots(disk), want, {
+      stale: () => false,
+      rate,
+      progress: () => {},
+    }).then(
       (whole) => (result = whole),
       (error: SkeinError) => (result = error),
     );

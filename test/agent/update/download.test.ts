@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { downloadBlobs } from '@skein/agent/update/blob-download.ts';
+import { downloadBlobs, type Sources } from '@skein/agent/update/blob-download.ts';
 import { BlobSupply, serverSource } from '@skein/agent/update/blob-supply.ts';
 import { fractionOf, planDownload, retryDelayMs } from '@skein/agent/update/download-plan.ts';
+import { Flights } from '@skein/agent/update/flights.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { describe, expect, it } from 'vitest';
 import { SimDisk, simSlots } from '../../sim/disk.ts';
@@ -11,11 +12,7 @@ const sha = createHash('sha256').update(bytes).digest('hex');
 const wanted = [{ sha256: sha, size: bytes.length }];
 
 /** Serves `served` in chunks of 30; breaks off before byte `breakAt`. */
-const fetcherOf = (
-  served: Uint8Array,
-  breakAt = Number.POSITIVE_INFINITY,
-  asked: number[] = [],
-): BlobSupply => {
+const fetcherOf = (served: Uint8Array, breakAt = Number.POSITIVE_INFINITY, asked: number[] = []): Sources => {
   const server = serverSource({
     async *blob(_, offset) {
       asked.push(offset);
@@ -26,12 +23,9 @@ const fetcherOf = (
     },
   });
   const clock = { now: () => 0, mono: () => 0, after: (_: number, task: () => void) => soon(task) };
-  return new BlobSupply({
-    sources: () => [server],
-    clock,
-    entropy: { bytes: (n) => new Uint8Array(n) },
-    log: quiet,
-  });
+  const entropy = { bytes: (n: number) => new Uint8Array(n) };
+  const supply = new BlobSupply({ sources: () => [server], clock, entropy, log: quiet });
+  return { supply, flights: new Flights() };
 };
 const soon = (task: () => void) => {
   queueMicrotask(task);
