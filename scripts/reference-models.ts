@@ -66,8 +66,8 @@ export function mnist(name: 'mnist-8' | 'mnist-13'): Reference {
 }
 
 /** `class;concentration 1:v 2:v …`; the class's number less one is the output's position. */
-export function gas(): Reference {
-  const text = [1, 2].map((batch) => new TextDecoder().decode(unpacked(`gas/batch${batch}.dat.gz`)));
+function gasSamples(batches: readonly number[]): LabelledSample[] {
+  const text = batches.map((batch) => new TextDecoder().decode(unpacked(`gas/batch${batch}.dat.gz`)));
   const lines = text.flatMap((batch) => batch.trim().split('\n')).map((line) => line.trim().split(/\s+/));
   const inputs = lines.map(([, ...cells]) =>
     floats(
@@ -76,13 +76,21 @@ export function gas(): Reference {
       Float32Array.from(cells, (cell) => Number(cell.split(':')[1])),
     ),
   );
+  return labelled(
+    inputs,
+    lines.map(([head]) => Number.parseInt(head!, 10) - 1),
+  );
+}
+
+/** Later months of the same sensors. */
+export const gasBatch = (batch: number): LabelledSample[] => gasSamples([batch]);
+
+export function gas(): Reference {
+  const evaluation = gasSamples([1, 2]);
   return {
     name: 'gas-v1',
     model: modelFile('gas-v1'),
-    calibration: inputs.filter((_, i) => i % 4 === 0),
-    evaluation: labelled(
-      inputs,
-      lines.map(([head]) => Number.parseInt(head!, 10) - 1),
-    ),
+    calibration: evaluation.filter((_, i) => i % 4 === 0).map(({ input }) => input),
+    evaluation,
   };
 }

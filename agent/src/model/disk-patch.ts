@@ -1,6 +1,5 @@
 /** Patches between files: `skein-model diff` and `skein-model patch`. A result appears under its name only when its hash is right. */
 import { createHash, hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { applyPatch } from '@skein/protocol/delta/apply.ts';
@@ -9,7 +8,7 @@ import { makePatch } from '@skein/protocol/delta/make.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import { diskError, syncFolder } from '../disk-whole.ts';
-import { hashOfFile, openOldFile } from '../update/disk-old-file.ts';
+import { chunksOf, hashOfFile, openOldFile } from '../update/disk-old-file.ts';
 
 export interface PatchFacts {
   oldBytes: Bytes;
@@ -67,7 +66,7 @@ export async function patchFile(
   try {
     await writeChecked(paths.now, async (write) => {
       let done = 0;
-      const made = applyPatch(createReadStream(paths.patch), old, { oldHash, maxBytes }, (h) => {
+      const made = applyPatch(chunksOf(paths.patch), old, { oldHash, maxBytes }, (h) => {
         header = h;
       });
       for await (const chunk of made) {

@@ -22,6 +22,9 @@ import {
 import { LiteralModel, OperationModels } from './operations.ts';
 import { ValueModel } from './value-model.ts';
 
+/** What comes out at once, at most. */
+const CHUNK: Bytes = 8 * BLOCK;
+
 /** A file that is read at any place. */
 export interface OldFile {
   size: Bytes;
@@ -57,7 +60,7 @@ export async function* applyPatch(
     checkHeader(header, old, demands);
     onHeader?.(header);
     if (header.form === 'whole') yield* whole(bytes, header.newSize);
-    else yield* new Maker(bytes, old, header.newSize).run();
+    else yield* gathered(new Maker(bytes, old, header.newSize).run());
   } finally {
     await bytes.close();
   }
@@ -85,6 +88,21 @@ async function* whole(patch: PatchBytes, size: Bytes): AsyncGenerator<Uint8Array
     yield chunk;
   }
   if (made < size) throw invalidPatch('the patch ends too early');
+}
+
+/** Small chunks as large ones: whoever takes them hashes and writes, which has its price each time. */
+async function* gathered(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  const large = new Uint8Array(CHUNK);
+  let held = 0;
+  for await (const chunk of chunks) {
+    if (held + chunk.length > CHUNK) {
+      yield large.subarray(0, held);
+      held = 0;
+    }
+    large.set(chunk, held);
+    held += chunk.length;
+  }
+  if (held > 0) yield large.subarray(0, held);
 }
 
 const tooLong = () => invalidPatch('the patch goes on after its end');

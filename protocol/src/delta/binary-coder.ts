@@ -57,13 +57,13 @@ export class BinaryCoder {
     this.#raw = new Uint8Array(writing ? 1 << 17 : 0);
   }
 
-  /** Reads from this frame on; what adapted stays. */
+  /** Reads from this frame on; what adapted stays. The coded bytes are read where they are. */
   open({ coded, raw }: Frame): void {
     this.#coded = coded;
     this.#at = 0;
     this.#end = coded.length;
     this.#padding = 0;
-    this.#raw = new Uint8Array(raw.length + MARGIN);
+    if (this.#raw.length < raw.length + MARGIN) this.#raw = new Uint8Array(raw.length + MARGIN);
     this.#raw.set(raw);
     this.#rawBit = 0;
     this.#rawEnd = raw.length * 8;

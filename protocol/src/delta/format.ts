@@ -74,34 +74,45 @@ export function writeHeader({ form, oldSize, newSize, oldHash, newHash }: Header
   return Uint8Array.from(out);
 }
 
-/** Takes exact numbers of bytes from chunks of any size; holds at most one request and one chunk. */
+/** Takes exact numbers of bytes from chunks of any size, through one buffer that is used again. */
 export class PatchBytes {
   readonly #chunks: AsyncIterator<Uint8Array>;
-  #held: Uint8Array = new Uint8Array(0);
+  #buffer = new Uint8Array(4 * FULL_FRAME);
+  /** What is held lies here. */
+  #from = 0;
+  #to = 0;
 
   constructor(patch: AsyncIterable<Uint8Array>) {
     this.#chunks = patch[Symbol.asyncIterator]();
   }
 
-  /** @throws SkeinError PATCH_INVALID when the patch has fewer left */
+  /** Valid until the next call. @throws SkeinError PATCH_INVALID when the patch has fewer left */
   async take(count: Bytes): Promise<Uint8Array> {
-    if (this.#held.length >= count) return this.#cut(count);
-    const parts = [this.#held];
-    let have = this.#held.length;
-    while (have < count) {
+    while (this.#to - this.#from < count) {
       const { value, done } = await this.#chunks.next();
       if (done) throw truncated();
-      parts.push(value);
-      have += value.length;
+      this.#hold(value);
     }
-    this.#held = joined(parts, have);
-    return this.#cut(count);
+    this.#from += count;
+    return this.#buffer.subarray(this.#from - count, this.#from);
   }
 
-  #cut(count: Bytes): Uint8Array {
-    const bytes = this.#held.subarray(0, count);
-    this.#held = this.#held.subarray(count);
-    return bytes;
+  #hold(chunk: Uint8Array): void {
+    const held = this.#to - this.#from;
+    if (held + chunk.length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(held + chunk.length, 2 * this.#buffer.length));
+      larger.set(this.#buffer.subarray(this.#from, this.#to));
+      this.#buffer = larger;
+    } else if (this.#to + chunk.length > this.#buffer.length) {
+      this.#buffer.copyWithin(0, this.#from, this.#to);
+    } else {
+      this.#buffer.set(chunk, this.#to);
+      this.#to += chunk.length;
+      return;
+    }
+    this.#buffer.set(chunk, held);
+    this.#from = 0;
+    this.#to = held + chunk.length;
   }
 
   async varint(): Promise<number> {
@@ -116,8 +127,7 @@ export class PatchBytes {
 
   /** What is left, as it comes. */
   async *rest(): AsyncGenerator<Uint8Array> {
-    if (this.#held.length > 0) yield this.#held;
-    this.#held = new Uint8Array(0);
+    if (this.#to > this.#from) yield this.#buffer.subarray(this.#from, this.#to);
     for (;;) {
       const { value, done } = await this.#chunks.next();
       if (done) return;
@@ -129,16 +139,6 @@ export class PatchBytes {
   async close(): Promise<void> {
     await this.#chunks.return?.();
   }
-}
-
-function joined(parts: readonly Uint8Array[], length: Bytes): Uint8Array {
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /** @throws SkeinError PATCH_INVALID */

@@ -101,7 +101,8 @@ class Planner {
 
   /** Bytes without structure. @param oldEnd where their counterpart ends, when it is thought to be there */
   #matched(newEnd: Bytes, stride: number, oldEnd?: Bytes): void {
-    if (newEnd - this.#newAt >= WINDOW) {
+    const moved = this.#guess(newEnd, oldEnd);
+    if (newEnd - this.#newAt >= WINDOW && !(moved && moved.cost < SURELY_NUMBERS)) {
       this.#pieces ??= new OldPieces(this.#old);
       for (const match of this.#pieces.find(this.#new, this.#newAt, newEnd)) {
         this.#gap(match.newAt, stride, match.oldAt);
@@ -115,16 +116,22 @@ class Planner {
   #gap(newEnd: Bytes, stride: number, oldEnd: Bytes | undefined): void {
     const length = newEnd - this.#newAt;
     if (length <= 0) return;
-    const oldAt = oldEnd === undefined ? this.#oldAt : oldEnd - length;
-    const counterpart = oldAt === this.#oldAt && oldAt + length <= this.#old.length;
-    const guess = counterpart
-      ? guessKind(this.#old.subarray(oldAt, oldAt + length), this.#new.subarray(this.#newAt, newEnd))
-      : undefined;
+    const oldAt = this.#oldAt;
+    const guess = this.#guess(newEnd, oldEnd);
     const { kind, phase } = guess ?? { kind: KIND.u8, phase: length };
     const whole = length - phase - ((length - phase) % BYTES[kind]!);
     this.#push({ make: 'literal', length: phase, stride });
     this.#push({ make: 'values', length: whole, oldAt: oldAt + phase, kind, width: 1 });
     this.#push({ make: 'literal', length: length - phase - whole, stride: 1 });
+  }
+
+  /** What kind of numbers lies up to `newEnd`, if as many bytes lie up to `oldEnd`. */
+  #guess(newEnd: Bytes, oldEnd: Bytes | undefined): Guess | undefined {
+    const length = newEnd - this.#newAt;
+    const from = this.#oldAt;
+    const counterpart = oldEnd === undefined ? from + length <= this.#old.length : oldEnd - from === length;
+    if (!counterpart) return undefined;
+    return guessKind(this.#old.subarray(from, from + length), this.#new.subarray(this.#newAt, newEnd));
   }
 }
 
@@ -197,30 +204,47 @@ const GUESSES: readonly Kind[] = [KIND.f32, KIND.bf16, KIND.f16, KIND.i8];
 const NO_NUMBERS = 7.5;
 const LEAST_GUESSED = 64;
 
+/** Below this many bits a byte nobody looks for matches first. */
+const SURELY_NUMBERS = 6.5;
+
+interface Guess {
+  kind: Kind;
+  phase: number;
+  /** Bits a byte, about. */
+  cost: number;
+}
+
 /** The kind and alignment by which two stretches of one length differ least; undefined: by none. */
-function guessKind(old: Uint8Array, fresh: Uint8Array): { kind: Kind; phase: number } | undefined {
+function guessKind(old: Uint8Array, fresh: Uint8Array): Guess | undefined {
   if (fresh.length < LEAST_GUESSED) return undefined;
-  const best = { kind: KIND.i8 as Kind, phase: 0, cost: NO_NUMBERS };
+  let best: Guess = { kind: KIND.i8, phase: 0, cost: NO_NUMBERS };
   for (const kind of GUESSES) {
     for (let phase = 0; phase < BYTES[kind]!; phase++) {
       const cost = costOf(kind, old.subarray(phase), fresh.subarray(phase));
-      if (cost < best.cost) Object.assign(best, { kind, phase, cost });
+      if (cost < best.cost) best = { kind, phase, cost };
     }
   }
   return best.cost < NO_NUMBERS ? best : undefined;
 }
 
+/** Looked at in so many places, so that what was inserted half way is noticed. */
+const PLACES = 8;
+
 /** About how many bits a byte costs: length of the difference, its sign and the uncertainty of the length. */
 function costOf(kind: Kind, old: Uint8Array, fresh: Uint8Array): number {
   const size = BYTES[kind]!;
-  const count = Math.min(SAMPLE, Math.floor(fresh.length / size));
+  const all = Math.floor(fresh.length / size);
+  const count = Math.min(Math.ceil(all / PLACES), SAMPLE / PLACES);
   const [a, b] = [new Int32Array(count), new Int32Array(count)];
-  readOrdered(kind, old, a, count);
-  readOrdered(kind, fresh, b, count);
   let bits = 0;
-  for (let i = 0; i < count; i++) {
-    const difference = Math.abs(b[i]! - a[i]!);
-    bits += difference === 0 ? 0.3 : 32 - Math.clz32(difference) + 2;
+  for (let place = 0; place < PLACES; place++) {
+    const at = Math.floor(((all - count) * place) / (PLACES - 1)) * size;
+    readOrdered(kind, old.subarray(at), a, count);
+    readOrdered(kind, fresh.subarray(at), b, count);
+    for (let i = 0; i < count; i++) {
+      const difference = Math.abs(b[i]! - a[i]!);
+      bits += difference === 0 ? 0.3 : 32 - Math.clz32(difference) + 2;
+    }
   }
-  return bits / (count * size);
+  return bits / (PLACES * count * size);
 }

@@ -114,6 +114,9 @@ export class ValueModel {
     let left2 = this.#last[1]!;
     let column = this.#column;
     let movedBefore = this.#movedBefore;
+    let scale = 0;
+    const low = LOWEST[kind] ?? 0;
+    const high = HIGHEST[kind] ?? 0;
     for (let i = 0; i < count; i++) {
       const old = was[i]!;
       const before = float ? numberOf(kind, old) : old;
@@ -121,7 +124,8 @@ export class ValueModel {
       const a1 = above[column + 1]!;
       const a2 = above[column + 2]!;
       const b1 = beyond[column + 1]!;
-      const scaled = (before * meanChange) / meanOld;
+      if ((i & 15) === 0) scale = meanChange / meanOld;
+      const scaled = before * scale;
       let expected = w0 * left + w1 * left2 + w2 * a1 + w3 * a0 + (w4 * a2 + w5 * b1 + w6 * scaled);
       if (!(expected < LARGEST && expected > -LARGEST)) expected = 0;
       let same = 0;
@@ -145,8 +149,6 @@ export class ValueModel {
         } else {
           const base = Math.floor(target + 0.5);
           const phase = Math.floor((target + 0.5 - base) * PHASES);
-          const low = LOWEST[kind]!;
-          const high = HIGHEST[kind]!;
           value = this.#code(quarterLog(miss), phase, base < low ? low : base > high ? high : base, now[i]!);
           change = value - old;
         }
