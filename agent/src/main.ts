@@ -66,7 +66,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
 }
 
 async function enrollCommand(
-  options: { server: string; token: string; name?: string },
+  options: { server: string; token: string; name?: string; rootsOnly?: boolean },
   command: Command,
 ): Promise<void> {
   const { config } = settingsOf(command);
@@ -74,7 +74,7 @@ async function enrollCommand(
   const { device, fleet, deviceUrl } = await enrolDevice({ stateDir: config.stateDir, ...options });
   print({ device, fleet, server: deviceUrl }, outputOf(command), () =>
     [
-      `enrolled as ${device} in fleet ${fleet}`,
+      options.rootsOnly ? `${device} believes new roots` : `enrolled as ${device} in fleet ${fleet}`,
       'Next: skein-agent run (or systemctl start skein-agent)',
     ].join('\n'),
   );
@@ -180,6 +180,10 @@ function createProgram(): Command {
     .requiredOption('--server <url>', 'device address of the server, https')
     .requiredOption('--token <token>', 'as `skein tokens create` printed it')
     .option('--name <name>', 'shown to people; default is the device id')
+    .option(
+      '--roots-only',
+      'keep identity, data and models; believe the token’s roots from now on (stop the agent first)',
+    )
     .action(enrollCommand);
   add('run', 'Run the agent until SIGTERM or SIGINT').action(run);
   add('status', 'What the running agent does').action(status);

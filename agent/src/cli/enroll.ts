@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { diskIdentity } from '../identity/disk-identity.ts';
-import { enrol } from '../identity/enroll.ts';
+import { enrol, pinAnew } from '../identity/enroll.ts';
 import { httpEnrolServer } from '../identity/http-enroll.ts';
 import type { Identity } from '../identity/identity.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
@@ -15,10 +15,18 @@ export interface EnrolOptions {
   server: string;
   token: string;
   name?: string;
+  /** Stay who this device is, and believe the token's roots from now on. */
+  rootsOnly?: boolean;
 }
 
 /** @throws SkeinError as {@link enrol} */
-export async function enrolDevice({ stateDir, server, token, name }: EnrolOptions): Promise<Identity> {
+export async function enrolDevice({
+  stateDir,
+  server,
+  token,
+  name,
+  rootsOnly,
+}: EnrolOptions): Promise<Identity> {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   const pin = (roots: { image: Uint8Array; director: Uint8Array }): void => {
     const trust = new SqliteTrustStore(join(stateDir, 'trust.db'));
@@ -32,5 +40,5 @@ export async function enrolDevice({ stateDir, server, token, name }: EnrolOption
     pin,
     clock: systemClock,
   };
-  return enrol(deps, token, name);
+  return rootsOnly ? pinAnew(deps, token) : enrol(deps, token, name);
 }

@@ -64,6 +64,35 @@ export async function enrol(deps: EnrolDeps, tokenText: string, name?: string): 
   return identity;
 }
 
+/**
+ * New roots for a device that stays who it is: the way back when a root's threshold was lost or stolen. The token vouches
+ * for them as at enrolment and is not used up; all that the old roots taught is forgotten.
+ * @throws SkeinError NOT_ENROLLED, TOKEN_INVALID, SERVER_NOT_TRUSTED, UNREACHABLE
+ */
+export async function pinAnew(
+  deps: Pick<EnrolDeps, 'server' | 'store' | 'pin'>,
+  tokenText: string,
+): Promise<Identity> {
+  const known = deps.store.load();
+  if (!known) {
+    throw new SkeinError('NOT_ENROLLED', 'there is no identity here whose roots could be replaced', {
+      fix: 'Enrol without --roots-only.',
+    });
+  }
+  const trust = vouchedFor(parseClaimToken(tokenText), await deps.server.trust());
+  if (trust.ca !== known.ca) {
+    throw new SkeinError(
+      'SERVER_NOT_TRUSTED',
+      'the token is of a server with another CA than this device’s',
+      {
+        fix: 'Remove the `identity` folder and enrol as a new device.',
+      },
+    );
+  }
+  deps.pin(trust);
+  return known;
+}
+
 /** @throws SkeinError SERVER_NOT_TRUSTED unless CA and roots are the ones that the token was made for */
 function vouchedFor(token: ClaimToken, offered: EnrolTrust) {
   const ca = bytesOf(offered.ca);

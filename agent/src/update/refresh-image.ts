@@ -25,6 +25,9 @@ export const storedImage = ({ documents }: TrustState): Documents => new Map(Obj
 export const afterRefresh = (before: TrustState, refresh: Refresh): TrustState => ({
   ...before,
   image: { root: refresh.root, floors: refresh.set.floors },
+  // A thief of the publisher's key may have raised floors beyond every release there will be. Whatever floors hold are in
+  // the targets that the new key signs; until those are here no order is agreed to.
+  releaseFloors: refresh.set.targetsWithdrawn ? {} : before.releaseFloors,
   documents: {
     ...before.documents,
     image: Object.fromEntries(mergeDocuments(storedImage(before), refresh)),

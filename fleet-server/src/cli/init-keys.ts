@@ -6,18 +6,17 @@
 import { fromBase64, toBase64 } from '@skein/protocol/base64.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Signer, Verify } from '@skein/protocol/ports.ts';
+import { ROOT_LIFETIME, TARGETS_LIFETIME } from '@skein/protocol/trust/expiry.ts';
 import { dateOf, openDocument } from '@skein/protocol/trust/metadata.ts';
 import { countSignatures, ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { keyIdOf, rootSigned, SPEC_VERSION, signDocument, tufKey } from '@skein/protocol/trust/signing.ts';
-import { DAY, type Millis } from '@skein/protocol/units.ts';
+import { OFFLINE_ROLES, type OfflineRole } from '../keys/roles.ts';
 import type { ApiClient } from './client.ts';
-import { createKey, type KeyRole, listKeys, type OfflineKey } from './key-files.ts';
+import { createKey, listKeys, type OfflineKey } from './key-files.ts';
 import { readPin, writePin } from './pins.ts';
 
-const ROOT_LIFETIME: Millis = 730 * DAY;
-export const TARGETS_LIFETIME: Millis = 365 * DAY;
 const ROOT_THRESHOLD = 2;
-const HOW_MANY: Record<KeyRole, number> = { root: 3, targets: 1, 'director-root': 3 };
+const HOW_MANY: Record<OfflineRole, number> = { root: 3, targets: 1, 'director-root': 3 };
 
 export interface KeyOptions {
   api: ApiClient;
@@ -26,6 +25,8 @@ export interface KeyOptions {
   passphrase?: string | undefined;
   clock: Pick<Clock, 'now'>;
   verify: Verify;
+  /** Begin anew although the server has roots: every device has to enrol again. */
+  replace?: boolean;
 }
 
 export interface InitOutcome {
@@ -40,9 +41,10 @@ type Roots = { image: string; director: string };
 export async function initKeys(options: KeyOptions): Promise<InitOutcome> {
   const { api, dir, passphrase } = options;
   const uploaded = await rootsOf(api);
+  if (uploaded && options.replace) return replaceAll(options);
   if (uploaded) requireOurs(uploaded, options);
   const keys = ensureKeys(dir, passphrase);
-  const signers = (role: KeyRole) =>
+  const signers = (role: OfflineRole) =>
     keys.filter((key) => key.role === role).map((key) => key.signer(passphrase));
   if (!uploaded) {
     const roots = pinnedRoots(dir) ?? (await firstRoots(options, keys, signers));
@@ -57,6 +59,25 @@ export async function initKeys(options: KeyOptions): Promise<InitOutcome> {
     writePin(dir, 'image-targets', bytes);
   }
   return { changed: !uploaded || targets === '', keys };
+}
+
+/** The folder must be new: keys of the lost roots are not to come along by mistake. */
+async function replaceAll(options: KeyOptions): Promise<InitOutcome> {
+  const { api, dir, passphrase } = options;
+  if (pinnedRoots(dir)) {
+    throw new SkeinError('CONFLICT', `${dir} holds the roots that are to be replaced`, {
+      fix: 'Give a new folder (--dir); models are published again from their bundles.',
+    });
+  }
+  const keys = ensureKeys(dir, passphrase);
+  const signers = (role: OfflineRole) =>
+    keys.filter((key) => key.role === role).map((key) => key.signer(passphrase));
+  const roots = await firstRoots(options, keys, signers);
+  const targets = emptyTargets(options, signers('targets'));
+  await api.call('replaceRoots', { body: { ...roots, targets: toBase64(targets) } });
+  pinRoots(dir, roots);
+  writePin(dir, 'image-targets', targets);
+  return { changed: true, keys };
 }
 
 async function rootsOf(api: ApiClient): Promise<Roots | undefined> {
@@ -80,7 +101,7 @@ function pinRoots(dir: string, { image, director }: Roots): void {
 
 function ensureKeys(dir: string, passphrase: string | undefined): OfflineKey[] {
   const known = listKeys(dir);
-  const wanted = (Object.keys(HOW_MANY) as KeyRole[]).flatMap((role) =>
+  const wanted = OFFLINE_ROLES.flatMap((role) =>
     Array.from({ length: HOW_MANY[role] }, (_, at) => ({ role, n: at + 1, name: `${role}-${at + 1}.json` })),
   );
   const missing = wanted.filter(({ name }) => !known.some((key) => key.name === name));
@@ -109,10 +130,10 @@ function requireOurs(roots: Roots, { dir, verify }: KeyOptions): void {
 async function firstRoots(
   { api, clock }: KeyOptions,
   keys: readonly OfflineKey[],
-  signers: (role: KeyRole) => Signer[],
+  signers: (role: OfflineRole) => Signer[],
 ): Promise<Roots> {
   const online = await api.call('onlineKeys');
-  const of = (role: KeyRole) => keys.filter((key) => key.role === role).map((key) => key.publicKey);
+  const of = (role: OfflineRole) => keys.filter((key) => key.role === role).map((key) => key.publicKey);
   const one = (key: string) => ({ keys: [key], threshold: 1 });
   const expiresAt = clock.now() + ROOT_LIFETIME;
   const image = rootSigned(1, expiresAt, {

@@ -1,9 +1,10 @@
 /**
- * The operator's offline keys: one JSON file a key, mode 0600, named `<role>-<n>.json`. The 32-byte Ed25519 seed is
- * plain hex, or with a passphrase sealed by ChaCha20-Poly1305 under scrypt (N 2¹⁷, r 8, p 1: about 0.4 s and 128 MiB
- * a guess); role and public key are bound to the seal, so files can not be exchanged unnoticed.
+ * Keys as files, the one {@link Token} here: one JSON file a key, mode 0600, named `<role>-<name>.json`. The 32-byte
+ * Ed25519 seed is plain hex, or with a passphrase sealed by ChaCha20-Poly1305 under scrypt (N 2¹⁷, r 8, p 1: about
+ * 0.4 s and 128 MiB a guess); role and public key are bound to the seal, so files can not be exchanged unnoticed.
+ * `sum` is a checksum without a secret: it tells a damaged file from a wrong passphrase, which need different people.
  */
-import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes, scryptSync } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -20,15 +21,14 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
 import { checker, oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
+import { OFFLINE_ROLES, type OfflineRole, requireName } from '../keys/roles.ts';
+import type { KeyInfo, Token } from '../keys/token.ts';
 import { nativeSigner } from '../system-clock.ts';
-
-const KEY_ROLES = ['root', 'targets', 'director-root'] as const;
-export type KeyRole = (typeof KEY_ROLES)[number];
 
 const hex = (bytes: number) => Type.String({ pattern: `^[0-9a-f]{${bytes * 2}}$` });
 const KeyFile = strict({
   format: Type.Literal(1),
-  role: oneOf(KEY_ROLES),
+  role: oneOf(OFFLINE_ROLES),
   public: hex(32),
   seed: Type.Optional(hex(32)),
   sealed: Type.Optional(
@@ -39,79 +39,150 @@ const KeyFile = strict({
       box: hex(48),
     }),
   ),
+  sum: Type.Optional(hex(32)),
 });
 type KeyFile = Static<typeof KeyFile>;
-const parseKeyFile = checker(KeyFile, 'KEYS_INVALID', 4096);
+const RESTORE = 'Restore the file from its copy; if there is none, follow `skein keys recover`.';
+const parseKeyFile = checker(KeyFile, 'KEYS_INVALID', 4096, RESTORE);
 
 const SCRYPT_N = 2 ** 17;
+const FILE_NAME = /^(root|targets|director-root)-[a-z0-9][a-z0-9-]*\.json$/;
 
-export interface OfflineKey {
-  name: string;
-  role: KeyRole;
-  publicKey: string;
+export interface OfflineKey extends KeyInfo {
   sealed: boolean;
-  /** Asks for the passphrase only when the key is used. @throws SkeinError KEYS_INVALID */
+  /** Asks for the passphrase only when the key is used. @throws SkeinError PASSPHRASE_*, KEYS_INVALID */
   signer(passphrase?: string): Signer;
 }
 
-/** Makes a key and its file. @throws SkeinError CONFLICT when the file is there already */
-export function createKey(folder: string, role: KeyRole, n: number, passphrase?: string): OfflineKey {
+/** Files of one folder. What scrypt gave is kept while this object lives: keys made together share their salt. */
+export function openKeyFolder(folder: string): Token {
+  const derivation = createDerivation();
+  return {
+    label: folder,
+    find: () => listKeys(folder, derivation),
+    generate: async (role, name, pin) => createKey(folder, role, name, pin, derivation),
+    async sign(key, message, ask) {
+      const [file] = listKeys(folder, derivation).filter(({ name }) => name === key.name);
+      if (!file) throw new SkeinError('NOT_FOUND', `there is no key ${key.name} in ${folder}`);
+      return file.signer(file.needsPin ? await ask(key) : undefined).sign(message);
+    },
+  };
+}
+
+/** Makes a key and its file. @throws SkeinError CONFLICT when the file is there already, NAME_INVALID */
+export function createKey(
+  folder: string,
+  role: OfflineRole,
+  name: string | number,
+  passphrase?: string,
+  derivation: Derivation = createDerivation(),
+): OfflineKey {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const seed = randomBytes(32);
   const publicKey = bytesToHex(nativeSigner(new Uint8Array(seed)).publicKey);
   const head = { format: 1, role, public: publicKey } as const;
-  const file: KeyFile = passphrase
-    ? { ...head, sealed: seal(seed, head, passphrase) }
+  const body: KeyFile = passphrase
+    ? { ...head, sealed: seal(seed, head, passphrase, derivation) }
     : { ...head, seed: seed.toString('hex') };
-  const name = `${role}-${n}.json`;
-  writeNew(join(folder, name), `${JSON.stringify(file, null, 2)}\n`);
-  return { ...keyOf(name, file), signer: () => nativeSigner(new Uint8Array(seed)) };
+  const file = { ...body, sum: sumOf(body) };
+  const fileName = `${role}-${requireName(String(name))}.json`;
+  writeNew(join(folder, fileName), `${JSON.stringify(file, null, 2)}\n`);
+  return { ...keyOf(fileName, file, derivation), signer: () => nativeSigner(new Uint8Array(seed)) };
 }
 
 /** Keys in `folder`, by file name. @throws SkeinError KEYS_INVALID for a file that is named as a key and is none */
-export function listKeys(folder: string): OfflineKey[] {
+export function listKeys(folder: string, derivation: Derivation = createDerivation()): OfflineKey[] {
   if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter((name) => /^(root|targets|director-root)-\d+\.json$/.test(name));
+  const names = readdirSync(folder).filter((name) => FILE_NAME.test(name));
   return names.sort().map((name) => {
     const file = parseKeyFile.parse(new Uint8Array(readFileSync(join(folder, name))), name);
-    return keyOf(name, file);
+    if (file.sum !== undefined && file.sum !== sumOf(file)) {
+      throw new SkeinError('KEYS_INVALID', `${name} is damaged: its checksum does not match`, {
+        fix: RESTORE,
+      });
+    }
+    return keyOf(name, file, derivation);
   });
 }
 
-const keyOf = (name: string, file: KeyFile): OfflineKey => ({
+const keyOf = (name: string, file: KeyFile, derivation: Derivation): OfflineKey => ({
   name,
   role: file.role,
   publicKey: file.public,
   sealed: file.sealed !== undefined,
+  needsPin: file.sealed !== undefined,
   signer: (passphrase) => {
-    const signer = nativeSigner(new Uint8Array(seedOf(name, file, passphrase)));
+    const signer = nativeSigner(new Uint8Array(seedOf(name, file, passphrase, derivation)));
     if (bytesToHex(signer.publicKey) === file.public) return signer;
-    throw new SkeinError('KEYS_INVALID', `${name}: the private half does not belong to the public one`);
+    throw new SkeinError('KEYS_INVALID', `${name}: the private half does not belong to the public one`, {
+      fix: RESTORE,
+    });
   },
 });
 
-function seedOf(name: string, file: KeyFile, passphrase: string | undefined): Buffer {
+function seedOf(name: string, file: KeyFile, passphrase: string | undefined, derivation: Derivation): Buffer {
   if (file.seed !== undefined) return Buffer.from(file.seed, 'hex');
-  if (!file.sealed) throw new SkeinError('KEYS_INVALID', `${name} holds no private key`);
+  if (!file.sealed) throw new SkeinError('KEYS_INVALID', `${name} holds no private key`, { fix: RESTORE });
   if (!passphrase) {
-    throw new SkeinError('KEYS_INVALID', `${name} is protected by a passphrase`, {
-      fix: 'Set SKEIN_KEY_PASSPHRASE.',
+    throw new SkeinError('PASSPHRASE_NEEDED', `${name} is protected by a passphrase`, {
+      fix: 'Run it in a terminal, which asks for it, give --passphrase-file, or set SKEIN_KEY_PASSPHRASE.',
     });
   }
   try {
-    return unseal(file, file.sealed, passphrase);
+    return unseal(file, file.sealed, passphrase, derivation);
   } catch (cause) {
-    throw new SkeinError('KEYS_INVALID', `${name}: wrong passphrase, or the file was changed`, { cause });
+    if (file.sum === undefined) {
+      throw new SkeinError('PASSPHRASE_WRONG', `${name}: wrong passphrase, or the file was changed`, {
+        cause,
+      });
+    }
+    throw new SkeinError('PASSPHRASE_WRONG', `${name}: wrong passphrase; the file itself is whole`, {
+      cause,
+      fix: 'Try again; mind the keyboard layout. Without it the key is lost: see `skein keys recover`.',
+    });
   }
+}
+
+/** Over every field but itself, in a fixed order. */
+function sumOf({ role, public: key, seed = '', sealed }: KeyFile): string {
+  const { n = 0, salt = '', nonce = '', box = '' } = sealed ?? {};
+  return createHash('sha256')
+    .update(JSON.stringify([role, key, seed, n, salt, nonce, box]))
+    .digest('hex');
+}
+
+interface Derivation {
+  /** Salt for keys that are made now. */
+  readonly salt: Buffer;
+  /** The 32-byte key of a passphrase; remembered, because scrypt is slow on purpose. */
+  derive(passphrase: string, salt: Buffer, n: number): Buffer;
+}
+
+function createDerivation(): Derivation {
+  let last: { passphrase: string; salt: string; n: number; key: Buffer } | undefined;
+  return {
+    salt: randomBytes(16),
+    derive(passphrase, salt, n) {
+      const given = { passphrase: passphrase.normalize('NFKC'), salt: salt.toString('hex'), n };
+      if (last?.passphrase === given.passphrase && last.salt === given.salt && last.n === n) return last.key;
+      const key = scryptSync(given.passphrase, salt, 32, { N: n, r: 8, p: 1, maxmem: 256 * n * 8 });
+      last = { ...given, key };
+      return key;
+    },
+  };
 }
 
 type Head = Pick<KeyFile, 'format' | 'role' | 'public'>;
 const boundTo = ({ format, role, public: key }: Head) => Buffer.from(`skein-key-${format} ${role} ${key}`);
-const derive = (passphrase: string, salt: Buffer, n: number) =>
-  scryptSync(passphrase.normalize('NFKC'), salt, 32, { N: n, r: 8, p: 1, maxmem: 256 * n * 8 });
 
-function seal(seed: Buffer, head: Head, passphrase: string): NonNullable<KeyFile['sealed']> {
-  const [salt, nonce] = [randomBytes(16), randomBytes(12)];
+/** The salt may be that of other keys under the same passphrase; the nonce never is. */
+function seal(
+  seed: Buffer,
+  head: Head,
+  passphrase: string,
+  { salt, derive }: Derivation,
+): NonNullable<KeyFile['sealed']> {
+  const nonce = randomBytes(12);
   const key = derive(passphrase, salt, SCRYPT_N);
   const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
   cipher.setAAD(boundTo(head), { plaintextLength: seed.length });
@@ -119,7 +190,12 @@ function seal(seed: Buffer, head: Head, passphrase: string): NonNullable<KeyFile
   return { n: SCRYPT_N, salt: salt.toString('hex'), nonce: nonce.toString('hex'), box: box.toString('hex') };
 }
 
-function unseal(head: Head, sealed: NonNullable<KeyFile['sealed']>, passphrase: string): Buffer {
+function unseal(
+  head: Head,
+  sealed: NonNullable<KeyFile['sealed']>,
+  passphrase: string,
+  { derive }: Derivation,
+): Buffer {
   const [salt, nonce, box] = [sealed.salt, sealed.nonce, sealed.box].map((text) => Buffer.from(text, 'hex'));
   const key = derive(passphrase, salt!, sealed.n);
   const decipher = createDecipheriv('chacha20-poly1305', key, nonce!, { authTagLength: 16 });
@@ -129,7 +205,7 @@ function unseal(head: Head, sealed: NonNullable<KeyFile['sealed']>, passphrase: 
 }
 
 /** Never over an existing file, and synced before anyone relies on it. */
-function writeNew(path: string, text: string): void {
+export function writeNew(path: string, text: string): void {
   let file: number;
   try {
     file = openSync(path, 'wx', 0o600);

@@ -1,21 +1,21 @@
-/** `skein keys …` and `skein models …`: signing where the operator's offline keys are; the server never sees them. */
-import { join } from 'node:path';
+/** `skein models`: signing where the key is, on this machine or, by a draft, on another. */
 import type { ModelView } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import { readModelTarget } from '@skein/protocol/trust/director.ts';
+import type { Targets } from '@skein/protocol/trust/metadata.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import type { Command } from 'commander';
+import { type Draft, progressOf } from '../keys/draft.ts';
+import { describeDraft } from '../keys/review.ts';
 import { nativeVerify, systemClock } from '../system-clock.ts';
+import { withBundle } from './bundle-files.ts';
+import { publish, readDrafts, signDraft, writeDraft } from './ceremony.ts';
 import type { CliContext } from './client.ts';
-import { initKeys } from './init-keys.ts';
-import { listKeys, type OfflineKey } from './key-files.ts';
-import { publishBundle } from './publish-bundle.ts';
+import { askerOf, ceremonyIn, type FolderOptions, folderOf, withFolder } from './keys.ts';
+import { publishBundle, revokeModel } from './publish-bundle.ts';
+import { showOutcome, showPublished } from './signing-words.ts';
 import { ago, type Column } from './table.ts';
 
-const KEY_COLUMNS: readonly Column<KeyRow>[] = [
-  { title: 'KEY', value: (key) => key.name },
-  { title: 'ROLE', value: (key) => key.role },
-  { title: 'PUBLIC', value: (key) => key.publicKey },
-  { title: 'PASSPHRASE', value: (key) => (key.sealed ? 'yes' : 'no') },
-];
 const MODEL_COLUMNS: readonly Column<ModelView>[] = [
   { title: 'MODEL', value: (model) => `${model.name}@${model.version}` },
   { title: 'RELEASE', value: (model) => model.release, align: 'right' },
@@ -26,67 +26,87 @@ const MODEL_COLUMNS: readonly Column<ModelView>[] = [
   { title: 'STATE', value: (model) => (model.revoked ? 'revoked' : 'published') },
 ];
 
-type KeyRow = Omit<OfflineKey, 'signer'>;
-const rowOf = ({ name, role, publicKey, sealed }: OfflineKey): KeyRow => ({ name, role, publicKey, sealed });
-const passphrase = () => process.env.SKEIN_KEY_PASSPHRASE || undefined;
-const folderOf = (ctx: CliContext, options: { dir?: string }) => options.dir ?? join(ctx.stateDir, 'keys');
+const reader = ed25519Keys(nativeVerify);
+const OUT = [
+  '--out <file>',
+  'write a draft for other holders instead of failing when the keys here are not enough',
+] as const;
+const PREPARE = ['--prepare', 'sign nothing here, only write the draft'] as const;
 
-export function addKeysCommands(program: Command, ctx: CliContext): void {
-  const keys = program.command('keys').description('Offline keys of the operator: roots and publishing');
-  keys
-    .command('init')
-    .description('Make root and publisher keys here, sign both roots and upload them')
-    .option('--dir <folder>', 'where the key files go; default: keys/ beside the operator file')
-    .addHelpText(
-      'after',
-      '\nSKEIN_KEY_PASSPHRASE protects the files. Keep copies of the root keys off this machine.\n',
-    )
-    .action(async (options: { dir?: string }) => {
-      const dir = folderOf(ctx, options);
-      const outcome = await initKeys({
-        api: await ctx.api(),
-        dir,
-        passphrase: passphrase(),
-        clock: systemClock,
-        verify: nativeVerify,
-      });
-      const rows = outcome.keys.map(rowOf);
-      if (ctx.output === 'json') return ctx.print({ changed: outcome.changed, dir, keys: rows });
-      ctx.print(rows, { columns: KEY_COLUMNS });
-      const said = outcome.changed
-        ? 'Both roots are signed and uploaded'
-        : 'The server has these roots already';
-      process.stderr.write(`${said}. Keys: ${dir}\n`);
-    });
-  keys
-    .command('list')
-    .description('Key files in the folder')
-    .option('--dir <folder>', 'default: keys/ beside the operator file')
-    .action((options: { dir?: string }) =>
-      ctx.print(listKeys(folderOf(ctx, options)).map(rowOf), { columns: KEY_COLUMNS }),
-    );
+interface SignFlags extends FolderOptions {
+  out?: string;
+  prepare?: boolean;
 }
 
+const optionsOf = async (ctx: CliContext, flags: SignFlags) => ({
+  api: await ctx.api(),
+  dir: folderOf(ctx, flags),
+  ask: askerOf(flags),
+  clock: systemClock,
+  verify: nativeVerify,
+  out: flags.out ?? (flags.prepare ? 'image-targets.draft.json' : undefined),
+  onlyPrepare: flags.prepare === true,
+});
+
+const EXAMPLES = `
+Examples:
+  skein models publish bundle                         check, upload, sign here
+  skein models publish bundle --prepare               upload, and write image-targets.draft.json for the key's holder
+  skein models sign image-targets.draft.json --bundle bundle    on the machine with the key; no network
+  skein models publish image-targets.draft.json       upload what was signed there
+  skein models revoke gas@1.2.0 --reason "wrong labels"          devices leave it and go back
+`;
+
 export function addPublishCommands(program: Command, ctx: CliContext): void {
-  const models = program.command('models').description('Published models');
-  models
-    .command('publish')
+  const models = program.command('models').description('Published models').addHelpText('after', EXAMPLES);
+  withFolder(models.command('publish'))
     .description('Check a bundle, upload its blobs, sign it into the image repository')
-    .argument('<bundle>', 'directory or model.skein, as `skein-model pack` writes it')
+    .argument(
+      '<bundle>',
+      'directory or model.skein, as `skein-model pack` writes it; or a draft that was signed elsewhere',
+    )
     .option('--floor <release>', 'no device that has seen this may run a release below it')
-    .option('--dir <folder>', 'folder of the publisher key; default: keys/ beside the operator file')
-    .action(async (path: string, options: { floor?: string; dir?: string }) => {
+    .option(...OUT)
+    .option(...PREPARE)
+    .action(async (path: string, options: SignFlags & { floor?: string }) => {
+      if (path.endsWith('.draft.json')) return publishSigned(ctx, options, path);
       const published = await publishBundle({
-        api: await ctx.api(),
-        dir: folderOf(ctx, options),
-        passphrase: passphrase(),
-        clock: systemClock,
-        verify: nativeVerify,
+        ...(await optionsOf(ctx, options)),
         path,
         ...(options.floor === undefined ? {} : { floor: releaseNumber(options.floor) }),
         ...(process.stderr.isTTY ? { progress: showProgress } : {}),
       });
       ctx.print(published);
+      if (published.draft)
+        process.stderr.write(`Next, where the key is: skein models sign ${published.draft}\n`);
+    });
+  withFolder(models.command('sign'))
+    .description('Sign a draft of published or revoked models; works without a network')
+    .argument('<file...>', 'the draft, or copies of it that several holders signed')
+    .option('--bundle <path>', 'the bundle itself: refuse unless the draft names exactly its bytes')
+    .option('--out <file>', 'default: the first file, in place')
+    .action(async (files: string[], options: SignFlags & { bundle?: string }) => {
+      const draft = readDrafts(files, reader);
+      for (const line of describeDraft(draft)) process.stderr.write(`${line}\n`);
+      if (options.bundle) await requireBundle(draft, options.bundle);
+      const signed = await signDraft(ceremonyIn(ctx, options), draft);
+      const file = options.out ?? files[0]!;
+      writeDraft(file, signed.draft);
+      const progress = progressOf(signed.draft, reader);
+      showOutcome(ctx, { published: false, file, signedBy: signed.signedBy, progress, changes: [] });
+    });
+  withFolder(models.command('revoke'))
+    .description(
+      'Withdraw a version: devices refuse it, and those that run it go back to one that is not revoked',
+    )
+    .argument('<name@version>')
+    .option('--reason <text>', 'signed along; people and devices can read it', '')
+    .option(...OUT)
+    .option(...PREPARE)
+    .action(async (text: string, options: SignFlags & { reason: string }) => {
+      const { reason } = options;
+      const outcome = await revokeModel({ ...(await optionsOf(ctx, options)), ...modelNamed(text), reason });
+      showOutcome(ctx, outcome);
     });
   models
     .command('list')
@@ -97,9 +117,41 @@ export function addPublishCommands(program: Command, ctx: CliContext): void {
     .description('One model with its manifest')
     .argument('<name@version>')
     .action(async (text: string) => {
-      const [name = '', version = ''] = text.split('@');
+      const { model: name, version } = modelNamed(text);
       ctx.print(await (await ctx.api()).call('showModel', { params: { name, version } }));
     });
+}
+
+async function publishSigned(ctx: CliContext, options: SignFlags, path: string): Promise<void> {
+  const draft = readDrafts([path], reader);
+  await publish(ceremonyIn(ctx, options), await ctx.api(), draft);
+  showPublished(ctx, describeDraft(draft));
+}
+
+/** @throws SkeinError BLOB_MISMATCH, and as reading a bundle */
+const requireBundle = (draft: Draft, path: string): Promise<void> =>
+  withBundle(path, async ({ manifest, manifestRef }) => {
+    const document = draft.documents.find(({ kind }) => kind === 'image-targets');
+    const listed = Object.entries((document?.signed as Targets | undefined)?.targets ?? {});
+    const same = listed.some(([target, file]) => {
+      const model = readModelTarget(target, file);
+      const named = model?.model === manifest.name && model.version === manifest.version;
+      return named && file.hashes.sha256 === manifestRef.sha256 && file.length === manifestRef.size;
+    });
+    if (same) return;
+    const name = `${manifest.name}@${manifest.version}`;
+    throw new SkeinError('BLOB_MISMATCH', `the draft does not name the bytes of ${name} in ${path}`, {
+      fix: 'Sign nothing of it: it is another bundle, or the draft was made from other bytes.',
+    });
+  });
+
+/** @throws SkeinError REQUEST_INVALID */
+function modelNamed(text: string): { model: string; version: string } {
+  const at = text.lastIndexOf('@');
+  if (at > 0 && at < text.length - 1) return { model: text.slice(0, at), version: text.slice(at + 1) };
+  throw new SkeinError('REQUEST_INVALID', `${JSON.stringify(text)} is not name@version`, {
+    fix: 'See `skein models list`.',
+  });
 }
 
 function releaseNumber(text: string): number {

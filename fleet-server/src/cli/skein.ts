@@ -8,8 +8,9 @@ import { asSkeinError, describeError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { createContext } from './client.ts';
 import { addServerCommands } from './commands.ts';
+import { addKeysCommands } from './keys.ts';
 import { addMonitorCommand } from './monitor.ts';
-import { addKeysCommands, addPublishCommands } from './publish.ts';
+import { addPublishCommands } from './publish.ts';
 import { addRolloutCommands } from './rollouts.ts';
 
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4 } as const;

@@ -99,8 +99,8 @@ export class ImageRepository {
   async replaceRoots(roots: RootsAndTargets): Promise<void> {
     const models = roots.targets && (await this.#checkTargets(roots.image, roots.targets, true));
     await this.#deps.store.transaction().execute(async (tx) => {
-      for (const repo of ['image', 'director'] as const)
-        await dropDocuments(tx, repo, ['root', 'targets', 'snapshot', 'timestamp']);
+      await dropDocuments(tx, 'image', ['root', 'targets', ...(await this.#spent(tx))]);
+      await dropDocuments(tx, 'director', ['root']);
       await tx.deleteFrom('director_documents').execute();
       await this.#putRoot(tx, 'image', roots.image);
       await this.#putRoot(tx, 'director', roots.director);
@@ -194,6 +194,20 @@ export class ImageRepository {
   async #withdraw(tx: Transaction<Tables>, repo: Repo, roles: ReturnType<typeof withdrawnBy>): Promise<void> {
     if (repo === 'image') return dropDocuments(tx, repo, roles);
     if (roles.includes('targets')) await tx.deleteFrom('director_documents').execute();
+  }
+
+  /**
+   * Online documents whose version a thief drove to where nothing can follow. Others stay, and are followed: devices
+   * whose roots name the same online keys go on until they are enrolled again.
+   */
+  async #spent(tx: Transaction<Tables>): Promise<('snapshot' | 'timestamp')[]> {
+    const seconds = this.#deps.clock.now() / SECOND;
+    const spent: ('snapshot' | 'timestamp')[] = [];
+    for (const role of ['snapshot', 'timestamp'] as const) {
+      const last = await latestDocument(tx, 'image', role);
+      if (last && last.version > 2 * seconds) spent.push(role);
+    }
+    return spent;
   }
 
   /** A root that leaves devices without any list of models would stop every installation. */

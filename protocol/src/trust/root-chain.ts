@@ -7,7 +7,8 @@ import type { Millis } from '../units.ts';
 import { expiresAt, openDocument, type Root, readRoot } from './metadata.ts';
 import { publicKeys, type ReadKey, requireThreshold } from './signatures.ts';
 
-export type TopRole = 'root' | 'timestamp' | 'snapshot' | 'targets';
+export const TOP_ROLES = ['root', 'timestamp', 'snapshot', 'targets'] as const;
+export type TopRole = (typeof TOP_ROLES)[number];
 
 /** Versions fetched in one refresh (clause 5.3.3, "Y"). */
 export const MAX_ROOT_STEPS = 1024;

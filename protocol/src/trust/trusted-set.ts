@@ -49,6 +49,8 @@ export class TrustedSet {
   snapshot: Snapshot | undefined;
   /** 5.3.11 applied: stored timestamp and snapshot documents are void, also where they still verify. */
   recovered = false;
+  /** A new root withdrew keys of the targets role: what they said beyond a document's version is void as well. */
+  targetsWithdrawn = false;
   readonly #read: ReadKey;
   /** Clause 5.1: one time for the whole refresh. */
   readonly #now: Millis;
@@ -72,6 +74,7 @@ export class TrustedSet {
     );
     if (isNew) this.floors = { ...(withdrawn ? NO_FLOORS : this.floors), root: next.version };
     this.recovered ||= isNew && withdrawn;
+    this.targetsWithdrawn ||= isNew && rotated(this.#read, this.root, next, 'targets');
     this.root = next;
   }
 

@@ -5,7 +5,7 @@ import type { EnrolRequest } from '@skein/protocol/api.ts';
 import { formatClaimToken, renewalBytes, trustHash } from '@skein/protocol/enrolment.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { diskIdentity, identityPath } from '../../../agent/src/identity/disk-identity.ts';
-import { type EnrolDeps, enrol } from '../../../agent/src/identity/enroll.ts';
+import { type EnrolDeps, enrol, pinAnew } from '../../../agent/src/identity/enroll.ts';
 import { type Identity, renewalDueAt } from '../../../agent/src/identity/identity.ts';
 import { keepRenewed } from '../../../agent/src/identity/renew.ts';
 import { x509Identity } from '../../../agent/src/identity/x509-identity.ts';
@@ -98,6 +98,19 @@ describe('enrolment', () => {
     await expect(enrol(deps, 'abcd.secret')).rejects.toMatchObject({ code: 'TOKEN_INVALID' });
     await enrol(deps, token);
     await expect(enrol(deps, token)).rejects.toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  it('pins new roots that a token vouches for and changes nothing else, when a root’s threshold was lost', async () => {
+    const { deps, sent, pinned } = scene();
+    await expect(pinAnew(deps, token)).rejects.toMatchObject({ code: 'NOT_ENROLLED' });
+    const identity = await enrol(deps, token);
+    expect(await pinAnew(deps, token)).toEqual(identity);
+    expect([sent.length, pinned.length]).toEqual([1, 2]);
+    expect(deps.store.load()).toEqual(identity);
+    const evil = scene({ image: bytes('{"signed":"evil"}') });
+    const known = { ...evil.deps, store: deps.store };
+    await expect(pinAnew(known, token)).rejects.toMatchObject({ code: 'SERVER_NOT_TRUSTED' });
+    expect(evil.pinned).toEqual([]);
   });
 
   it('says which file is damaged rather than enrolling anew', async () => {
