@@ -251,13 +251,13 @@ function addChanges(keys: Command, ctx: CliContext): void {
   withDraft(keys.command('remove'))
     .description('Take keys out of a role of a root')
     .requiredOption('--role <role>', OFFLINE_ROLES.join(', '), collect, [])
-    .argument('<key...>', 'holders’ names, or beginnings of public keys')
+    .argument('<key...>', 'key files, holders’ names, or beginnings of public keys')
     .option('--threshold <n>', 'holders that must sign from then on')
     .action(async (gone: string[], options: ChangeFlags) => {
       const [role] = rolesOf(options.role, OFFLINE_ROLES, 1);
       const threshold = thresholdOf(options.threshold);
       await change(ctx, options, `remove from ${role}`, [
-        { kind: 'remove', role: role!, keys: gone, threshold },
+        { kind: 'remove', role: role!, keys: namedKeys(ctx, options, gone), threshold },
       ]);
     });
   withDraft(keys.command('rotate'))
@@ -290,6 +290,15 @@ function addChanges(keys: Command, ctx: CliContext): void {
     });
 }
 
+/** What people call keys: a file of this folder by its name, else whatever the root can tell (a holder, a hex beginning). */
+function namedKeys(ctx: CliContext, options: FolderOptions, texts: readonly string[]): string[] {
+  const own = openKeyFolder(folderOf(ctx, options)).find();
+  return texts.map((text) => {
+    const file = text.replace(/\.json$/, '');
+    return own.find(({ name }) => name === `${file}.json`)?.publicKey ?? text;
+  });
+}
+
 interface RotateFlags {
   old: string[];
   new: string[];
@@ -311,7 +320,7 @@ async function rotate(ctx: CliContext, options: ChangeFlags & RotateFlags): Prom
   const api = await ctx.api();
   const changes: RootChange[] = staged.length > 0 ? await stagedOnlineKeys(api, staged) : [];
   for (const role of offline) {
-    const old = options.old.length > 0 ? options.old : undefined;
+    const old = options.old.length > 0 ? namedKeys(ctx, options, options.old) : undefined;
     requireOne(role, old, options);
     changes.push({ kind: 'replace', role, old, keys: await newKeys(ctx, options, role, options.new) });
   }
