@@ -8,7 +8,7 @@
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { AgentParts, Uplink } from './agent-parts.ts';
 import { modelInUse, modelStatus, trustStatus, updateStatus } from './api/collect-status.ts';
 import type { GrpcApi } from './api/grpc-api.ts';
@@ -32,6 +32,10 @@ import { UpdateRunner } from './update/run-update.ts';
 const STEP_WITHIN_MS: Millis = 900;
 
 const BACKEND_POLL_MS: Millis = 30_000;
+/** What a device is there for comes first: all that is only told of it waits for its first prediction, at most so long. */
+const REST_WITHIN_MS: Millis = SECOND;
+/** Programs may be asked, and they may hold up this thread. */
+const NAME_BOARD_AFTER_MS: Millis = 20 * SECOND;
 
 export class Agent {
   readonly #parts: AgentParts;
@@ -47,6 +51,10 @@ export class Agent {
   readonly #standing;
   readonly #selfCheck: SelfCheck;
   #hardware: HelloMessage['hardware'];
+  #predicted = false;
+  #rested = false;
+  #rest: Timer | undefined;
+  #nameTimer: Timer | undefined;
   #poll: Timer | undefined;
   #backendPoll: Timer | undefined;
   #renewal: { stop(): void } | undefined;
@@ -87,6 +95,8 @@ export class Agent {
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
       this.#sinks.prediction(record, outcome);
+      if (!this.#predicted) this.#restIn(0);
+      this.#predicted = true;
     };
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
@@ -162,7 +172,7 @@ export class Agent {
 
   /** @throws SkeinError PORT_IN_USE; nothing runs then. */
   async start(): Promise<void> {
-    const { openApi, openGrpc, pictures, startRenewal } = this.#parts;
+    const { openApi, openGrpc, pictures } = this.#parts;
     const models = this.#servedModels();
     this.#api = await openApi({ status: () => this.status(), models, pictures });
     try {
@@ -176,14 +186,27 @@ export class Agent {
     await this.#startSite();
     this.#sinks.start();
     this.#sources.start();
-    this.#health.start();
+    this.#restIn(REST_WITHIN_MS);
+  }
+
+  /** Sooner than before; nothing is started twice. */
+  #restIn(ms: Millis): void {
+    if (this.#rested) return;
+    this.#rest?.cancel();
+    this.#rest = this.#parts.clock.after(ms, () => this.#startRest());
+  }
+
+  #startRest(): void {
+    this.#rested = true;
+    const { clock, startRenewal } = this.#parts;
     this.#selfCheck.start();
+    this.#health.start();
     this.#uplink.start();
     this.#standing.start();
     this.#renewal = startRenewal();
     this.#pollOrders();
     this.#askBackends();
-    void this.#nameBoard();
+    this.#nameTimer = clock.after(NAME_BOARD_AFTER_MS, () => void this.#nameBoard());
   }
 
   /** Others have to do without it; this device goes on. */
@@ -232,8 +255,7 @@ export class Agent {
   }
 
   async #stop(): Promise<void> {
-    this.#poll?.cancel();
-    this.#backendPoll?.cancel();
+    for (const timer of [this.#rest, this.#nameTimer, this.#poll, this.#backendPoll]) timer?.cancel();
     this.#renewal?.stop();
     for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
     const serving = [this.#api?.close(), this.#grpc?.close(), this.#parts.site?.stop()];

@@ -5,7 +5,7 @@
  */
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { Errors } from 'typebox/value';
 import { type Config, ConfigSchema, withProfiles } from './config.ts';
 import { checkShadows } from './config-inference.ts';
 import { type Node, nodeAt, type Path, ROOT, valuesOf } from './config-keys.ts';
@@ -17,8 +17,6 @@ import type { SourceConfig } from './config-sources.ts';
 import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
 import { type Environment, isObject, type Json, overrides, place } from './config-variables.ts';
 import { IN_PROCESS } from './inference/backend.ts';
-
-const compiled = Compile(ConfigSchema as TSchema);
 
 const SOURCES: KindedList<SourceConfig> = {
   list: 'sources',
@@ -51,7 +49,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   if (!isObject(root)) throw problem(where([]), [], 'must be a map of keys');
   for (const { path, text } of variables.values()) place(root, path, text);
   const filled = fill(ROOT, root, [], where);
-  const [first] = [...compiled.Errors(filled)];
+  const [first] = Errors(ConfigSchema as TSchema, filled);
   if (first) throw schemaProblem(first.instancePath, first.message, where);
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);

@@ -5,6 +5,7 @@
 
 import { type Static, type TSchema, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { Check, Errors } from 'typebox/value';
 import { type ErrorCode, SkeinError } from './errors.ts';
 import type { Bytes } from './units.ts';
 
@@ -46,12 +47,20 @@ function describeProblem({ keyword, instancePath, params, message }: SchemaProbl
     : `${path} ${message}`;
 }
 
-/** Compiles `schema` at its first use: a program names many schemas when it starts and uses few at once. */
-export function compiled<S extends TSchema>(schema: S): () => Validator<S> {
-  let validator: Validator<S> | undefined;
-  return () => {
-    validator ??= Compile(schema) as Validator<S>;
-    return validator;
+/** Compiling a schema costs as much as some hundred values checked by reading it, and most see few in a process's life. */
+const READ_FIRST = 16;
+
+/** Values are checked by reading `schema`; where they keep coming it is compiled. */
+export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
+  let seen = 0;
+  let compiled: Pick<Validator<S>, 'Check'> | undefined;
+  return {
+    Check(value): value is Static<S> {
+      if (!compiled && seen++ < READ_FIRST) return Check(schema, value);
+      compiled ??= Compile(schema) as Validator<S>;
+      return compiled.Check(value);
+    },
+    Errors: (value) => [...Errors(schema, value)] as SchemaProblem[],
   };
 }
 
@@ -65,11 +74,11 @@ export function checker<S extends TSchema>(
   maxBytes: Bytes = 1 << 20,
   fix?: string,
 ): Checker<Static<S>> {
-  const validator = compiled(schema);
+  const validator = validatorOf(schema);
   const advice = fix === undefined ? {} : { fix };
   const check = (value: unknown, what: string): Static<S> => {
-    if (validator().Check(value)) return value as Static<S>;
-    const first = [...validator().Errors(value)].at(-1);
+    if (validator.Check(value)) return value as Static<S>;
+    const first = [...validator.Errors(value)].at(-1);
     throw new SkeinError(code, `${what}: ${first ? describeProblem(first) : 'is not valid'}`, {
       ...advice,
       data: { path: first?.instancePath ?? '' },

@@ -15,7 +15,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, downChannels, parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { type Bytes, type Millis, SECOND } from '@skein/protocol/units.ts';
-import mqtt, { type IClientOptions, MqttClient } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import { type BackoffPolicy, backoffMs, RECONNECT } from './backoff.ts';
 import type { Link } from './link.ts';
 
@@ -93,7 +93,7 @@ class MqttLink implements Link {
   start(): void {
     if (this.#running) return;
     this.#running = true;
-    this.#connect();
+    void this.#connect();
   }
 
   async stop(): Promise<void> {
@@ -106,21 +106,20 @@ class MqttLink implements Link {
     this.#over(client, 'stopped');
   }
 
-  #connect(): void {
+  /** The library is large, and the first connection comes after the first prediction: it is loaded here. */
+  async #connect(): Promise<void> {
     this.session = Buffer.from(this.#options.entropy.bytes(8)).toString('hex');
     const { socket, ...tls } = this.#options.tls?.() ?? {};
     const options = { ...this.#packet(), ...tls };
-    if (socket === undefined) {
-      this.#follow(mqtt.connect(this.#options.url, options));
-      return;
+    try {
+      const { default: mqtt, MqttClient } = await import('mqtt');
+      const stream = await socket?.();
+      if (!this.#running) stream?.destroy();
+      else if (stream) this.#follow(new MqttClient(() => stream as never, options));
+      else this.#follow(mqtt.connect(this.#options.url, options));
+    } catch (error) {
+      this.#again(reasonOf(error));
     }
-    socket().then(
-      (stream) => {
-        if (this.#running) this.#follow(new MqttClient(() => stream as never, options));
-        else stream.destroy();
-      },
-      (error) => this.#again(reasonOf(error)),
-    );
   }
 
   #packet(): IClientOptions {
@@ -134,6 +133,8 @@ class MqttLink implements Link {
       reconnectPeriod: 0,
       queueQoSZero: false,
       resubscribe: false,
+      // Its cache of every number below 65,536 takes 10 MB and a tenth of a start.
+      writeCache: false,
       will: {
         topic: topicFor(fleet, device, 'status'),
         payload: Buffer.from(will(this.session)),
@@ -206,7 +207,7 @@ class MqttLink implements Link {
     const waitMs = backoffMs(this.#attempt++, entropy, reconnect);
     log.info('broker not connected', { reason, retryMs: Math.round(waitMs) });
     this.#retry = clock.after(waitMs, () => {
-      if (this.#running) this.#connect();
+      if (this.#running) void this.#connect();
     });
   }
 

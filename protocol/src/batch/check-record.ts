@@ -1,13 +1,10 @@
 /** Which records of a batch this version understands: a newer device may send more than we know. */
 import type { TSchema } from 'typebox';
 import { DriftRecord, EventRecord, HealthRecord, PredictionRecord, type RecordOf } from '../records.ts';
-import { compiled } from '../schema.ts';
+import { validatorOf } from '../schema.ts';
 import type { Stream } from '../topics.ts';
 
-const check = (schema: TSchema) => {
-  const validator = compiled(schema);
-  return (value: unknown): boolean => validator().Check(value);
-};
+const check = (schema: TSchema): ((value: unknown) => boolean) => validatorOf(schema).Check;
 
 const CHECKS: Record<Stream, (value: unknown) => boolean> = {
   predictions: check(PredictionRecord),

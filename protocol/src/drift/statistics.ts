@@ -47,18 +47,19 @@ export interface PreparedChart {
   chart: ChartProfile;
   scores: BinScores;
   groups: number[];
-  /** Sum of the t quantiles for 1% two-sided and 80% power. */
-  detectable: number;
+  /** Sum of the t quantiles for 1% two-sided and 80% power: found by search, so not before the first test. */
+  detectable(): number;
 }
 
 export function prepareChart(profile: DriftProfile, chart: ChartProfile): PreparedChart {
   const df = chart.degreesOfFreedom;
+  let quantiles: number | undefined;
   return {
     profile,
     chart,
     scores: binScores(chart.probabilities),
     groups: pearsonGroups(chart.probabilities, profile.window),
-    detectable: studentQuantile(0.995, df) + studentQuantile(0.8, df),
+    detectable: () => (quantiles ??= studentQuantile(0.995, df) + studentQuantile(0.8, df)),
   };
 }
 
@@ -76,7 +77,7 @@ export function testChart(prepared: PreparedChart, counts: readonly number[]): C
   const zScale = z(chart.sigmaScale, scores.scale);
   const grown = n < profile.window ? 1 : Math.max(1, Math.min(n, m / df) / profile.window);
   const square = pearson(chart.probabilities, counts, groups) / (widened * widened) / grown;
-  const shift = detectable * error(chart.sigmaLocation);
+  const shift = detectable() * error(chart.sigmaLocation);
   return {
     n,
     zLocation,
