@@ -14,7 +14,7 @@ import { fractionOf, retryDelayMs } from './download-plan.ts';
 import type { BlobSource, Fetcher } from './ports.ts';
 import { lowerRate, type Rate, RateCap, rest, sliceOf } from './rate-cap.ts';
 
-const PAUSE_MS: Millis = 500;
+const PAUSE_MS: Millis = 200;
 const NAP_MS: Millis = 1_000;
 const LIED_REST_MS: Millis = HOUR;
 const REMEMBERED_MAX = 256;

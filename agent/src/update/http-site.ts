@@ -10,6 +10,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import { type Bytes, KIB, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
@@ -20,6 +21,8 @@ import type { OpenBlob } from './site-cache.ts';
 const PATH = /^\/v1\/blobs\/([0-9a-f]{64})$/;
 /** How the asking device says what its signed manifest says of the blob's size. */
 export const SIZE_HEADER = 'skein-size';
+/** One that is cut short by a broken connection is lost to who reads. */
+const RECORD: Bytes = 8 * KIB;
 const HEAD_MS: Millis = 10_000;
 const IDLE_MS: Millis = 30_000;
 const RETRY_AFTER_S = 2;
@@ -103,6 +106,7 @@ async function answer(
     const range = rangeOf(request.headers.range, blob.size);
     if (!range) return void response.writeHead(416, { 'content-range': `bytes */${blob.size}` }).end();
     const [start, end] = range;
+    if (response.socket instanceof TLSSocket) response.socket.setMaxSendFragment(RECORD);
     response.writeHead(request.headers.range ? 206 : 200, {
       etag: `"${sha256}"`,
       'content-type': 'application/octet-stream',

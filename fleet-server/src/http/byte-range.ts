@@ -2,12 +2,15 @@
  * Range and If-Range for content-addressed bytes (RFC 9110 §13.1.5, §14). One range is served; several, or a unit
  * other than bytes, are answered with the whole, as the RFC allows. The strong validator is the hash itself.
  */
-import type { Bytes, Sha256Hex } from '@skein/protocol/units.ts';
+import { type Bytes, KIB, type Sha256Hex } from '@skein/protocol/units.ts';
 
 export type RangeAnswer =
   | { status: 200; start: 0; end: Bytes }
   | { status: 206; start: Bytes; end: Bytes }
   | { status: 416 };
+
+/** TLS records of blobs: one that is cut short by a broken connection is lost to the device, so they are small. */
+export const BLOB_RECORD: Bytes = 8 * KIB;
 
 export const etagOf = (sha256: Sha256Hex): string => `"${sha256}"`;
 

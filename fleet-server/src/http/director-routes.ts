@@ -1,11 +1,12 @@
 /** What devices fetch with their certificate: metadata of both repositories and blobs, resumable. */
 import { Readable } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { FastifyReply } from 'fastify';
 import type { Blobs } from '../blobs/port.ts';
 import type { Director } from '../director/orders.ts';
 import type { ImageRepository } from '../models/image-repository.ts';
-import { etagOf, rangeOf } from './byte-range.ts';
+import { BLOB_RECORD, etagOf, rangeOf } from './byte-range.ts';
 import type { HandlerRequest, Handlers } from './handlers.ts';
 
 export interface DirectorRouteDeps {
@@ -44,6 +45,7 @@ async function sendBlob(request: HandlerRequest<'deviceBlob'>, blobs: Blobs): Pr
   const etag = etagOf(sha256);
   const [range, ifRange] = [headers.range, headers['if-range']].map((value) => value?.toString());
   const answer = rangeOf({ range, ifRange }, etag, size);
+  if (reply.raw.socket instanceof TLSSocket) reply.raw.socket.setMaxSendFragment(BLOB_RECORD);
   reply.code(answer.status).header('etag', etag).header('accept-ranges', 'bytes');
   if (answer.status === 416) return reply.header('content-range', `bytes */${size}`).send();
   if (answer.status === 206) {
