@@ -75,7 +75,16 @@ export interface AgentParts {
   timeFloor(): Millis;
   update: Pick<
     UpdateParts,
-    'fetcher' | 'supply' | 'flights' | 'alsoKept' | 'gate' | 'slots' | 'preflight' | 'store' | 'scratch'
+    | 'fetcher'
+    | 'supply'
+    | 'deltas'
+    | 'flights'
+    | 'alsoKept'
+    | 'gate'
+    | 'slots'
+    | 'preflight'
+    | 'store'
+    | 'scratch'
   >;
   /** Absent: it serves nothing. */
   site?: SitePart | undefined;

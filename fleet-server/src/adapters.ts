@@ -5,6 +5,7 @@ import type { Broker } from './broker/port.ts';
 import type { Config } from './config.ts';
 import type { ServerAuthority, ServerTls } from './fleet/authority.ts';
 import type { OnlineKeyring } from './models/online-keys.ts';
+import type { MakeDelta } from './models/run-deltas.ts';
 import type { RolloutStore } from './rollouts/port.ts';
 import type { Store } from './store/sqlite-store.ts';
 
@@ -21,6 +22,7 @@ export interface Adapters {
   openBlobs(folder: string): Promise<Blobs>;
   openOnlineKeys(folder: string): OnlineKeyring;
   openRollouts(store: Store): RolloutStore;
+  makeDelta: MakeDelta;
   openBroker(config: Config, given: BrokerNeeds): Promise<OpenBroker>;
 }
 

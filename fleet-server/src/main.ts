@@ -18,6 +18,7 @@ import { readConfigFile } from './disk-config.ts';
 import { openX509Authority } from './fleet/x509-authority.ts';
 import { createJsonLog } from './json-log.ts';
 import { openDiskOnlineKeys } from './models/disk-online-keys.ts';
+import { makeDeltaInWorker } from './models/worker-delta.ts';
 import { sqliteRollouts } from './rollouts/sqlite-rollouts.ts';
 import { type RunningServer, startServer } from './server.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
@@ -37,6 +38,7 @@ export const realAdapters: Adapters = {
   openBlobs: openDiskBlobs,
   openOnlineKeys: openDiskOnlineKeys,
   openRollouts: sqliteRollouts,
+  makeDelta: makeDeltaInWorker,
   openBroker,
 };
 

@@ -33,6 +33,7 @@ import { startIngest } from './ingest/run-ingest.ts';
 import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
 import { newestSigner } from './models/online-keys.ts';
+import { DeltaRunner } from './models/run-deltas.ts';
 import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
@@ -132,6 +133,8 @@ async function startRooms(live: Live) {
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
   });
   lifetime.onStop(() => ingest.stop());
+  const deltas = new DeltaRunner({ store, blobs: live.blobs, clock, log, make: adapters.makeDelta });
+  lifetime.onStop(() => deltas.stop());
   const metrics = createMetrics({
     devices: () => view.summaries().filter((d) => !d.revoked).length,
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
@@ -149,7 +152,7 @@ async function startRooms(live: Live) {
     );
   broker.onConnect(() => void announceAll());
   await rollouts.start();
-  return { ...live, director, rollouts, metrics, announceAll };
+  return { ...live, director, rollouts, deltas, metrics, announceAll };
 }
 type Rooms = Awaited<ReturnType<typeof startRooms>>;
 
@@ -196,6 +199,8 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   });
   // By itself: nothing else that fails may keep freshness from being signed.
   lifetime.every(UPKEEP_MS, 'signing online documents again', () => signAgain(rooms));
+  // Devices may have moved to versions that no patch starts from yet.
+  lifetime.every(UPKEEP_MS, 'making patches', () => rooms.deltas.wake());
   return ports;
 }
 
@@ -219,7 +224,10 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady };
   };
   const models = { store, blobs, repository, maxBlobBytes: config.maxBlob };
-  const published = () => void announceAll();
+  const published = () => {
+    void announceAll();
+    void rooms.deltas.wake();
+  };
   return {
     ...accessRoutes({ store, clock, entropy, hub, describe }),
     ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
@@ -227,7 +235,7 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     ...driftRoutes(store, clock),
     ...trustRoutes({ store, repository, online, clock, verify, published }),
     ...modelRoutes({ ...models, published }),
-    ...directorRoutes({ repository, director, blobs }),
+    ...directorRoutes({ repository, director, blobs, store }),
     ...rolloutRoutes({ store, rollouts }),
   };
 }

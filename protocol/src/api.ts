@@ -2,7 +2,9 @@
  * Every HTTP route and its schemas: the server registers them, the CLI and the dashboard call them, OpenAPI is
  * made from them. `people` routes live on the people's port, `device` routes on the mTLS port.
  */
+
 import { type Static, type TSchema, Type } from 'typebox';
+import { DeltaOffers } from './delta/offers.ts';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { HelloMessage, Incident, StateMessage } from './messages.ts';
 import { RolloutSpec, RolloutView } from './rollout.ts';
@@ -410,6 +412,13 @@ export const ROUTES = {
     'Director metadata: N.root.json, and targets.json for the device of the certificate',
   ),
   deviceBlob: device('GET', '/v1/blobs/:sha256', 'device', 'A blob; Range and If-Range'),
+  deviceDeltas: device(
+    'GET',
+    '/v1/deltas/:sha256',
+    'device',
+    'Patches that make a blob from one that devices have',
+    { answer: DeltaOffers },
+  ),
 } as const satisfies Record<string, Route>;
 
 export type RouteName = keyof typeof ROUTES;

@@ -12,7 +12,7 @@ const PEERS: { tool: string; settings: string[][] }[] = [
   {
     tool: 'zstd',
     settings: [
-      ['-q', '-f', '--ultra', '-22', '--long=31', '--patch-from=OLD', 'NEW', '-o', 'OUT'],
+      ['-q', '-f', '--ultra', '-22', '--long=27', '--patch-from=OLD', 'NEW', '-o', 'OUT'],
       ['-q', '-f', '-19', '--single-thread', '--long=27', '--patch-from=OLD', 'NEW', '-o', 'OUT'],
     ],
   },

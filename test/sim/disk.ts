@@ -55,7 +55,11 @@ export function simSlots(disk: SimDisk): Slots {
       const now = () => disk.blobs.get(sha) ?? disk.parts.get(sha);
       if (!now()) return undefined;
       return {
-        read: async (offset, length) => now()?.subarray(offset, offset + length) ?? new Uint8Array(),
+        read: async (offset, length, into) => {
+          const found = now()?.subarray(offset, offset + length) ?? new Uint8Array();
+          into?.set(found);
+          return found;
+        },
         close: async () => {},
       };
     },
@@ -98,7 +102,10 @@ class SimWriter implements BlobWriter {
 
   async write(chunk: Uint8Array): Promise<void> {
     if (this.offset + chunk.length > this.#size) throw new SkeinError('BLOB_TOO_LARGE', this.#sha);
-    this.#bytes = Uint8Array.from([...this.#bytes, ...chunk]);
+    const longer = new Uint8Array(this.offset + chunk.length);
+    longer.set(this.#bytes);
+    longer.set(chunk, this.offset);
+    this.#bytes = longer;
     this.#disk.parts.set(this.#sha, this.#bytes);
   }
 

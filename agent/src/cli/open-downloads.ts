@@ -4,7 +4,9 @@ import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { SitePart } from '../agent-parts.ts';
 import type { Config } from '../config.ts';
 import type { TlsTrust } from '../identity/http-tls.ts';
+import type { Sources } from '../update/blob-download.ts';
 import { BlobSupply, serverSource } from '../update/blob-supply.ts';
+import { type Deltas, serverDeltas } from '../update/delta-download.ts';
 import { Flights } from '../update/flights.ts';
 import type { Gate } from '../update/gate.ts';
 import { httpMirror } from '../update/http-mirror.ts';
@@ -27,6 +29,7 @@ export interface DownloadDeps {
 
 export interface Downloads {
   supply: BlobSupply;
+  deltas: Deltas | undefined;
   flights: Flights;
   alsoKept(): Iterable<Sha256Hex>;
   site: SitePart | undefined;
@@ -48,14 +51,24 @@ export function openDownloads(
   const cap = new RateCap(clock);
   const shared = { clock, entropy, log, cap, rate: update.rate, siteWaitMs: site.wait };
   const flights = new Flights();
+  const patches = serverDeltas(fetcher, deps.slots, log, () => gate.uplink());
   const upward = new BlobSupply({ ...shared, sources: () => [...local, ...beyond()] });
   const supply = new BlobSupply({
     ...shared,
     sources: (sha256) => [...siteOrder(peers, site.self, sha256), ...local, ...beyond()],
   });
-  const serving = site.serve ? serveSite(site, { ...deps, supply: upward, flights }) : undefined;
+  const serving = site.serve
+    ? serveSite(site, {
+        ...deps,
+        supply: upward,
+        flights,
+        deltas: local.length > 0 ? undefined : patches,
+      })
+    : undefined;
   return {
     supply,
+    // A site fetches each blob once for all: a patch for every device would cost its uplink more.
+    deltas: peers.length + local.length > 0 ? undefined : patches,
     flights,
     alsoKept: () => serving?.kept() ?? flights.names(),
     site: serving,
@@ -66,7 +79,7 @@ export function openDownloads(
   };
 }
 
-function serveSite(config: Config['site'], deps: DownloadDeps & { supply: BlobSupply; flights: Flights }) {
+function serveSite(config: Config['site'], deps: DownloadDeps & Sources) {
   const { clock, log, trust } = deps;
   let cache: SiteCache | undefined;
   let server: SiteServer | undefined;

@@ -148,7 +148,7 @@ async function compose(
     }),
     (all) => all.close(),
   );
-  const { supply, flights, alsoKept, site } = downloads;
+  const { supply, deltas, flights, alsoKept, site } = downloads;
   const scratch = await openScratch(config.update.measure, stateDir, log);
   if (scratch) opened.add(scratch, (memory) => memory.close());
   const { threads, providers } = config.inference;
@@ -178,7 +178,7 @@ async function compose(
     site,
     update: {
       fetcher,
-      ...{ supply, flights, alsoKept, gate },
+      ...{ supply, deltas, flights, alsoKept, gate },
       slots,
       preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
       ...(scratch ? { scratch } : {}),

@@ -2,6 +2,7 @@
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { Supply } from './blob-supply.ts';
+import { bringByDelta, type DeltaOutcome, type Deltas } from './delta-download.ts';
 import { type BlobSize, type OnDisk, planDownload } from './download-plan.ts';
 import type { Flight, Flights } from './flights.ts';
 import type { BlobWriter, Slots } from './ports.ts';
@@ -20,6 +21,8 @@ export interface DownloadWatch {
 export interface Sources {
   supply: Supply;
   flights: Flights;
+  /** Patches of what is here; absent: every blob is fetched whole. */
+  deltas?: Deltas | undefined;
 }
 
 /** False when it became stale. @throws SkeinError of {@link Supply} and {@link Slots}, and what `hold` says */
@@ -60,7 +63,35 @@ async function bring(
     if (watch.stale()) return false;
     if (await slots.has(sha256)) return true;
   }
-  return from.flights.run(sha256, size, (flight) => take(from.supply, slots, blob, watch, flight, wrote));
+  return from.flights.run(sha256, size, async (flight) => {
+    watch.hold?.();
+    const outcome = await patched(from, slots, blob, watch, flight, wrote);
+    if (outcome !== 'none') return outcome === 'done';
+    return take(from.supply, slots, blob, watch, flight, wrote);
+  });
+}
+
+/** From a patch, when there is one for this blob. */
+async function patched(
+  { deltas, supply }: Sources,
+  slots: Slots,
+  blob: BlobSize,
+  { stale, rate, hold }: DownloadWatch,
+  flight: Flight,
+  wrote: (bytes: Bytes) => void,
+): Promise<DeltaOutcome> {
+  if (!deltas) return 'none';
+  let made = 0;
+  return bringByDelta(deltas, supply, slots, blob, {
+    stop: stale,
+    rate,
+    hold,
+    wrote: (bytes) => {
+      made += bytes;
+      flight.advance(made);
+      wrote(bytes);
+    },
+  });
 }
 
 /** Again from the first byte while its bytes hash wrong and there is someone else to ask. */

@@ -1,12 +1,11 @@
-/** The file a patch is applied to, read a window at a time: patches walk it mostly from front to back. */
+/** Files of any size for the patch tools: the old one at any place, a patch from front to back, both without garbage. */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { OldFile } from '@skein/protocol/delta/apply.ts';
-import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, KIB } from '@skein/protocol/units.ts';
 import { diskError } from '../disk-whole.ts';
+import { windowedFile } from './windowed-file.ts';
 
-const WINDOW: Bytes = 256 * KIB;
 const CHUNK: Bytes = 64 * KIB;
 
 const failed = (cause: unknown): never => {
@@ -22,31 +21,9 @@ export interface DiskOldFile extends OldFile {
 export async function openOldFile(path: string): Promise<DiskOldFile> {
   const file = await opened(path);
   const { size } = await file.stat();
-  const window = Buffer.allocUnsafe(WINDOW);
-  let from = 0;
-  let held = 0;
-  return {
-    size,
-    async read(offset, length) {
-      if (offset < from || offset + length > from + held) {
-        from = offset;
-        held = await readFully(offset, Math.min(WINDOW, size - offset));
-      }
-      if (offset + length > from + held) {
-        throw new SkeinError('DISK_FAILED', `${path} became shorter while it was read`);
-      }
-      return window.subarray(offset - from, offset - from + length);
-    },
-    close: () => file.close(),
-  };
-
-  async function readFully(offset: Bytes, length: Bytes): Promise<Bytes> {
-    for (let have = 0; ; ) {
-      const { bytesRead } = await file.read(window, have, length - have, offset + have).catch(failed);
-      have += bytesRead;
-      if (bytesRead === 0 || have === length) return have;
-    }
-  }
+  const readInto = async (offset: Bytes, buffer: Uint8Array) =>
+    (await file.read(buffer, 0, buffer.length, offset).catch(failed)).bytesRead;
+  return { ...windowedFile(size, readInto), close: () => file.close() };
 }
 
 /**

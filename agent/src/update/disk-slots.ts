@@ -130,8 +130,8 @@ const tooFull = (needed: Bytes, free: Bytes, others: Bytes): SkeinError =>
   );
 
 const readerOf = (file: FileHandle): BlobReader => ({
-  async read(offset, length) {
-    const buffer = Buffer.allocUnsafe(length);
+  async read(offset, length, into) {
+    const buffer = into ?? Buffer.allocUnsafe(length);
     const { bytesRead } = await guarded(file.read(buffer, 0, length, offset));
     return buffer.subarray(0, bytesRead);
   },

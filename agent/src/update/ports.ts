@@ -84,8 +84,12 @@ export interface Slots {
 }
 
 export interface BlobReader {
-  /** Up to `length` bytes from `offset` on; fewer where it ends. @throws SkeinError DISK_FAILED */
-  read(offset: Bytes, length: Bytes): Promise<Uint8Array>;
+  /**
+   * Up to `length` bytes from `offset` on; fewer where it ends.
+   * @param into where they are put, for a caller that uses one buffer again and again
+   * @throws SkeinError DISK_FAILED
+   */
+  read(offset: Bytes, length: Bytes, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 

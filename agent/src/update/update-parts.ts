@@ -5,6 +5,7 @@ import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import type { BackendDirectory } from '../inference/backends.ts';
 import type { Supply } from './blob-supply.ts';
+import type { Deltas } from './delta-download.ts';
 import type { Flights } from './flights.ts';
 import type { Gate } from './gate.ts';
 import type { Fetcher, ModelRuntime, Preflight, ReportSink, Slots, Trust, UpdateStore } from './ports.ts';
@@ -18,6 +19,8 @@ export interface UpdateParts {
   fetcher: Fetcher;
   /** Where blobs come from; absent: from the server alone, as fast as they come. */
   supply?: Supply;
+  /** Patches of what is here; absent: every blob is fetched whole. */
+  deltas?: Deltas | undefined;
   /** Shared with whoever else downloads on this device. */
   flights?: Flights;
   /** Blobs that someone beside the machines still wants on the disk. */

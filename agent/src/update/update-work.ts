@@ -55,6 +55,7 @@ export class UpdateWork {
     this.#sources = {
       supply: parts.supply ?? new BlobSupply({ ...parts, sources: () => server }),
       flights: parts.flights ?? new Flights(),
+      deltas: parts.deltas,
     };
     this.#stopping = stopping;
     this.#stateOf = stateOf;

@@ -1,11 +1,13 @@
-/** What devices fetch with their certificate: metadata of both repositories and blobs, resumable. */
+/** What devices fetch with their certificate: metadata of both repositories, blobs (resumable), and which patches make them. */
 import { Readable } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { FastifyReply } from 'fastify';
 import type { Blobs } from '../blobs/port.ts';
 import type { Director } from '../director/orders.ts';
+import { deltaOffers } from '../models/deltas.ts';
 import type { ImageRepository } from '../models/image-repository.ts';
+import type { Store } from '../store/sqlite-store.ts';
 import { BLOB_RECORD, etagOf, rangeOf } from './byte-range.ts';
 import type { HandlerRequest, Handlers } from './handlers.ts';
 
@@ -13,9 +15,10 @@ export interface DirectorRouteDeps {
   repository: ImageRepository;
   director: Director;
   blobs: Blobs;
+  store: Store;
 }
 
-export function directorRoutes({ repository, director, blobs }: DirectorRouteDeps): Handlers {
+export function directorRoutes({ repository, director, blobs, store }: DirectorRouteDeps): Handlers {
   return {
     imageDocument: async ({ params, reply }) =>
       sendDocument(reply, params.file!, await repository.file('image', params.file!)),
@@ -25,6 +28,7 @@ export function directorRoutes({ repository, director, blobs }: DirectorRouteDep
       return sendDocument(reply, params.file!, bytes);
     },
     deviceBlob: (request) => sendBlob(request, blobs),
+    deviceDeltas: async ({ params }) => ({ offers: await deltaOffers(store, params.sha256!) }),
   };
 }
 

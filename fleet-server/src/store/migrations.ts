@@ -52,4 +52,12 @@ CREATE TABLE idempotency (key TEXT NOT NULL, route TEXT NOT NULL, request_hash T
 `,
   },
   { id: '0002-newest-drift', sql: 'CREATE INDEX drift_by_device ON drift_windows (device, ts);' },
+  {
+    id: '0003-deltas',
+    sql: `
+CREATE TABLE deltas (from_sha256 TEXT NOT NULL, to_sha256 TEXT NOT NULL, patch TEXT, size BIGINT NOT NULL, made_at BIGINT NOT NULL,
+  PRIMARY KEY (from_sha256, to_sha256));
+CREATE INDEX deltas_by_result ON deltas (to_sha256);
+`,
+  },
 ];

@@ -100,6 +100,14 @@ export interface Tables {
   };
   /** What a device last proved to run, from its signed reports. */
   installed: { device: string; model: string; version: string; sha256: string; since: number };
+  /** What turns one blob into another; `patch` null: no patch is smaller than the blob. */
+  deltas: {
+    from_sha256: string;
+    to_sha256: string;
+    patch: string | null;
+    size: number;
+    made_at: number;
+  };
   models: {
     name: string;
     version: string;

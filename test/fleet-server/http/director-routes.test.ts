@@ -37,6 +37,7 @@ beforeAll(async () => {
     repository: desk.repository,
     director: desk.director,
     blobs: desk.blobs,
+    store: desk.store,
   });
   const { store, clock } = desk;
   const idempotency = createIdempotency(store, clock);
