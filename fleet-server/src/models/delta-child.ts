@@ -1,4 +1,4 @@
-/** The thread that makes one patch: two files in, a patch and its hash out, or null when the new file is no larger. */
+/** The thread that makes one patch: two files in, a patch and its hash out, or null when it would save too little. */
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { makePatch } from '@skein/protocol/delta/make.ts';
@@ -12,11 +12,14 @@ export type DeltaAnswer = { patch: Uint8Array; sha256: Sha256Hex } | null;
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 
+/** A patch that saves less is not worth a device's time. */
+const WORTH = 0.9;
+
 const { old, now } = workerData as DeltaJob;
 const pieces = makePatch(old, now, sha256);
 const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
 let answer: DeltaAnswer = null;
-if (size < now.length) {
+if (size <= WORTH * now.length) {
   const patch = new Uint8Array(size);
   let at = 0;
   for (const piece of pieces) {

@@ -63,7 +63,7 @@ function counterpart(variants: readonly Variant[], old: Variant): Blob | undefin
 export interface MadeDelta {
   from: Sha256Hex;
   to: Sha256Hex;
-  /** null: the blob itself is no larger. */
+  /** null: it would save too little. */
   patch: Blob | null;
 }
 

@@ -12,7 +12,7 @@ import { type DeltaPair, missingDeltas, recordDelta } from './deltas.ts';
 /** Both blobs are in memory while a patch is made. */
 export const MAX_DELTA_INPUT: Bytes = 256 * MIB;
 
-/** A patch and its hash; undefined when the new file itself is no larger. */
+/** A patch and its hash; undefined when it would save too little. */
 export type MakeDelta = (
   old: Uint8Array<ArrayBuffer>,
   now: Uint8Array<ArrayBuffer>,

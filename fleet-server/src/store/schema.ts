@@ -100,7 +100,7 @@ export interface Tables {
   };
   /** What a device last proved to run, from its signed reports. */
   installed: { device: string; model: string; version: string; sha256: string; since: number };
-  /** What turns one blob into another; `patch` null: no patch is smaller than the blob. */
+  /** What turns one blob into another; `patch` null: it would save too little. */
   deltas: {
     from_sha256: string;
     to_sha256: string;
