@@ -7,7 +7,7 @@
  * else. A broken connection goes on inside of {@link Supply}; what is on the disk when the work itself breaks off is a
  * prefix of the blob, from which the whole one is fetched on: a patch is only used for a blob that has not begun.
  */
-import { applyPatch, type OldFile } from '@skein/protocol/delta/apply.ts';
+import type { OldFile } from '@skein/protocol/delta/apply.ts';
 import { type DeltaOffer, MAX_OFFERS_BYTES, parseDeltaOffers } from '@skein/protocol/delta/offers.ts';
 import { asSkeinError, type ErrorCode } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
@@ -110,6 +110,8 @@ async function fill(
   { sha256, size }: BlobSize,
   { stop, rate, hold, wrote }: DeltaWatch,
 ): Promise<DeltaOutcome> {
+  // Loaded when it is needed: a device starts without it.
+  const { applyPatch } = await import('@skein/protocol/delta/apply.ts');
   const writer = await slots.writer(sha256, size);
   let made = 0;
   try {
