@@ -33,6 +33,7 @@ import { startIngest } from './ingest/run-ingest.ts';
 import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
 import { newestSigner } from './models/online-keys.ts';
+import { revokedModels } from './models/registry.ts';
 import { DeltaRunner } from './models/run-deltas.ts';
 import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
@@ -204,10 +205,16 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   return ports;
 }
 
+/** Also at every start: a crash between the upload and this must not leave orders for what is revoked. */
+const withdrawRevoked = async ({ store, rollouts }: Rooms): Promise<void> =>
+  rollouts.withdraw(await revokedModels(store));
+
 /** Snapshot, timestamp and the devices' director documents; and a line in the log for what a person has to do. */
-async function signAgain({ repository, director, clock, log, store, online, verify, announceAll }: Rooms) {
+async function signAgain(rooms: Rooms): Promise<void> {
+  const { repository, director, clock, log, store, online, verify, announceAll } = rooms;
   const { warnings } = await trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() });
   for (const { severity, code, text, fix } of warnings) log.warn(text, { code, severity, fix });
+  await withdrawRevoked(rooms);
   if (await repository.resignDue(clock.now())) await announceAll();
   else await director.announceDue(clock.now());
 }
@@ -225,7 +232,9 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   };
   const models = { store, blobs, repository, maxBlobBytes: config.maxBlob };
   const published = () => {
-    void announceAll();
+    void withdrawRevoked(rooms)
+      .then(announceAll)
+      .catch((error: Error) => rooms.log.error('withdrawing revoked models', { error: error.message }));
     void rooms.deltas.wake();
   };
   return {

@@ -209,3 +209,70 @@ describe('what a person stops', () => {
     ]);
   });
 });
+
+describe('a version that its publisher withdraws', () => {
+  it('is left by the device for the one before it, and its rollout ends', async () => {
+    const second = await flow.operator.rollOut(BUNDLE, 'host@1.1.0');
+    expect((await flow.ended(second.id)).state).toBe('done');
+    const said = await skein('models', 'revoke', 'host@1.1.0', '--reason', 'wrong labels');
+    expect([said.status, said.stdout], said.stderr).toEqual([
+      0,
+      expect.stringMatching(/- host@1\.1\.0 revoked[\s\S]*Published\.\n$/),
+    ]);
+    await until(listed, ({ model }) => model === 'host@1.0.0', 30_000);
+    const ended = await until(
+      () => show(second.id),
+      ({ state }) => state === 'halted',
+      30_000,
+    );
+    expect(ended.why).toContain('host@1.1.0 was withdrawn by offline keys');
+    const reports = await until(
+      () => file.reports(flow.device).map(({ report }) => report),
+      (all) => all.some(({ reason }) => reason === 'MODEL_REVOKED'),
+      30_000,
+    );
+    expect(reports.find(({ reason }) => reason === 'MODEL_REVOKED')).toMatchObject({
+      rollout: second.id,
+      outcome: 'reverted',
+      version: '1.1.0',
+      reason: 'MODEL_REVOKED',
+      detail: 'host@1.1.0 was withdrawn by offline keys: wrong labels; back to 1.0.0',
+    });
+    const models = await flow.operator.json<ItemOf<'listModels'>[]>('models', 'list');
+    expect(models.map(({ version, revoked }) => [version, revoked])).toEqual([
+      ['1.1.0', true],
+      ['1.0.0', false],
+    ]);
+    const again = await skein('models', 'publish', BUNDLE);
+    expect([again.status, again.stderr]).toEqual([1, expect.stringContaining('MODEL_REVOKED')]);
+  });
+
+  it('stays away when every key but one root changes, and the device follows', async () => {
+    for (const args of [
+      ['--role', 'timestamp', '--role', 'snapshot', '--role', 'director', '--role', 'ack'],
+      ['--role', 'targets', '--stolen'],
+      ['--role', 'root', '--old', 'root-1'],
+    ]) {
+      const said = await skein('keys', 'rotate', ...args);
+      expect([said.status, said.stdout.trimEnd().split('\n').at(-1)], said.stderr).toEqual([0, 'Published.']);
+    }
+    const bundle = join(ROOT, 'models/host/bundle');
+    const published = await skein('models', 'publish', bundle, '--floor', '1');
+    expect(published.status, published.stderr).toBe(0);
+    const { keys, warnings } = await flow.operator.json<{
+      keys: { role: string; here: boolean; needed: string | null }[];
+      warnings: unknown[];
+    }>('keys', 'list');
+    expect(warnings).toEqual([]);
+    expect(keys.filter(({ role, needed }) => role === 'root' && needed === '2 of 3')).toHaveLength(3);
+    const { predictions } = await listed();
+    // Acknowledgements of the new key are believed: predictions go on being stored and counted.
+    await until(
+      async () =>
+        (await agentStatus(flow.stack.stateDir)).ledger.find(({ stream }) => stream === 'predictions')!,
+      (ledger) => ledger.stored > predictions,
+      30_000,
+    );
+    expect((await listed()).model).toBe('host@1.0.0');
+  });
+});

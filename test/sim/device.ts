@@ -7,6 +7,7 @@ import type { Clock, Verify } from '@skein/protocol/ports.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { HOUR, type Millis } from '@skein/protocol/units.ts';
+import { installedIn } from '../../agent/src/update/barred.ts';
 import type {
   Fetcher,
   ModelRuntime,
@@ -187,7 +188,10 @@ export class SimDevice {
   #trust(fetcher: Fetcher, clock: Clock, alive: () => boolean): Trust {
     const { verify, checker } = this.#world;
     const keys = ed25519Keys(verify);
-    const options = { fetcher, store: this.#trustStore, clock, keys, device: this.id, hardwareTags: [] };
+    const installed = () => installedIn(simUpdateStore(this.disk));
+    const options = {
+      ...{ fetcher, store: this.#trustStore, clock, keys, device: this.id, hardwareTags: [], installed },
+    };
     const client = new TrustClient(options);
     return {
       view: () => client.view(),

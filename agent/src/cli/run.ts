@@ -23,6 +23,7 @@ import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
+import { installedIn } from '../update/barred.ts';
 import { childPreflight } from '../update/child-preflight.ts';
 import { childReserve } from '../update/child-reserve.ts';
 import { cronWindows } from '../update/cron-windows.ts';
@@ -124,6 +125,7 @@ async function compose(
     httpFetcher(identity.deviceUrl, () => tls(current), clock),
     (f) => f.close(),
   );
+  const updateStore = opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close());
   const trust = new TrustClient({
     fetcher,
     store: trustStore,
@@ -131,6 +133,7 @@ async function compose(
     keys: nodeKeys,
     device: identity.device,
     hardwareTags: hardware.tags,
+    installed: () => installedIn(updateStore),
   });
   const gate = openGate({
     windows: cronWindows(config.update.windows),
@@ -182,7 +185,7 @@ async function compose(
       slots,
       preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
       ...(scratch ? { scratch } : {}),
-      store: opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close()),
+      store: updateStore,
     },
     openOutbox: (trouble) =>
       openSqliteOutbox({

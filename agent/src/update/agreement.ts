@@ -17,6 +17,7 @@ import {
   raiseFloors,
 } from '@skein/protocol/trust/director.ts';
 import type { TargetFile, Targets } from '@skein/protocol/trust/metadata.ts';
+import { revokedIn } from '@skein/protocol/trust/revocation.ts';
 import type { TrustedSet } from '@skein/protocol/trust/trusted-set.ts';
 
 export interface ImageSide {
@@ -34,7 +35,7 @@ export interface Outcome {
 }
 
 /** The signed target of `path`. @throws SkeinError when a role on the way is not here or does not verify */
-function findStored(image: ImageSide, path: string): TargetFile | undefined {
+export function findStored(image: ImageSide, path: string): TargetFile | undefined {
   const failure = image.failures?.get(path);
   if (failure) throw failure;
   const search = searchTarget(image.targets, path);
@@ -70,11 +71,20 @@ export function settle(
   };
 }
 
+/** A version that is not listed is refused in any case; one that was listed once is called by its name. */
+function revocationOf(image: ImageSide, order: Order): Refusal | undefined {
+  const { model, version } = order;
+  const said = revokedIn(image.targets).find((r) => r.model === model && r.version === version);
+  const message = `${model}@${version} was withdrawn by offline keys${said?.reason ? `: ${said.reason}` : ''}`;
+  return said && { order, code: 'MODEL_REVOKED', message };
+}
+
 function lookUp(image: ImageSide, order: Order): { path: string; file?: TargetFile; refusal?: Refusal } {
   const path = manifestPath(order.model, order.version);
   try {
     const file = findStored(image, path);
-    return file ? { path, file } : { path };
+    const revoked = file ? undefined : revocationOf(image, order);
+    return { path, ...(file ? { file } : {}), ...(revoked ? { refusal: revoked } : {}) };
   } catch (thrown) {
     const { code, message } = asSkeinError(thrown);
     return { path, refusal: { order, code, message } };

@@ -8,6 +8,7 @@
  * again. A fault of this machine or of the network never ends an order.
  */
 import type { Millis } from '@skein/protocol/units.ts';
+import { leaveBarred } from './barred.ts';
 import { HOLDS } from './gate.ts';
 import {
   begin,
@@ -56,6 +57,7 @@ export function stepUpdate(state: UpdateState, event: UpdateEvent, now: Millis):
   if (event.type === 'reported') return handedOver(state, event.id);
   if (event.type === 'bootAgain') return bootAgain(state);
   if ('purpose' in event && event.purpose === 'boot') return booted(state, event);
+  if (event.type === 'orders' && event.view.barred?.length) return withoutWithdrawn(state, event, now);
   const { phase } = state;
   if (isForeign(phase, event)) return { state, effects: [] };
   const move = TABLE[phase.name][event.type] as Move<PhaseName, UpdateEvent['type']> | undefined;
@@ -103,6 +105,14 @@ function resumePhase(state: UpdateState): Step {
     case 'reverting':
       return conclude(state, phase.ending, phase.stats);
   }
+}
+
+/** What offline keys have withdrawn is left first; then the orders are heeded as ever. */
+function withoutWithdrawn(state: UpdateState, { type, view }: EventOf<'orders'>, now: Millis): Step {
+  const { barred = [], ...orders } = view;
+  const left = leaveBarred(state, barred);
+  const heeded = stepUpdate(left.state, { type, view: orders }, now);
+  return { state: heeded.state, effects: [...left.effects, ...heeded.effects] };
 }
 
 function isForeign(phase: Phase, event: UpdateEvent): boolean {

@@ -24,7 +24,12 @@ const HOLD_MIN_MS: Millis = 1_000;
 const HOLD_MAX_MS: Millis = 300_000;
 
 /** Refusals that no later refresh can mend. Others (expired, unreadable, not there yet) only keep from beginning. */
-const FINAL_REFUSALS: readonly string[] = ['HARDWARE_MISMATCH', 'BELOW_FLOOR', 'METADATA_DISAGREES'];
+const FINAL_REFUSALS: readonly string[] = [
+  'HARDWARE_MISMATCH',
+  'BELOW_FLOOR',
+  'METADATA_DISAGREES',
+  'MODEL_REVOKED',
+];
 
 type Refused = NonNullable<OrdersSeen['refused']>;
 const isFinal = ({ code }: Refused): boolean => FINAL_REFUSALS.includes(code);

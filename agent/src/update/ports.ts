@@ -34,12 +34,27 @@ export interface AgreedOrder {
   custom: ModelTarget;
 }
 
+/** A release on this device. */
+export interface InstalledVersion {
+  model: string;
+  version: string;
+  manifestSha256: Sha256Hex;
+}
+
+/** One that may not run again, and why; see barred.ts for what becomes of it. */
+export interface Barred extends InstalledVersion {
+  code: 'MODEL_REVOKED' | 'BELOW_FLOOR';
+  message: string;
+}
+
 /** What the device may believe after the last successful refresh. */
 export interface TrustedView {
   directorVersion: number;
   orders: AgreedOrder[];
   /** Orders that were refused and why (stable error code); they are reported. */
   refused: { order: Order; code: string; message: string }[];
+  /** Installed versions that offline keys speak against. */
+  barred?: Barred[];
   ackKeys: string[];
   /** Monotonic and wall time of the last complete refresh. */
   refreshedMono: Millis;

@@ -5,6 +5,7 @@
 import { describeError } from '@skein/protocol/errors.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import { withoutBarred } from './barred.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
 import { resumeUpdate, stepUpdate } from './machine.ts';
 import type { TrustedView } from './ports.ts';
@@ -51,7 +52,9 @@ export class RunningMachine {
 
   /** Resolves with the load of the last good model; whatever else was under way stands in line behind it. */
   resume(): Promise<void> {
-    const { state, effects } = resumeUpdate(this.state);
+    // What was withdrawn does not run even for the moment until the first look.
+    const allowed = withoutBarred(this.state, this.#parts.trust.view()?.barred ?? []);
+    const { state, effects } = resumeUpdate(allowed);
     const boot = effects.filter(isBoot);
     this.#draining = true;
     try {
@@ -77,7 +80,8 @@ export class RunningMachine {
     const agreed = view.orders.find((o) => o.order.model === model) ?? null;
     const refused = view.refused.find((o) => o.order.model === model) ?? null;
     const hold = agreed ? this.#parts.gate?.hold(agreed.order, 'install') : undefined;
-    this.dispatch({ type: 'orders', view: { agreed, refused, refreshedMono: view.refreshedMono, hold } });
+    const { refreshedMono, barred = [] } = view;
+    this.dispatch({ type: 'orders', view: { agreed, refused, refreshedMono, barred, hold } });
   }
 
   dispatch(event: UpdateEvent): void {

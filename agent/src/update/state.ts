@@ -8,7 +8,7 @@
 import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Hold } from './gate.ts';
-import type { AgreedOrder, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
+import type { AgreedOrder, Barred, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
 import type { Candidate, Choice } from './variants.ts';
 
 /** A version whose blobs are named completely: enough to load it from disk with no network. */
@@ -154,6 +154,8 @@ export interface OrdersSeen {
   agreed: AgreedOrder | null;
   refused: TrustedView['refused'][number] | null;
   refreshedMono: Millis;
+  /** Installed versions that offline keys speak against. */
+  barred?: readonly Barred[];
   /** Why nothing may be installed just now. */
   hold?: Hold | undefined;
 }

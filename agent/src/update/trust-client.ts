@@ -14,7 +14,7 @@ import { findTarget, type Refresh, runRefresh } from '@skein/protocol/trust/clie
 import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { ImageSide } from './agreement.ts';
-import type { Fetcher, Trust, TrustedView } from './ports.ts';
+import type { Fetcher, InstalledVersion, Trust, TrustedView } from './ports.ts';
 import { type DirectorProgress, readStored, refreshDirector, startDirector } from './refresh-director.ts';
 import { afterRefresh, imageMirror, loadImage, startImage, storedImage } from './refresh-image.ts';
 import type { TrustState, TrustStore } from './trust-state.ts';
@@ -28,6 +28,8 @@ export interface TrustOptions {
   keys: ReadKey;
   device: string;
   hardwareTags: readonly string[];
+  /** What is on the device, to be held against the signed targets. */
+  installed?(): readonly InstalledVersion[];
 }
 
 /** No expiry is judged at this time: a stored view is loaded first and aged when it is asked for. */
@@ -101,6 +103,9 @@ export class TrustClient implements Trust {
         if (ended?.code === 'UNREACHABLE') throw ended;
         if (ended) failures.set(path, ended);
       }
+      // Roles that speak of what is installed; without them nothing is held against it.
+      for (const { model, version } of this.#installed())
+        await failureOf(() => findTarget(mirror, current, cached, manifestPath(model, version)));
     });
     if (failure) throw this.#keepPart(merged(reached, current, director), director, failure);
     return { ...current, targets: current.targets!, failures };
@@ -110,7 +115,8 @@ export class TrustClient implements Trust {
   #keepAll(reached: TrustState, image: ImageSide, director: DirectorProgress, now: Millis): TrustedView {
     const { clock, hardwareTags, store } = this.#options;
     const refreshed = { refreshedMono: clock.mono(), refreshedAt: clock.now() };
-    const held = holdBoth(image, director.parsed!, hardwareTags, reached.releaseFloors, refreshed);
+    const { releaseFloors } = reached;
+    const held = holdBoth(image, director.parsed!, hardwareTags, releaseFloors, refreshed, this.#installed());
     store.commit({
       ...reached,
       releaseFloors: held.floors,
@@ -138,6 +144,10 @@ export class TrustClient implements Trust {
     return failure;
   }
 
+  #installed(): readonly InstalledVersion[] {
+    return this.#options.installed?.() ?? [];
+  }
+
   #load(): void {
     if (this.#loaded) return;
     const state = this.#options.store.load();
@@ -156,7 +166,8 @@ export class TrustClient implements Trust {
     const refreshed = { refreshedMono: WHENEVER, refreshedAt: state.refreshedAt };
     const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
     if (image) {
-      return holdBoth(image, director, this.#options.hardwareTags, state.releaseFloors, refreshed);
+      const { hardwareTags } = this.#options;
+      return holdBoth(image, director, hardwareTags, state.releaseFloors, refreshed, this.#installed());
     }
     const view = holdNone(director, 'METADATA_INVALID', 'the stored image metadata is incomplete', refreshed);
     return { view, validUntil: NEVER, floors: state.releaseFloors };

@@ -4,7 +4,8 @@ import type { DirectorDocument, ReleaseFloors } from '@skein/protocol/trust/dire
 import { expiresAt } from '@skein/protocol/trust/metadata.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { type ImageSide, settle } from './agreement.ts';
-import type { TrustedView } from './ports.ts';
+import { barredAmong } from './barred.ts';
+import type { InstalledVersion, TrustedView } from './ports.ts';
 
 export interface Held {
   view: TrustedView;
@@ -25,16 +26,18 @@ export function holdBoth(
   hardwareTags: readonly string[],
   before: ReleaseFloors,
   refreshed: Refreshed,
+  installed: readonly InstalledVersion[] = [],
 ): Held {
   const { agreed, refused, floors } = settle(image, director, hardwareTags, before);
+  const barred = barredAmong(image, floors, installed);
   const validUntil = Math.min(imageExpiry(image), director.expiresAt);
   if (isAhead(director, image)) {
     const snapshot = director.orders.imageSnapshotVersion;
     const message = `the director speaks of image snapshot ${snapshot}, this device has ${image.set.snapshot?.version}`;
-    const view = holdNone(director, 'METADATA_DISAGREES', message, refreshed);
+    const view = { ...holdNone(director, 'METADATA_DISAGREES', message, refreshed), barred };
     return { view, validUntil, floors };
   }
-  return { view: { ...base(director), ...refreshed, orders: agreed, refused }, validUntil, floors };
+  return { view: { ...base(director), ...refreshed, orders: agreed, refused, barred }, validUntil, floors };
 }
 
 /** The image side is not there: acknowledgement keys hold, orders do not. */

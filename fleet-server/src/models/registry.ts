@@ -33,6 +33,10 @@ export async function registerModels(
   }
 }
 
+/** Versions that were published once and are not signed any more. */
+export const revokedModels = (store: Store): Promise<{ name: string; version: string }[]> =>
+  store.selectFrom('models').select(['name', 'version']).where('revoked_at', 'is not', null).execute();
+
 /** By name, newest release first. */
 export async function listModels(store: Store): Promise<ModelView[]> {
   const rows = await store

@@ -88,6 +88,8 @@ export function stepRollout(rollout: Rollout, event: RolloutEvent, now: Millis):
       return rollout.state === 'running' ? decide(rollout, now) : stay(rollout);
     case 'steer':
       return steer(rollout, event.action, now);
+    case 'revoked':
+      return revoke(rollout, now);
   }
 }
 
@@ -162,6 +164,12 @@ const hold = (rollout: Rollout, why: Hold, now: Millis): RolloutStep =>
 
 const halt = (rollout: Rollout, why: string, now: Millis): RolloutStep =>
   takeBack({ ...rollout, state: 'halted', hold: null, stop: why, updatedAt: now }, now);
+
+/** Devices leave the version by themselves; their orders follow, so that none is told to take it again. */
+function revoke(rollout: Rollout, now: Millis): RolloutStep {
+  if (rollout.state === 'halted' || rollout.state === 'rolled-back') return stay(rollout);
+  return halt(rollout, `${rollout.spec.model}@${rollout.spec.version} was withdrawn by offline keys`, now);
+}
 
 /** Which command is allowed when. */
 // biome-ignore format: the table is read by its columns

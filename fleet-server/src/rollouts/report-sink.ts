@@ -50,5 +50,14 @@ async function storeReport(tx: Tx, device: string, report: UpdateReport, at: num
       .onConflict((c) => c.columns(['device', 'model']).doUpdateSet(installed))
       .execute();
   }
+  // A version that was left after it had been proven: withdrawn, or it would not start any more.
+  if (outcome === 'reverted') {
+    await tx
+      .deleteFrom('installed')
+      .where('device', '=', device)
+      .where('model', '=', model)
+      .where('version', '=', version)
+      .execute();
+  }
   return true;
 }

@@ -51,6 +51,8 @@ export const STEER_ACTIONS: readonly SteerAction[] = ['pause', 'resume', 'abort'
 export type RolloutEvent =
   | { type: 'report'; device: string; report: UpdateReport }
   | { type: 'tick' }
+  /** Offline keys have withdrawn the version. */
+  | { type: 'revoked' }
   | { type: 'steer'; action: SteerAction };
 
 /** Performed at least once, in order; idempotent. */

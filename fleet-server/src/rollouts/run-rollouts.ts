@@ -68,6 +68,18 @@ export class RolloutRunner {
     return this.show(id);
   }
 
+  /** Ends every rollout of these versions and takes its orders back. Idempotent. */
+  async withdraw(versions: readonly { name: string; version: string }[]): Promise<void> {
+    const revoked = new Set(versions.map(({ name, version }) => `${name}@${version}`));
+    if (revoked.size === 0) return;
+    for (const { rollout } of await this.#parts.store.list(1_000)) {
+      const { model, version } = rollout.spec;
+      if (revoked.has(`${model}@${version}`))
+        await this.step(this.#parts.store, rollout.id, { type: 'revoked' });
+    }
+    await this.settle();
+  }
+
   /** @throws SkeinError NOT_FOUND */
   async show(id: string): Promise<RolloutView> {
     const row = await this.#parts.store.load(id);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type {
   AgreedOrder,
+  Barred,
   Fetcher,
   ModelRuntime,
   PreflightVerdict,
@@ -44,6 +45,7 @@ let disk: SimDisk;
 let blobs: Map<string, Uint8Array>;
 let orders: AgreedOrder[];
 let refused: TrustedView['refused'];
+let barred: Barred[];
 let online: boolean;
 let verdict: Partial<PreflightVerdict>;
 let stats: ProbationStats;
@@ -59,7 +61,7 @@ beforeEach(() => {
   time = new VirtualTime();
   disk = new SimDisk();
   blobs = new Map();
-  [orders, refused, online, verdict] = [[], [], true, {}];
+  [orders, refused, barred, online, verdict] = [[], [], [], true, {}];
   stats = { inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 };
   [reports, loads, messages, steps] = [[], [], [], []];
   savesLeft = Number.POSITIVE_INFINITY;
@@ -92,6 +94,7 @@ function boot(overrides: { slots?: Partial<Slots>; runtime?: Partial<ModelRuntim
     directorVersion: 1,
     orders,
     refused,
+    barred,
     ackKeys: [],
     refreshedMono,
     refreshedAt: 0,
@@ -380,5 +383,61 @@ describe('a stop', () => {
     const before = disk.rows.get('host');
     await pass(100_000);
     expect(disk.rows.get('host')).toBe(before);
+  });
+});
+
+describe('a version that offline keys withdraw', () => {
+  const withdrawn = (version: string, agreed: AgreedOrder): Barred => ({
+    model: 'host',
+    version,
+    manifestSha256: agreed.target.sha256,
+    code: 'MODEL_REVOKED',
+    message: 'wrong labels',
+  });
+  const installed = async (...versions: string[]) => {
+    await boot();
+    const made = versions.map((version, at) => publish(`o-${at}`, version).agreed);
+    for (const agreed of made) {
+      orders = [agreed];
+      await runner.refresh();
+      await pass(10_000);
+    }
+    orders = [];
+    return made;
+  };
+
+  it('makes way for the one before it, offline too, and after a restart stays away', async () => {
+    const [, second] = await installed('1.0.0', '1.1.0');
+    barred = [withdrawn('1.1.0', second!)];
+    await runner.refresh();
+    online = false;
+    await pass(1_000);
+    expect(runner.active('host')?.version).toBe('1.0.0');
+    expect(reports.at(-1)).toMatchObject({ outcome: 'reverted', reason: 'MODEL_REVOKED', version: '1.1.0' });
+    expect(messages.at(-1)).toMatchObject({ installed_version: '1.0.0', in_progress: 0 });
+    await boot();
+    expect(loads).toEqual(['1.0.0', '1.1.0', '1.0.0', '1.0.0']);
+  });
+
+  it('is not even loaded by a start that finds it withdrawn, wherever the power went before', async () => {
+    const [, second] = await installed('1.0.0', '1.1.0');
+    barred = [withdrawn('1.1.0', second!)];
+    // The verified metadata was stored, and the machine was not told any more.
+    await boot();
+    await pass(1_000);
+    expect(loads).toEqual(['1.0.0', '1.1.0', '1.0.0']);
+    expect(reports.at(-1)).toMatchObject({ reason: 'MODEL_REVOKED' });
+  });
+
+  it('stops when there is none before it, and the next order runs', async () => {
+    const [only] = await installed('1.0.0');
+    barred = [withdrawn('1.0.0', only!)];
+    await runner.refresh();
+    await pass(1_000);
+    expect([loads.at(-1), runner.active('host')]).toEqual(['none', undefined]);
+    orders = [publish('o-9', '2.0.0').agreed];
+    await runner.refresh();
+    await pass(10_000);
+    expect(runner.active('host')?.version).toBe('2.0.0');
   });
 });

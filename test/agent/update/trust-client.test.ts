@@ -550,6 +550,78 @@ describe('delegation', () => {
   });
 });
 
+describe('what is installed', () => {
+  const installedOf = (name: string, version: string) => ({
+    model: name,
+    version,
+    manifestSha256: sha256(`manifest of ${name}@${version}`),
+  });
+  const holding = (...installed: ReturnType<typeof installedOf>[]) =>
+    new TrustClient({
+      fetcher: repo,
+      store,
+      clock,
+      keys: nodeKeys,
+      device: DEVICE,
+      hardwareTags: [],
+      installed: () => installed,
+    });
+  const both = () => holding(installedOf('gas', '1.0.0'), installedOf('gas', '1.1.0'));
+
+  it('is held against the signed targets, and again from disk after a restart', async () => {
+    expect((await both().refresh()).barred).toEqual([]);
+    delete repo.image.targets[manifestPath('gas', '1.1.0')];
+    repo.image.targetsCustom = {
+      skein: { revoked: [{ model: 'gas', version: '1.1.0', release: 2, floor: 0, reason: 'wrong labels' }] },
+    };
+    repo.orders = [orderOf('gas', '1.1.0')];
+    repo.publish();
+    const view = await both().refresh();
+    const said = {
+      ...installedOf('gas', '1.1.0'),
+      code: 'MODEL_REVOKED',
+      message: 'gas@1.1.0 was withdrawn by offline keys: wrong labels',
+    };
+    expect(view.barred).toEqual([said]);
+    expect(view.refused).toEqual([refused('MODEL_REVOKED')]);
+    expect(both().view()!.barred).toEqual([said]);
+  });
+
+  it('under the same name with other bytes is another model', async () => {
+    const other = { ...installedOf('gas', '1.0.0'), manifestSha256: sha256('other') };
+    expect((await holding(other).refresh()).barred).toEqual([refused('MODEL_REVOKED')]);
+  });
+
+  it('below a raised floor is told apart from what was withdrawn', async () => {
+    repo.addModel('gas', '1.1.0', 2, { floor: 2 });
+    repo.publish();
+    expect((await both().refresh()).barred).toMatchObject([{ version: '1.0.0', code: 'BELOW_FLOOR' }]);
+  });
+
+  it('is barred by no expired, missing or forged metadata', async () => {
+    const client = both();
+    await client.refresh();
+    const revoking = new SimulatedRepositories();
+    revoking.image.signers.targets = [signerOf('thief')];
+    for (const _ of [1, 2]) revoking.publish();
+    repo.intercept = (path) =>
+      path.startsWith('/v1/image/') ? revoking.image.files[path.slice(10)] : undefined;
+    await expect(client.refresh()).rejects.toBeInstanceOf(SkeinError);
+    expect(client.view()!.barred).toEqual([]);
+    time.now += 400 * DAY;
+    expect(client.view()!.barred).toEqual([]);
+  });
+
+  it('stays barred when the metadata that says so expires', async () => {
+    delete repo.image.targets[manifestPath('gas', '1.1.0')];
+    repo.publish();
+    const client = both();
+    await client.refresh();
+    time.now += 400 * DAY;
+    expect(client.view()!.barred).toMatchObject([{ version: '1.1.0' }]);
+  });
+});
+
 describe('hostile bytes', () => {
   const served = ['timestamp.json', '1.snapshot.json', '1.targets.json'];
 

@@ -233,6 +233,29 @@ describe('a failure', () => {
   });
 });
 
+describe('a version that offline keys withdraw', () => {
+  it.each(['running', 'paused', 'held', 'aborted', 'done'])(
+    'ends a rollout that is %s, and its orders follow',
+    (state) => {
+      const play = new Play({ stages: ['100%'] }).allSay(0, 'committed');
+      play.state = { ...play.state, state: state as Rollout['state'] };
+      play.event({ type: 'revoked' });
+      expect(play.state).toMatchObject({
+        state: 'halted',
+        stop: expect.stringContaining('withdrawn by offline keys'),
+      });
+      expect(play.orders).toHaveLength(4);
+      expect(play.orders.every((order) => order.endsWith(' 1.0.0'))).toBe(true);
+      expect(play.event({ type: 'revoked' }).effects).toEqual([]);
+    },
+  );
+
+  it('leaves a device that had none before without any order', () => {
+    const play = new Play({ stages: ['100%'] }, 1, null).allSay(0, 'committed');
+    expect(play.event({ type: 'revoked' }).orders).toEqual([expect.stringMatching(/ -$/)]);
+  });
+});
+
 describe('devices that do not answer', () => {
   it('hold the rollout at the deadline, and let it go on by themselves when they come', () => {
     const play = new Play({ stages: ['2', '100%'] });

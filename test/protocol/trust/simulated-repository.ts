@@ -47,6 +47,8 @@ export class SimulatedTuf {
   };
   versions: Record<Role, number> = { root: 0, timestamp: 0, snapshot: 0, targets: 0 };
   targets: Record<string, TargetFile> = {};
+  /** `custom` of the top-level targets. */
+  targetsCustom: object | undefined;
   delegations: { keys: Record<string, TufKey>; roles: object[] } | undefined;
   /** Delegated role → its signed part and signers. */
   delegated: Record<
@@ -95,7 +97,8 @@ export class SimulatedTuf {
   #publishTargets(): void {
     const version = ++this.versions.targets;
     const delegations = this.delegations ? { delegations: this.delegations } : {};
-    const signed = { ...this.#head('targets', version), targets: this.targets, ...delegations };
+    const custom = this.targetsCustom ? { custom: this.targetsCustom } : {};
+    const signed = { ...this.#head('targets', version), targets: this.targets, ...delegations, ...custom };
     this.#sign(`${version}.targets.json`, 'targets', signed, this.signers.targets);
     for (const [name, role] of Object.entries(this.delegated)) {
       const part = { ...this.#head('targets', role.version), targets: role.targets };
