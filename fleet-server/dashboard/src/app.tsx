@@ -14,6 +14,7 @@ import type { Route } from './routes.ts';
 import { ConnectionBanner } from './shell/connection-banner.tsx';
 import { Footer } from './shell/footer.tsx';
 import { TopBar } from './shell/top-bar.tsx';
+import { TrustBanner } from './shell/trust-banner.tsx';
 
 export function App() {
   const here = route.value;
@@ -25,6 +26,7 @@ export function App() {
       </button>
       <TopBar inside={inside} />
       {inside && <ConnectionBanner />}
+      {inside && <TrustBanner />}
       <main id="content" tabIndex={-1}>
         {signedOut.value && here.page !== 'login' ? <SignedOutPage /> : <Page here={here} />}
       </main>

@@ -8,11 +8,12 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { Pins } from '../keys/review.ts';
 import { KEY_ROLES, type KeyRole, placeOf } from '../keys/roles.ts';
 import { holdersIn, holdersOf } from '../keys/root-plan.ts';
-import { systemClock } from '../system-clock.ts';
+import { nativeVerify, systemClock } from '../system-clock.ts';
 import type { CliContext } from './client.ts';
 import { listKeys, type OfflineKey } from './key-files.ts';
-import { readPins } from './pins.ts';
+import { readPin, readPins } from './pins.ts';
 import { type Column, column } from './table.ts';
+import { fetchTrusted } from './trusted.ts';
 
 interface KeyRow {
   /** File here, or the holder's name; null: only the root knows it. */
@@ -49,9 +50,9 @@ const DOCUMENT_COLUMNS: readonly Column<DocumentRow>[] = [
 
 /** @throws SkeinError KEYS_INVALID, METADATA_INVALID for damaged files; a server that is away is only mentioned */
 export async function listTrust(ctx: CliContext, dir: string, offline: boolean): Promise<void> {
+  const view = offline ? undefined : await viewOf(ctx, dir);
   const pins = readPins(dir);
   const keys = rowsOf(listKeys(dir), pins);
-  const view = offline ? undefined : await viewOf(ctx);
   const documents = view ? fromServer(view) : fromPins(pins, systemClock.now());
   if (ctx.output === 'json') return ctx.print({ dir, keys, documents, warnings: view?.warnings ?? [] });
   ctx.print(keys, { columns: COLUMNS });
@@ -63,9 +64,12 @@ export async function listTrust(ctx: CliContext, dir: string, offline: boolean):
     process.stderr.write(`${severity}: ${text}\n  → ${fix}\n`);
 }
 
-async function viewOf(ctx: CliContext): Promise<TrustView | undefined> {
+/** What the server says of itself; the pins follow it first, so that a root nobody here vouches for is found out. */
+async function viewOf(ctx: CliContext, dir: string): Promise<TrustView | undefined> {
   try {
-    return await (await ctx.api()).call('trust');
+    const api = await ctx.api();
+    if (readPin(dir, 'image-root')) await fetchTrusted({ api, dir, verify: nativeVerify });
+    return await api.call('trust');
   } catch (thrown) {
     const { code, message } = asSkeinError(thrown);
     process.stderr.write(

@@ -353,7 +353,7 @@ async function newKeys(
   }
   const dir = folderOf(ctx, options);
   const name = options.name ?? freeNumber(dir, role);
-  // A change that was refused half way left its key: it is the one meant now.
+  // A change that was refused half way left its key: named again, it is the one meant now.
   const made = openKeyFolder(dir)
     .find()
     .find((key) => key.name === `${role}-${name}.json`);

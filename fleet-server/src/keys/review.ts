@@ -57,10 +57,15 @@ function requireChain(draft: Draft, repo: Repo, pin: Root | undefined): void {
 
 /** Lines for people, most important first. */
 export const describeDraft = (draft: Draft): string[] =>
-  draft.documents.flatMap((document) => [
-    ...describeOne(draft, document),
-    `  fingerprint ${fingerprintOf(document.signed)}`,
-  ]);
+  draft.documents
+    .flatMap((document) => [
+      ...describeOne(draft, document),
+      `  fingerprint ${fingerprintOf(document.signed)}`,
+    ])
+    .map(visible);
+
+/** The file is somebody else's: nothing in it may move the cursor, hide, or turn text around. */
+const visible = (line: string): string => line.replace(/\p{C}/gu, '·');
 
 function describeOne(draft: Draft, { kind, signed }: DraftDocument): string[] {
   if (kind === 'image-targets') return describeTargets(draft.targets, signed as Targets);

@@ -32,6 +32,7 @@ export function roleNamed<T extends string>(text: string, roles: readonly T[]): 
   });
 }
 
+export const isName = (text: string): boolean => NAME.test(text);
 const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
 
 /**
@@ -40,7 +41,7 @@ const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
  * @throws SkeinError NAME_INVALID
  */
 export function requireName(text: string): string {
-  if (NAME.test(text)) return text;
+  if (isName(text)) return text;
   const shown = [...text.slice(0, 40)].map(plain).join('');
   throw new SkeinError('NAME_INVALID', `“${shown}” can not name a key`, {
     fix: 'Use lower-case letters a to z, digits and dashes, at most 32, such as alice or hsm-2.',

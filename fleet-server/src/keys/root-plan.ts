@@ -10,7 +10,7 @@ import { dateOf, type Root, type TufRole } from '@skein/protocol/trust/metadata.
 import type { TopRole } from '@skein/protocol/trust/root-chain.ts';
 import { keyIdOf, tufKey } from '@skein/protocol/trust/signing.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import { type KeyRole, placeOf } from './roles.ts';
+import { isName, type KeyRole, placeOf } from './roles.ts';
 
 /** A root with the names of its holders, which only people read; key id → name. */
 export type NamedRoot = Root & { 'x-skein-holders'?: Record<string, string> };
@@ -21,8 +21,14 @@ export interface PublicKeyOf {
   name?: string;
 }
 
-export const holdersOf = (root: Root): Readonly<Record<string, string>> =>
-  (root as NamedRoot)['x-skein-holders'] ?? {};
+/** Nobody checked what a signed root says here: only what could be a name is one. */
+export function holdersOf(root: Root): Readonly<Record<string, string>> {
+  const said: unknown = (root as NamedRoot)['x-skein-holders'];
+  if (typeof said !== 'object' || said === null) return {};
+  return Object.fromEntries(
+    Object.entries(said).filter(([, name]: [string, unknown]) => typeof name === 'string' && isName(name)),
+  );
+}
 
 /** @throws SkeinError KEY_DUPLICATE */
 export function addKeys(root: Root, role: KeyRole, added: readonly PublicKeyOf[]): Root {

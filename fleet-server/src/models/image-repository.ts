@@ -83,7 +83,9 @@ export class ImageRepository {
    * @throws SkeinError METADATA_*, SIGNATURE_INVALID, KEYS_INVALID, CONFLICT
    */
   async putRoots(roots: RootsAndTargets): Promise<void> {
-    const models = roots.targets && (await this.#checkTargets(roots.image, roots.targets));
+    const known = await this.latestTargets();
+    const isNew = roots.targets !== undefined && !(known && sameBytes(known, roots.targets));
+    const models = isNew && (await this.#checkTargets(roots.image, roots.targets!));
     await this.#deps.store.transaction().execute(async (tx) => {
       await this.#putRoot(tx, 'image', roots.image);
       await this.#putRoot(tx, 'director', roots.director);

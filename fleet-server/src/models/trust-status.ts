@@ -21,6 +21,8 @@ export interface TrustStatusDeps {
   now: Millis;
 }
 
+const decoder = new TextDecoder();
+
 /** Of documents that the server keeps; a device's own director document is signed whenever it is fetched. */
 const KEPT: readonly [Repo, TopRole][] = [
   ['image', 'root'],
@@ -47,7 +49,7 @@ export async function trustStatus({ db, online, keys, now }: TrustStatusDeps): P
       repo,
       role,
       version: stored.version,
-      expiresAt: expiresAt(signedOf(role, stored.bytes)),
+      expiresAt: expiresAt(signedOf(stored.bytes)),
       threshold: holders.threshold,
       keys: [...named],
       heldHere: byServer !== undefined && signerNamed(online, byServer, root, keys) !== undefined,
@@ -94,5 +96,6 @@ async function storedRoot(db: Db, repo: Repo): Promise<Root | undefined> {
   }
 }
 
-const signedOf = (role: TopRole, bytes: Uint8Array): { expires: string } =>
-  openDocument(role, bytes, role).signed as { expires: string };
+/** Verified when it was stored; lists of models are long, so no more is read than is shown. */
+const signedOf = (bytes: Uint8Array): { expires: string } =>
+  (JSON.parse(decoder.decode(bytes)) as { signed: { expires: string } }).signed;

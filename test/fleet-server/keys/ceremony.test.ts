@@ -207,6 +207,17 @@ describe('a draft', () => {
     await elsewhere.close();
   });
 
+  it('can not play with the terminal of whoever reads it', () => {
+    const other = edit(file, (draft) => {
+      const signed = draft.documents[0]!.signed as { 'x-skein-holders': Record<string, string> };
+      for (const id of Object.keys(signed['x-skein-holders']))
+        signed['x-skein-holders'][id] = '\u001b[2Jdave\u202e';
+    });
+    const lines = describeDraft(readDrafts([other], reader)).join('\n');
+    expect(lines).not.toMatch(/dave/);
+    expect(lines.replaceAll('\n', '')).not.toMatch(/\p{C}/u);
+  });
+
   it('is merged only with copies of itself', async () => {
     const other = await people.prepare([{ kind: 'renew', role: 'director-root' }]);
     expect(() => readDrafts([file, other], reader)).toThrow(refused('CONFLICT'));

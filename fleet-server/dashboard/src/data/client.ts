@@ -19,6 +19,7 @@ export const PATHS = {
   drift: 'GET /v1/drift',
   listModels: 'GET /v1/models',
   showModel: 'GET /v1/models/:name/:version',
+  trust: 'GET /v1/trust',
   createRollout: 'POST /v1/rollouts',
   listRollouts: 'GET /v1/rollouts',
   showRollout: 'GET /v1/rollouts/:id',

@@ -2,6 +2,7 @@ import type { ModelView } from '@skein/protocol/api.ts';
 import { call } from '../data/client.ts';
 import { useRequest } from '../data/use-request.ts';
 import { ModelCard } from '../models/model-card.tsx';
+import { TrustCard } from '../models/trust-card.tsx';
 import { Empty } from '../ui/empty.tsx';
 import { PageHead } from '../ui/page-head.tsx';
 import { Problem } from '../ui/problem.tsx';
@@ -19,6 +20,7 @@ export function ModelsPage() {
       {byName(data?.items ?? []).map(([name, versions]) => (
         <ModelCard key={name} name={name} versions={versions} />
       ))}
+      <TrustCard />
     </>
   );
 }
