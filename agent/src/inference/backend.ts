@@ -76,8 +76,10 @@ export interface LoadedModel {
   readonly reason: string;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
+  /** Runs that may be under way together; absent: one. */
+  readonly parallel?: number;
   /**
-   * One at a time: the engine's queue sees to it. A run longer than `timeoutMs` is ended where it can be.
+   * No more than {@link parallel} at a time: the engine's queue sees to it. A run longer than `timeoutMs` is ended where it can be.
    * @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_TIMEOUT, OVERLOADED, BACKEND_*, DRIVER_MISMATCH
    */
   infer(inputs: Tensors, timeoutMs?: Millis): Promise<Tensors>;

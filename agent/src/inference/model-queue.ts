@@ -78,21 +78,19 @@ export class ModelQueue {
   readonly #waiting: RequestQueue<Waiting>;
   readonly #deadline: Deadline;
   #maxBatch: number;
-  #running: Waiting[] = [];
-  /** A run is scheduled or going on. */
-  #busy = false;
+  readonly #running = new Set<readonly Waiting[]>();
+  readonly #parallel: number;
+  /** Runs scheduled or going on; at most {@link #parallel}. */
+  #runs = 0;
   #whenIdle: (() => void) | undefined;
 
   constructor(model: LoadedModel, options: QueueOptions) {
     this.#model = model;
     this.#options = options;
     this.#maxBatch = options.maxBatch;
+    this.#parallel = model.parallel ?? 1;
     this.#waiting = new RequestQueue(options.limit);
     this.#deadline = new Deadline(options.clock, (now) => this.#expire(now));
-  }
-
-  get busy(): boolean {
-    return this.#busy;
   }
 
   /** Requests that wait now. */
@@ -122,8 +120,11 @@ export class ModelQueue {
       const out = this.#waiting.add(request);
       if (out) this.#fail(out, this.#overloaded(out === request));
       if (out === request) return;
-      if (this.#busy) this.#deadline.watch(request.deadline);
-      else this.#start();
+      if (this.#runs >= this.#parallel) this.#deadline.watch(request.deadline);
+      else {
+        this.#runs++;
+        this.#start();
+      }
     });
   }
 
@@ -136,7 +137,6 @@ export class ModelQueue {
   }
 
   #start(): void {
-    this.#busy = true;
     if (this.#model.gather) this.#model.gather(() => this.#next());
     else this.#next();
   }
@@ -145,17 +145,17 @@ export class ModelQueue {
   #next(): number {
     const { clock } = this.#options;
     for (const late of this.#waiting.expired(clock.mono())) this.#fail(late, tooLate(late, 'waiting'));
-    this.#running = this.#waiting.take(this.#maxBatch);
-    void this.#work(this.#running);
-    return this.#running.length;
+    const batch = this.#waiting.take(this.#maxBatch);
+    void this.#work(batch);
+    return batch.length;
   }
 
   async #work(batch: readonly Waiting[]): Promise<void> {
+    this.#running.add(batch);
     if (batch.length > 0) await this.#run(batch);
-    this.#running = [];
+    this.#running.delete(batch);
     if (this.#waiting.size > 0) return this.#start();
-    this.#busy = false;
-    this.#whenIdle?.();
+    if (--this.#runs === 0) this.#whenIdle?.();
   }
 
   /** Never rejects. */
@@ -235,7 +235,7 @@ export class ModelQueue {
   #expire(now: Millis): Millis | undefined {
     for (const late of this.#waiting.expired(now)) this.#fail(late, tooLate(late, 'waiting'));
     let next = this.#waiting.nextDeadline();
-    for (const request of this.#running) {
+    for (const request of [...this.#running].flat()) {
       if (request.told) continue;
       if (request.deadline <= now) this.#fail(request, tooLate(request, 'running'));
       else next = Math.min(next, request.deadline);
@@ -245,7 +245,7 @@ export class ModelQueue {
 
   /** Answers all that has been submitted, then closes the model. */
   async close(): Promise<void> {
-    if (this.#busy) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
+    if (this.#runs > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
     this.#deadline.stop();
     await this.#model.close();
   }

@@ -34,7 +34,14 @@ export interface Serving {
   client: OipClient;
   name: string;
   start(compiling?: Compiling): Promise<OipLoaded>;
-  options: { name: string; url: string; timeoutMs: Millis; maxAnswerBytes: Bytes; queueLimit: number };
+  options: {
+    name: string;
+    url: string;
+    timeoutMs: Millis;
+    maxAnswerBytes: Bytes;
+    queueLimit: number;
+    connections: number;
+  };
 }
 
 export class OipModel implements LoadedModel {
@@ -45,6 +52,7 @@ export class OipModel implements LoadedModel {
   readonly provider;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
+  readonly parallel;
   readonly #on: Serving;
   readonly #released: () => void;
   #version: string | null;
@@ -60,6 +68,7 @@ export class OipModel implements LoadedModel {
   constructor(on: Serving, loaded: OipLoaded, released: () => void) {
     ({ sha256: this.sha256, proof: this.proof, provider: this.provider } = loaded);
     ({ inputs: this.inputs, outputs: this.outputs } = loaded);
+    this.parallel = on.options.connections;
     this.#version = loaded.version;
     this.#on = on;
     this.#released = released;

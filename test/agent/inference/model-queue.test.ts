@@ -54,7 +54,7 @@ function manualModel() {
   };
 }
 
-function setup(options: Partial<QueueOptions> = {}) {
+function setup(options: Partial<QueueOptions> = {}, manual = manualModel()) {
   const clock = manualClock();
   const counted: [string, number][] = [];
   const statistics: QueueStatistics = {
@@ -62,7 +62,6 @@ function setup(options: Partial<QueueOptions> = {}) {
     requestFailed: () => counted.push(['failed', 1]),
     executed: ({ batchSize }) => counted.push(['executed', batchSize]),
   };
-  const manual = manualModel();
   const queue = new ModelQueue(manual.model, {
     ...{ clock, limit: 64, maxBatch: 8, timeoutMs: 1_000, statistics },
     ...options,
@@ -224,6 +223,23 @@ describe('a model’s queue', () => {
     await finishAll();
     await Promise.all(later);
     expect(rowsOfRuns()).toEqual([1, 2, 1, 1, 1, 1, 1]);
+  });
+
+  it('keeps as many runs under way as its model can do together, and no more', async () => {
+    const manual = manualModel();
+    const { queue, runs, ask } = setup(
+      { maxBatch: 1 },
+      { ...manual, model: { ...manual.model, parallel: 3 } },
+    );
+    const answers = [1, 2, 3, 4, 5].map((value) => ask(value).then(({ outputs }) => firstOf(outputs)));
+    expect(runs).toHaveLength(3);
+    await manual.finishRun();
+    expect(runs).toHaveLength(4);
+    const closing = queue.close();
+    await manual.finishAll();
+    expect(await Promise.all(answers)).toEqual([2, 4, 6, 8, 10]);
+    await closing;
+    expect(manual.isClosed()).toBe(true);
   });
 
   it('gathers what arrives in one turn where a run holds the thread', async () => {
