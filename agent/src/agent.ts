@@ -91,7 +91,7 @@ export class Agent {
       this.#reports.health,
     );
     const { drift: onDrift } = this.#reports;
-    this.#sinks = runSinks(parts.sinks, { clock, log, device: parts.identity.device });
+    this.#sinks = runSinks(parts.sinks, { clock, log, incidents, device: parts.identity.device });
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
       this.#sinks.prediction(record, outcome);

@@ -15,6 +15,11 @@ export const WARNINGS = {
     text: 'A source has delivered no reading within its limit.',
     fix: 'Check the sensor or command behind the source; the agent restarts it by itself.',
   },
+  SINK_FAILING: {
+    severity: 'warning',
+    text: 'A sink beside the outbox has delivered nothing for a minute.',
+    fix: 'Check who should take its messages; `skein-agent status` says what stands in the way.',
+  },
   MODEL_FAILING: {
     severity: 'critical',
     text: 'The running model fails or returns values that are not finite.',

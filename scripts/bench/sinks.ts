@@ -31,6 +31,13 @@ const GROWTH_MIB = 16;
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const silent = { info: () => {}, warn: () => {}, error: () => {} };
 
+const AROUND = {
+  clock: systemClock,
+  log: silent,
+  device: 'bench',
+  incidents: { raise: () => {}, clear: () => {}, open: () => [] },
+};
+
 function stuckSinks(port: number): RunningSinks {
   const sinks = [
     { name: 'webhook', kind: 'webhook', url: `http://127.0.0.1:${port}/` },
@@ -39,7 +46,7 @@ function stuckSinks(port: number): RunningSinks {
   ];
   const { sinks: parsed } = parseConfig(parseYaml(JSON.stringify({ sinks }), 'bench'), {});
   const parts = { clock: systemClock, entropy: systemEntropy, boot: 'bench' };
-  return runSinks(openSinks(parsed, undefined, parts), { clock: systemClock, log: silent, device: 'bench' });
+  return runSinks(openSinks(parsed, undefined, parts), AROUND);
 }
 
 async function hostEngine() {
@@ -62,7 +69,7 @@ export async function run(emit: Emit): Promise<void> {
   await new Promise<void>((resolve) => never.listen(0, '127.0.0.1', resolve));
   const { engine, manifest } = await hostEngine();
   const sinks = stuckSinks((never.address() as AddressInfo).port);
-  const none = runSinks([], { clock: systemClock, log: silent, device: 'bench' });
+  const none = runSinks([], AROUND);
   sinks.start();
   const { features } = featurePreprocess(manifest.preprocess);
   const values = Object.fromEntries(features.map((name) => [name, 0.5]));

@@ -3,9 +3,11 @@ import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { SinkStatus } from '../api/status.ts';
+import type { Incidents } from '../health/incidents.ts';
 import type { Outcome } from '../pipeline/postprocess.ts';
 import { type FilterOptions, messageFilter } from './filter.ts';
 import type { Sink, SinkMessage } from './port.ts';
+import { watchSink } from './watch-sink.ts';
 
 export interface ConfiguredSink {
   kind: string;
@@ -26,16 +28,18 @@ const SAY_AGAIN_MS: Millis = 60_000;
 
 export function runSinks(
   configured: readonly ConfiguredSink[],
-  { clock, log, device }: { clock: Clock; log: Log; device: string },
+  { clock, log, device, incidents }: { clock: Clock; log: Log; device: string; incidents: Incidents },
 ): RunningSinks {
   const lanes = configured.map(({ kind, filter, open }) => {
     let saidMono = Number.NEGATIVE_INFINITY;
     const sink = open((error) => {
+      watch.trouble();
       if (clock.mono() - saidMono < SAY_AGAIN_MS) return;
       saidMono = clock.mono();
       log.warn(error.message, { about: `sink ${sink.name}` });
     });
-    return { kind, sink, wants: messageFilter(filter) };
+    const watch = watchSink({ name: sink.name, counts: () => sink.counts() }, { clock, incidents });
+    return { kind, sink, watch, wants: messageFilter(filter) };
   });
   return {
     start() {
@@ -47,6 +51,7 @@ export function runSinks(
       for (const { sink, wants } of lanes) if (wants(message)) sink.offer(message);
     },
     async stop() {
+      for (const { watch } of lanes) watch.stop();
       await Promise.all(lanes.map(({ sink }) => sink.stop()));
     },
     status: () => lanes.map(({ kind, sink }) => ({ name: sink.name, kind, ...sink.counts() })),

@@ -220,7 +220,7 @@ describe('predictions', () => {
         { kind: 'mqtt', url: 'mqtt://127.0.0.1:1', topic: 'a' },
         { kind: 'command', command: 'exec sleep 300' },
       ),
-      { clock: systemClock, log, device: 'd' },
+      { clock: systemClock, log, device: 'd', incidents: { raise() {}, clear() {}, open: () => [] } },
     );
     sinks.start();
     closers.push(() => sinks.stop());
