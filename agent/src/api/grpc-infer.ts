@@ -11,6 +11,7 @@ import { tensorOfContents } from './grpc-contents.ts';
 import type { InferInput, InferParameter, InferRequest, InferResponse } from './grpc-schema.ts';
 import { bytesOfTensor, DATATYPES, tensorOfBytes } from './oip-bytes.ts';
 import { classBytes, classesOf, labelsOf } from './oip-classes.ts';
+import type { InferResult } from './oip-models.ts';
 
 const MAX_DIMS = 8;
 
@@ -101,7 +102,7 @@ export function timeoutOf(
 export function responseOf(
   { id, model_name }: InferRequest,
   { manifest }: CurrentModel,
-  { outputs, version }: { outputs: Tensors; version: string },
+  { outputs, version, inputsFinite = true }: InferResult,
   wanted: readonly WantedOutput[],
 ): InferResponse {
   const answers = wanted.map(({ name, classes }) => {
@@ -115,6 +116,7 @@ export function responseOf(
   });
   return {
     ...{ model_name, model_version: version, id: id.toWellFormed() },
+    parameters: inputsFinite ? {} : { inputs_finite: { bool_param: false } },
     outputs: answers.map(({ output }) => output),
     raw_output_contents: answers.map(({ bytes }) => bytes),
   };

@@ -12,6 +12,7 @@ import protobuf from 'protobufjs/light.js';
 type Int64 = number | Long;
 
 export interface InferParameter {
+  bool_param?: boolean;
   int64_param?: Int64;
 }
 export interface InferInput {
@@ -35,6 +36,7 @@ export interface InferResponse {
   model_name: string;
   model_version: string;
   id: string;
+  parameters: Record<string, InferParameter>;
   outputs: { name: string; datatype: string; shape: readonly number[] }[];
   raw_output_contents: Uint8Array[];
 }

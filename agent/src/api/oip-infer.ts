@@ -12,6 +12,7 @@ import type { CurrentModel } from '../inference/engine.ts';
 import { elementBytes, elementCount } from '../inference/tensors.ts';
 import { bytesOfTensor, DATATYPES } from './oip-bytes.ts';
 import { classBytes, classesOf, labelsOf } from './oip-classes.ts';
+import type { InferResult } from './oip-models.ts';
 import { MAX_REPEATED, Repeated } from './oip-repeat.ts';
 import { invalid, isObject, readTensor, TensorBytes, writeTensor } from './oip-tensors.ts';
 
@@ -154,19 +155,15 @@ export interface InferAnswer {
 const encoder = new TextEncoder();
 
 /** @throws SkeinError TENSOR_INVALID for FP16 outputs asked for as JSON */
-export function writeInfer(
-  call: InferCall,
-  model: CurrentModel,
-  version: string,
-  outputs: Tensors,
-): InferAnswer {
+export function writeInfer(call: InferCall, model: CurrentModel, result: InferResult): InferAnswer {
   const { repeated } = call;
+  const { version, outputs, inputsFinite = true } = result;
   const allBytes = call.outputs.every(({ binary, classes }) => binary && classes === 0);
-  if (!repeated || !allBytes) return writeFirst(call, model, version, outputs);
+  if (!repeated || !allBytes || !inputsFinite) return writeFirst(call, model, result);
   const tensors = call.outputs.map(({ name }) => outputs[name]!);
   const header = repeated.headerOf(version, tensors);
   if (header) return joined(header, tensors.map(bytesOfTensor));
-  const answer = writeFirst(call, model, version, outputs);
+  const answer = writeFirst(call, model, result);
   repeated.answered(version, tensors, (answer.body as Uint8Array).slice(0, answer.headerLength));
   return answer;
 }
@@ -174,8 +171,7 @@ export function writeInfer(
 function writeFirst(
   { id, outputs: wanted }: InferCall,
   model: CurrentModel,
-  version: string,
-  outputs: Tensors,
+  { version, outputs, inputsFinite = true }: InferResult,
 ): InferAnswer {
   const parts: Uint8Array[] = [];
   const described = wanted.map(({ name, binary, classes }) => {
@@ -198,6 +194,7 @@ function writeFirst(
     model_name: model.manifest.name,
     model_version: version,
     ...(id === undefined ? {} : { id }),
+    ...(inputsFinite ? {} : { parameters: { inputs_finite: false } }),
     outputs: described,
   });
   return parts.length === 0 ? { body: json, headerLength: undefined } : joined(encoder.encode(json), parts);

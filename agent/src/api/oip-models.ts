@@ -22,11 +22,14 @@ export interface OipModels {
   modelReady(model: string): boolean;
   statistics(model: string): EngineStatistics | undefined;
   /** @param options `timeoutMs` of the client, if it has one */
-  predict(
-    model: string,
-    inputs: Tensors,
-    options?: { timeoutMs?: Millis },
-  ): Promise<{ outputs: Tensors; version: string }>;
+  predict(model: string, inputs: Tensors, options?: { timeoutMs?: Millis }): Promise<InferResult>;
+}
+
+export interface InferResult {
+  outputs: Tensors;
+  version: string;
+  /** False where the policy is to flag inputs that hold NaN or an infinity; answers say `inputs_finite`. */
+  inputsFinite?: boolean;
 }
 
 /** @param version of the request; absent or empty: any. @throws SkeinError NOT_FOUND */

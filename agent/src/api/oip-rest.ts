@@ -150,8 +150,8 @@ async function infer(models: OipModels, model: CurrentModel, request: OipRequest
   try {
     const call = readInfer(request.body, request.headers.get(HEADER_LENGTH), model);
     const options = call.timeoutMs === undefined ? {} : { timeoutMs: call.timeoutMs };
-    const { outputs, version } = await models.predict(model.manifest.name, call.inputs, options);
-    const { body, headerLength } = writeInfer(call, model, version, outputs);
+    const result = await models.predict(model.manifest.name, call.inputs, options);
+    const { body, headerLength } = writeInfer(call, model, result);
     if (headerLength === undefined) return { status: 200, type: JSON_TYPE, body };
     const headers = { 'Inference-Header-Content-Length': String(headerLength) };
     return { status: 200, type: BINARY_TYPE, headers, body };

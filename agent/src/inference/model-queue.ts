@@ -210,6 +210,8 @@ export class ModelQueue {
       const queueUs = micros(began - request.arrived);
       const answer = { ...whole, queueUs, outputs: parts[i]!, totalUs: micros(ended - request.arrived) };
       request.ran?.(answer);
+      // Whether the timer or the answer is heard of first must not decide.
+      if (ended > request.deadline) this.#fail(request, tooLate(request, 'running'));
       if (request.told) return;
       statistics.requestSucceeded({ ...whole, queueUs, totalUs: answer.totalUs, rows, at });
       request.told = true;

@@ -145,6 +145,24 @@ async function serveOnly(type: TensorSpec['type']): Promise<Message> {
 const input = (type: TensorSpec['type']): Message => ORDER.find(({ name }) => name === type)!;
 
 describe('what is wrong with a request', () => {
+  it('is said in the answer where what is not finite is flagged', async () => {
+    const flagging = await serveModels(['echo-float32'], { nonFinite: 'flag' });
+    const other = await openGrpcApi(
+      { models: flagging.models, clock: systemClock },
+      { host: '127.0.0.1', port: 0 },
+    );
+    const stranger = new GrpcClient(other.address);
+    const request = { model_name: 'echo-float32', inputs: [input('float32')] };
+    const answer = await stranger.call('ModelInfer', {
+      ...request,
+      raw_input_contents: [bytesOfSample('float32')],
+    });
+    expect(answer.parameters).toMatchObject({ inputs_finite: { bool_param: false } });
+    stranger.close();
+    await other.close();
+    await flagging.close();
+  });
+
   it('is named for what is not finite, unless that is allowed', async () => {
     const strict = await serveModels(['echo-float32']);
     const other = await openGrpcApi(

@@ -59,7 +59,10 @@ describe('tensors as bytes', () => {
       outputs: [{ name: 'y', binary: true, classes: 0 }],
       timeoutMs: undefined,
     };
-    const { body, headerLength } = writeInfer(call, model([], [spec]), '1.0.0', { y: tensor });
+    const { body, headerLength } = writeInfer(call, model([], [spec]), {
+      version: '1.0.0',
+      outputs: { y: tensor },
+    });
     const bytes = body as Uint8Array;
     expect(JSON.parse(new TextDecoder().decode(bytes.subarray(0, headerLength)))).toEqual({
       model_name: 'm',
@@ -199,14 +202,17 @@ describe('classes instead of a tensor', () => {
   const texts = ['0.500000:1:dog', '0.250000:0:cat', '0.875000:2:emu', '0.125000:1:dog'];
 
   it('are the best of each row with value, index and label', () => {
-    const { body } = writeInfer(call(false), model([], [spec]), '1.0.0', { y });
+    const { body } = writeInfer(call(false), model([], [spec]), { version: '1.0.0', outputs: { y } });
     expect(JSON.parse(body as string).outputs).toEqual([
       { name: 'y', datatype: 'BYTES', shape: [2, 2], data: texts },
     ]);
   });
 
   it('are texts with their lengths before them as bytes', () => {
-    const { body, headerLength } = writeInfer(call(true), model([], [spec]), '1.0.0', { y });
+    const { body, headerLength } = writeInfer(call(true), model([], [spec]), {
+      version: '1.0.0',
+      outputs: { y },
+    });
     const bytes = Buffer.from(body as Uint8Array).subarray(headerLength);
     const found: string[] = [];
     for (let at = 0; at < bytes.length; at += 4 + bytes.readUInt32LE(at))

@@ -76,7 +76,7 @@ describe('a call that repeats', () => {
     const known = model();
     const { body, length } = bodyOf([1, 2], 3n);
     const answer = (of: CurrentModel, version: string, outputs: Record<string, Tensor>) => {
-      const written = writeInfer(readInfer(body, length, of), of, version, outputs);
+      const written = writeInfer(readInfer(body, length, of), of, { version, outputs });
       return {
         header: written.headerLength,
         body: Buffer.from(written.body as Uint8Array).toString('latin1'),
@@ -94,6 +94,18 @@ describe('a call that repeats', () => {
       outputs: [{ name: 'y', shape: [1], datatype: 'FP32', parameters: { binary_data_size: 4 } }],
     });
     expect(bytes.slice(header)).toBe(Buffer.from(Float32Array.of(7).buffer).toString('latin1'));
+  });
+
+  it('says of its own inputs alone that they are not finite', () => {
+    const known = model();
+    const { body, length } = bodyOf([1, 2], 3n);
+    const parameters = [true, false, true, false].map((inputsFinite) => {
+      const result = { version: '1.0.0', outputs: y(1), inputsFinite };
+      const { body: written, headerLength } = writeInfer(readInfer(body, length, known), known, result);
+      const header = Buffer.from(written as Uint8Array).toString('utf8', 0, headerLength);
+      return (JSON.parse(header) as { parameters?: unknown }).parameters;
+    });
+    expect(parameters).toEqual([undefined, { inputs_finite: false }, undefined, { inputs_finite: false }]);
   });
 
   it('of JSON tensors is never taken for one before', () => {

@@ -225,6 +225,15 @@ describe('a model’s queue', () => {
     expect(rowsOfRuns()).toEqual([1, 2, 1, 1, 1, 1, 1]);
   });
 
+  it('tells who waited longer than allowed, though the answer is heard of before the timer', async () => {
+    const manual = manualModel();
+    const { ask, clock } = setup({}, manual);
+    const late = ask(1, 'api', 5).catch((error: SkeinError) => error.code);
+    clock.mono = () => 6;
+    await manual.finishRun();
+    expect(await late).toBe('MODEL_TIMEOUT');
+  });
+
   it('keeps as many runs under way as its model can do together, and no more', async () => {
     const manual = manualModel();
     const { queue, runs, ask } = setup(

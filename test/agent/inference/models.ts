@@ -70,4 +70,14 @@ export const batchModels = {
       ],
       [],
     ),
+  unknownOp: () => graphOf([nodeOf('NoSuchOperation', ['x'], ['y'])], []),
+  /** On its way to y it would hold 2^40 rows. */
+  endless: () =>
+    graphOf(
+      [
+        nodeOf('Expand', ['x', 'shape'], ['all']),
+        nodeOf('ReduceMax', ['all'], ['y'], [{ name: 'axes', type: 7, ints: [0] }]),
+      ],
+      [int64Tensor('shape', [2 ** 40, 4])],
+    ),
 };

@@ -6,7 +6,7 @@ import type { LoadedModel, LoadRequest, Tensors } from '@skein/agent/inference/b
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { OnnxWorkerSession } from '@skein/agent/inference/onnx-worker-session.ts';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { scaleModel } from './models.ts';
+import { batchModels, scaleModel } from './models.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'skein-onnx-'));
 const open: LoadedModel[] = [];
@@ -86,6 +86,23 @@ describe.each(['inline', 'worker'] as const)('a model placed %s', (placement) =>
     const bytes = scaleModel(3, 2);
     const cut = requestFor(bytes.subarray(0, bytes.length - 20), 'cut.onnx');
     await expect(new OnnxBackend({ placement }).load(cut)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+  });
+
+  it('refuses a model with an operation that the runtime does not know, and names it', async () => {
+    const request = requestFor(batchModels.unknownOp(), 'unknown-op.onnx');
+    await expect(new OnnxBackend({ placement }).load(request)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining('NoSuchOperation'),
+      fix: expect.stringContaining('skein-model inspect'),
+    });
+  });
+
+  it('says when an inference needs more memory than there is, and goes on', async () => {
+    const request = requestFor(batchModels.endless(), 'endless.onnx');
+    const model = await new OnnxBackend({ placement }).load(request);
+    open.push(model);
+    for (let again = 0; again < 2; again++)
+      await expect(model.infer(row(1, 2, 3, 4))).rejects.toMatchObject({ code: 'MODEL_MEMORY' });
   });
 
   it('refuses bytes that changed on disk since they were verified', async () => {
