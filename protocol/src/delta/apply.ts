@@ -5,7 +5,7 @@
 import { SkeinError } from '../errors.ts';
 import type { Bytes } from '../units.ts';
 import { BinaryCoder } from './binary-coder.ts';
-import { BYTES, KINDS, type Kind, readOrdered, writeOrdered } from './elements.ts';
+import { BYTES, KIND, KINDS, type Kind, MOST_DROPPED, readOrdered, writeOrdered } from './elements.ts';
 import {
   BLOCK,
   COPY,
@@ -20,7 +20,7 @@ import {
   VALUES,
 } from './format.ts';
 import { LiteralModel, OperationModels } from './operations.ts';
-import { ValueModel } from './value-model.ts';
+import { ValueModels } from './value-model.ts';
 
 /** What comes out at once, at most. */
 const CHUNK: Bytes = 8 * BLOCK;
@@ -113,7 +113,7 @@ class Maker {
   readonly #size: Bytes;
   readonly #coder = new BinaryCoder(false);
   readonly #operations = new OperationModels(this.#coder);
-  readonly #values = new Map<Kind, ValueModel>();
+  readonly #values = new ValueModels(this.#coder);
   #literals: LiteralModel | undefined;
   #made: Bytes = 0;
   /** Where the last operation stopped reading the old file. */
@@ -171,28 +171,21 @@ class Maker {
     const count = this.#operations.number('count', 0);
     const width = this.#operations.number('width', 0);
     if (width < 1 || width > MAX_WIDTH) throw invalidPatch(`the patch has rows of ${width} values`);
+    const drop = kind === KIND.f32 ? this.#operations.number('drop', 0) : 0;
+    if (drop > MOST_DROPPED) throw invalidPatch(`the patch leaves out ${drop} bits of a float`);
     const from = this.#from(count * size, count * size);
-    const model = this.#modelOf(kind);
-    model.begin(width);
+    const model = this.#values.of(kind);
+    model.begin(width, drop);
     await this.#frameEnd();
     for (let at = 0; at < count * size; at += BLOCK) {
       const length = Math.min(BLOCK, count * size - at);
-      readOrdered(kind, await this.#old.read(from + at, length), this.#was, length / size);
+      readOrdered(kind, await this.#old.read(from + at, length), this.#was, length / size, drop);
       model.run(this.#was, this.#now, length / size);
       await this.#frameEnd();
       const bytes = this.#block.subarray(0, length);
-      writeOrdered(kind, this.#now, bytes, length / size);
+      writeOrdered(kind, this.#now, bytes, length / size, drop);
       yield bytes;
     }
-  }
-
-  #modelOf(kind: Kind): ValueModel {
-    let model = this.#values.get(kind);
-    if (!model) {
-      model = new ValueModel(this.#coder, kind);
-      this.#values.set(kind, model);
-    }
-    return model;
   }
 
   /** Where an operation reads the old file, and that it may. */

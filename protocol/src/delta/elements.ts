@@ -24,25 +24,34 @@ const MASK = 0x7fffffff;
 const HALF_MASK = 0x7fff;
 const maskOf = (kind: Kind): number => (!isFloat(kind) ? 0 : kind === KIND.f32 ? MASK : HALF_MASK);
 
-/** `count` elements of `bytes` as ordered integers. */
-export function readOrdered(kind: Kind, bytes: Uint8Array, out: Int32Array, count: number): void {
+/**
+ * `count` elements of `bytes` as ordered integers.
+ * @param drop lowest bits of floats that are left out: those of a tensor that was rounded are all 0
+ */
+export function readOrdered(kind: Kind, bytes: Uint8Array, out: Int32Array, count: number, drop = 0): void {
   const size = BYTES[kind]!;
   const shift = isSigned(kind) ? 32 - 8 * size : 0;
-  const mask = maskOf(kind);
+  const mask = maskOf(kind) >> drop;
   for (let i = 0, at = 0; i < count; i++, at += size) {
     let bits = bytes[at]!;
     if (size > 1) bits |= bytes[at + 1]! << 8;
     if (size > 2) bits |= (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-    bits = (bits << shift) >> shift;
+    bits = ((bits << shift) >> shift) >> drop;
     out[i] = reorder(bits, mask);
   }
 }
 
-export function writeOrdered(kind: Kind, ordered: Int32Array, out: Uint8Array, count: number): void {
+export function writeOrdered(
+  kind: Kind,
+  ordered: Int32Array,
+  out: Uint8Array,
+  count: number,
+  drop = 0,
+): void {
   const size = BYTES[kind]!;
-  const mask = maskOf(kind);
+  const mask = maskOf(kind) >> drop;
   for (let i = 0, at = 0; i < count; i++, at += size) {
-    const bits = reorder(ordered[i]!, mask);
+    const bits = reorder(ordered[i]!, mask) << drop;
     out[at] = bits;
     if (size > 1) out[at + 1] = bits >> 8;
     if (size > 2) {
@@ -65,9 +74,9 @@ const LARGEST = 1e18;
 const finite = (value: number): number => (value < LARGEST && value > -LARGEST ? value : 0);
 
 /** The number that an ordered integer stands for; 0 when it is none, or too large to reckon with. */
-export function numberOf(kind: Kind, ordered: number): number {
+export function numberOf(kind: Kind, ordered: number, drop = 0): number {
   if (kind === KIND.f32) {
-    i32[0] = reorder(ordered, MASK);
+    i32[0] = reorder(ordered, MASK >> drop) << drop;
     return finite(f32[0]!);
   }
   return kind < KIND.f16 ? ordered : kind === KIND.f16 ? halfValue(ordered) : brainValue(ordered);
@@ -88,12 +97,11 @@ function halfValue(ordered: number): number {
 }
 
 /** Where a value near `value` (within ±10^19) is expected. */
-export function orderedNear(kind: Kind, value: number): number {
+export function orderedNear(kind: Kind, value: number, drop = 0): number {
   if (kind < KIND.f16) return Math.floor(value + 0.5);
   if (kind === KIND.f16) return halfNear(value);
   f32[0] = value;
-  const ordered = reorder(i32[0]!, MASK);
-  return kind === KIND.f32 ? ordered : ordered >> 16;
+  return reorder(i32[0]!, MASK) >> (kind === KIND.f32 ? drop : 16);
 }
 
 function halfNear(value: number): number {
@@ -126,3 +134,19 @@ export function quarterLog(value: number): number {
   const quarters = (i32[0]! >> 21) - (127 - 4) * 4;
   return quarters < 0 ? 0 : quarters > 151 ? 151 : quarters;
 }
+
+/** How many of the lowest bits are 0 in every float: those of a model that was trained in less precision, say. */
+export function zeroBits(bytes: Uint8Array): number {
+  let [first, second, third, fourth] = [0, 0, 0, 0];
+  for (let at = 0; at + 3 < bytes.length; at += 4) {
+    first |= bytes[at]!;
+    second |= bytes[at + 1]!;
+    third |= bytes[at + 2]!;
+    fourth |= bytes[at + 3]!;
+  }
+  const all = first | (second << 8) | (third << 16) | (fourth << 24);
+  return all === 0 ? 0 : Math.min(MOST_DROPPED, 31 - Math.clz32(all & -all));
+}
+
+/** At least one bit of the mantissa stays. */
+export const MOST_DROPPED = 22;

@@ -14,7 +14,8 @@
  *     end                                     nothing follows
  *     copy     length, old position           bytes of the old file
  *     literal  length, stride, bytes          what has no counterpart
- *     values   kind, count, width, old pos.   as many numbers, coded against the old file's (value-model.ts)
+ *     values   kind, count, width, drop,      as many numbers, coded against the old file's (value-model.ts);
+ *              old position                   drop: float32 only, lowest bits that are 0 in all of them
  *
  * Positions are relative to where the last operation stopped reading the old file. After an operation's head, and after
  * every {@link BLOCK} bytes made of a literal or of values, one bit says whether the frame ends there.

@@ -1,7 +1,7 @@
 /** Makes a patch. Both files are in memory; the patch comes out piece by piece, so that progress can be shown. */
 import type { Bytes } from '../units.ts';
 import { BinaryCoder, type Frame } from './binary-coder.ts';
-import { BYTES, type Kind, readOrdered } from './elements.ts';
+import { BYTES, KIND, readOrdered, zeroBits } from './elements.ts';
 import {
   BLOCK,
   COPY,
@@ -16,7 +16,7 @@ import {
 } from './format.ts';
 import { LiteralModel, OperationModels } from './operations.ts';
 import { planPatch, type Step } from './plan.ts';
-import { ValueModel } from './value-model.ts';
+import { ValueModels } from './value-model.ts';
 
 /** SHA-256 of the whole. */
 export type HashOf = (bytes: Uint8Array) => Uint8Array;
@@ -53,7 +53,7 @@ class Writer {
   readonly #coder = new BinaryCoder(true);
   readonly #operations = new OperationModels(this.#coder);
   readonly #literals = new LiteralModel(this.#coder);
-  readonly #values = new Map<Kind, ValueModel>();
+  readonly #values = new ValueModels(this.#coder);
   readonly #frames: Uint8Array[] = [];
   readonly #was = new Int32Array(BLOCK);
   readonly #now = new Int32Array(BLOCK);
@@ -107,14 +107,16 @@ class Writer {
     this.#operations.operation(VALUES + kind);
     this.#operations.number('count', length / size);
     this.#operations.number('width', width);
+    const drop = kind === KIND.f32 ? zeroBits(this.#new.subarray(this.#newAt, this.#newAt + length)) : 0;
+    if (kind === KIND.f32) this.#operations.number('drop', drop);
     this.#from(oldAt, length);
-    const model = this.#modelOf(kind);
-    model.begin(width);
+    const model = this.#values.of(kind);
+    model.begin(width, drop);
     this.#frameEnd();
     for (let at = 0; at < length; at += BLOCK) {
       const bytes = Math.min(BLOCK, length - at);
-      readOrdered(kind, this.#old.subarray(oldAt + at), this.#was, bytes / size);
-      readOrdered(kind, this.#new.subarray(this.#newAt), this.#now, bytes / size);
+      readOrdered(kind, this.#old.subarray(oldAt + at), this.#was, bytes / size, drop);
+      readOrdered(kind, this.#new.subarray(this.#newAt), this.#now, bytes / size, drop);
       model.run(this.#was, this.#now, bytes / size);
       this.#newAt += bytes;
       this.#frameEnd();
@@ -125,15 +127,6 @@ class Writer {
   #from(oldAt: Bytes, length: Bytes): void {
     this.#operations.position(this.#oldAt, oldAt);
     this.#oldAt = oldAt + length;
-  }
-
-  #modelOf(kind: Kind): ValueModel {
-    let model = this.#values.get(kind);
-    if (!model) {
-      model = new ValueModel(this.#coder, kind);
-      this.#values.set(kind, model);
-    }
-    return model;
   }
 
   #frameEnd(): void {

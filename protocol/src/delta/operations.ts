@@ -59,7 +59,7 @@ export class OperationModels {
     return this.#coder.bit(this.#frameEnd, 0, ends ? 1 : 0) === 1;
   }
 
-  number(name: 'copy' | 'literal' | 'count' | 'width' | 'stride', value: number): number {
+  number(name: 'copy' | 'literal' | 'count' | 'width' | 'drop' | 'stride', value: number): number {
     let model = this.#numbers.get(name);
     if (!model) {
       model = new NumberModel();

@@ -57,6 +57,9 @@ export class ValueModel {
   readonly #last = new Float64Array(2);
 
   #width = 1;
+  /** Lowest bits that are left out, and what that makes of a step. */
+  #drop = 0;
+  #coarser = 1;
   #column = 0;
   /** Changes in the row above and in the one before, with one more on each side. */
   #above = new Float64Array(3);
@@ -74,9 +77,11 @@ export class ValueModel {
     this.#sign = adaptiveBits(LENGTHS * (this.#float ? 2 : PHASES));
   }
 
-  /** A new tensor with rows of `width` values. What was learned stays. */
-  begin(width: number): void {
+  /** A new tensor with rows of `width` values, their `drop` lowest bits left out. What was learned stays. */
+  begin(width: number, drop = 0): void {
     this.#width = width;
+    this.#drop = drop;
+    this.#coarser = 1 / 2 ** drop;
     this.#column = 0;
     this.#above = new Float64Array(width + 2);
     this.#beyond = new Float64Array(width + 2);
@@ -94,6 +99,8 @@ export class ValueModel {
     const kind = this.#kind;
     const float = this.#float;
     const width = this.#width;
+    const drop = this.#drop;
+    const coarser = this.#coarser;
     const above = this.#above;
     const beyond = this.#beyond;
     const columnMiss = this.#columnMiss;
@@ -119,7 +126,7 @@ export class ValueModel {
     const high = HIGHEST[kind] ?? 0;
     for (let i = 0; i < count; i++) {
       const old = was[i]!;
-      const before = float ? numberOf(kind, old) : old;
+      const before = float ? numberOf(kind, old, drop) : old;
       const a0 = above[column]!;
       const a1 = above[column + 1]!;
       const a2 = above[column + 2]!;
@@ -140,12 +147,12 @@ export class ValueModel {
         const miss = (meanMiss + columnMiss[column]!) * 0.5;
         if (float) {
           value = this.#code(
-            quarterLog(miss * stepsNear(kind, target)),
+            quarterLog(miss * stepsNear(kind, target) * coarser),
             0,
-            orderedNear(kind, target),
+            orderedNear(kind, target, drop),
             now[i]!,
           );
-          change = numberOf(kind, value) - before;
+          change = numberOf(kind, value, drop) - before;
         } else {
           const base = Math.floor(target + 0.5);
           const phase = Math.floor((target + 0.5 - base) * PHASES);
@@ -242,5 +249,23 @@ export class ValueModel {
     }
     while (at > 0 && coder.bit(cells, context + at - 1, length > at - 1 ? 1 : 0) === 0) at--;
     return at;
+  }
+}
+
+/** One model for each kind of number in a patch, made when the first of its kind comes. */
+export class ValueModels {
+  readonly #coder: BinaryCoder;
+  readonly #models = new Map<Kind, ValueModel>();
+
+  constructor(coder: BinaryCoder) {
+    this.#coder = coder;
+  }
+
+  of(kind: Kind): ValueModel {
+    const known = this.#models.get(kind);
+    if (known) return known;
+    const made = new ValueModel(this.#coder, kind);
+    this.#models.set(kind, made);
+    return made;
   }
 }

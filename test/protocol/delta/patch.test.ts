@@ -61,6 +61,16 @@ describe('a patch', () => {
     expect(await sizeOf(file(was), file(now))).toBeLessThan(0.65 * 32_000);
   });
 
+  it('of a model that was rounded to less precision leaves out what is 0 everywhere', async () => {
+    const rounded = (values: Float32Array) =>
+      new Float32Array(Uint32Array.from(new Uint32Array(values.buffer), (bits) => bits & 0xffff0000).buffer);
+    const { was, now } = tuned(64 * 320, 0.05, 1);
+    const last = tuned(32 * 32, 0.05, 2);
+    const coarse = twoLayers(rounded(now), rounded(last.now));
+    for (const before of [rounded(was), was])
+      expect(await sizeOf(twoLayers(before, rounded(last.was)), coarse)).toBeLessThan(0.24 * coarse.length);
+  });
+
   it('of files that have nothing in common is the new file and a header', async () => {
     expect(await sizeOf(random(5000, 1), random(9000, 2))).toBeLessThan(9000 + 40);
     expect(await sizeOf(new Uint8Array(0), random(100, 2))).toBeLessThan(140);

@@ -50,31 +50,31 @@ export const endProgress = (): void => {
 
 const EVERY_MS = 200;
 
-/** A counter on one line, for work of a length that may not be known. */
-export function progressOf(what: string): (done: number, total: number | undefined) => void {
+type Counter = (done: number, total: number | undefined) => void;
+
+/** One line now and then; `line` is told how many came a second. */
+function counter(line: (done: number, total: number | undefined, rate: number) => string): Counter {
   const started = performance.now();
   let shown = started;
   return (done, total) => {
     const now = performance.now();
     if (!process.stderr.isTTY || now - shown < EVERY_MS) return;
     shown = now;
-    const rate = Math.round((done / (now - started)) * 1000);
-    process.stderr.write(`\r\x1b[2K${done}${total === undefined ? '' : `/${total}`} ${what}, ${rate}/s`);
+    process.stderr.write(`\r\x1b[2K${line(done, total, (done / (now - started)) * 1000)}`);
   };
 }
 
-const MB = 1_000_000;
+/** For work of a length that may not be known. */
+export const progressOf = (what: string): Counter =>
+  counter(
+    (done, total, rate) => `${done}${total === undefined ? '' : `/${total}`} ${what}, ${Math.round(rate)}/s`,
+  );
 
-/** Bytes on one line; `total` once it is known. */
-export function bytesProgress(what: string): (done: number, total: number | undefined) => void {
-  const started = performance.now();
-  let shown = started;
-  return (done, total) => {
-    const now = performance.now();
-    if (!process.stderr.isTTY || now - shown < EVERY_MS) return;
-    shown = now;
-    const of = total === undefined ? '' : ` of ${(total / MB).toFixed(1)}`;
-    const rate = (done / MB / ((now - started) / 1000)).toFixed(1);
-    process.stderr.write(`\r\x1b[2K${(done / MB).toFixed(1)}${of} MB ${what}, ${rate} MB/s`);
-  };
-}
+const inMb = (bytes: number): string => (bytes / 1_000_000).toFixed(1);
+
+/** Bytes; the total is told once it is known. */
+export const bytesProgress = (what: string): Counter =>
+  counter((done, total, rate) => {
+    const of = total === undefined ? '' : ` of ${inMb(total)}`;
+    return `${inMb(done)}${of} MB ${what}, ${inMb(rate)} MB/s`;
+  });
