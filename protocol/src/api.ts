@@ -6,7 +6,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { DeltaOffers } from './delta/offers.ts';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
-import { HelloMessage, Incident, StateMessage } from './messages.ts';
+import { HelloMessage, Incident, StateMessage, UpdateMessage } from './messages.ts';
 import { RolloutSpec, RolloutView } from './rollout.ts';
 import { oneOf, strict } from './schema.ts';
 import { ID_PATTERN, STREAMS } from './topics.ts';
@@ -63,6 +63,7 @@ export const DeviceView = Type.Object({
   certificateExpiresAt: millis,
   hello: nullable(HelloMessage),
   state: nullable(StateMessage),
+  update: nullable(UpdateMessage),
   streams: Type.Array(StreamView),
   incidents: Type.Array(Type.Object({ id: Type.String(), ...Incident.properties })),
   installed: Type.Array(

@@ -114,11 +114,14 @@ const phaseText = ({ phase, compiling }: AgentStatus['updates'][number]): string
 };
 
 /** How the last order ended, when that is not what runs now. */
-const endingLine = ({ model, last }: AgentStatus['updates'][number]): string[] => {
-  if (!last || last.outcome === 'committed') return [];
+const endingLine = (update: AgentStatus['updates'][number]): string[] =>
+  !update.last || update.last.outcome === 'committed' ? [] : [endingText(update)];
+
+export function endingText({ model, last }: Pick<AgentStatus['updates'][number], 'model' | 'last'>): string {
+  if (!last) return `${model} was never ordered`;
   const why = [last.reason, last.detail].filter((part) => part !== null).join(': ');
-  return [`${model}@${last.version} ended ${last.outcome}${why ? `: ${why}` : ''} (order ${last.order})`];
-};
+  return `${model}@${last.version} ended ${last.outcome}${why ? `: ${why}` : ''} (order ${last.order})`;
+}
 
 /** Why each model runs as that variant, with that provider, at that place, and who vouches for its bytes. */
 const whyLines = ({ models, updates }: AgentStatus): string[] =>

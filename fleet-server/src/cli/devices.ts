@@ -67,7 +67,7 @@ function showDevice(ctx: CliContext, device: DeviceView): void {
 }
 
 function printDevice(ctx: CliContext, device: DeviceView): void {
-  const { streams, incidents, installed: _, hello, state, ...rest } = device;
+  const { streams, incidents, installed: _, hello, state, update, ...rest } = device;
   const hardware = hello?.hardware;
   const reading = Object.entries(state ?? {}).filter(([key]) => !['ts', 'model', 'version'].includes(key));
   ctx.print({
@@ -78,6 +78,7 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
     certificateExpiresAt: new Date(rest.certificateExpiresAt).toISOString(),
     agent: hello ? `${hello.agentVersion} on ${hello.runtime}, profile ${hello.profile}` : '–',
     hardware: hardware ? `${hardware.model}, ${hardware.cpus} × ${hardware.arch}, ${hardware.os}` : '–',
+    update: update ? updateText(update) : '–',
     reading: reading
       .map(([key, value]) => `${key}=${typeof value === 'number' ? Number(value.toPrecision(4)) : value}`)
       .join(' '),
@@ -94,6 +95,13 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
   });
   if (incidents.length > 0) process.stdout.write('\n');
   if (incidents.length > 0) printIncidents(incidents, ctx);
+}
+
+/** How far the device is with its update, and what it waits for. */
+function updateText(update: NonNullable<DeviceView['update']>): string {
+  const { installed_version: from, latest_version: to, update_percentage: percent, waiting } = update;
+  if (update.in_progress === 0) return `none under way; ${from ?? 'nothing'} is installed`;
+  return `${from ?? 'nothing'} → ${to}, ${percent ?? 0}%${waiting ? `; waits: ${waiting}` : ''}`;
 }
 
 function printIncidents(incidents: DeviceView['incidents'], ctx: CliContext): void {

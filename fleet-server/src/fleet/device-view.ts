@@ -15,6 +15,7 @@ export async function readDeviceView(store: Store, live: LiveDevice): Promise<De
     certificateExpiresAt,
     hello: live.hello,
     state: live.state,
+    update: live.update,
     streams: await readStreams(store, id),
     incidents: await readIncidents(store, id),
     installed: await store

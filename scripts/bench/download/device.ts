@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { updateStatus } from '@skein/agent/api/collect-status.ts';
+import type { UpdateStatus } from '@skein/agent/api/status.ts';
 import { openDownloads } from '@skein/agent/cli/open-downloads.ts';
 import { Engine } from '@skein/agent/inference/engine.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
@@ -16,6 +18,7 @@ import type { AgreedOrder, TrustedView } from '@skein/agent/update/ports.ts';
 import { UpdateRunner } from '@skein/agent/update/run-update.ts';
 import { openUpdateStore } from '@skein/agent/update/sqlite-update-store.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
+import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import { MIB } from '@skein/protocol/units.ts';
 import { heavyModel, stage } from '../../staged-models.ts';
@@ -71,6 +74,13 @@ function put(directory: string, text: string) {
 }
 
 export interface Device {
+  /** What `skein-agent status` shows. */
+  status(): UpdateStatus | undefined;
+  /** All that was published of its updates, the latest last. */
+  readonly messages: UpdateMessage[];
+  readonly reports: UpdateReport[];
+  /** The director's word from now on. */
+  order(orders: AgreedOrder[]): Promise<void>;
   /** Resolves with the report of how the order ended. */
   update(agreed: AgreedOrder): Promise<UpdateReport>;
   close(): Promise<void>;
@@ -81,6 +91,8 @@ export async function openDevice(
   url: string,
   fleet: Fleet,
   update: object = {},
+  /** What trust.db holds at the start. */
+  known: AgreedOrder[] = [],
 ): Promise<Device> {
   const config = parseConfig({ name: 'bench', values: { update }, lineOf: () => 0 }, {});
   const clock = systemClock;
@@ -92,7 +104,9 @@ export async function openDevice(
   const downloads = openDownloads(config, { fetcher, slots, gate: OPEN, trust, ...shared });
   const store = openUpdateStore(join(directory, 'update.db'));
   const engine = new Engine({ backend: new OnnxBackend({ placement: 'inline' }), clock });
-  let orders: AgreedOrder[] = [];
+  const messages: UpdateMessage[] = [];
+  const reports: UpdateReport[] = [];
+  let orders = known;
   let ended: (report: UpdateReport) => void = () => {};
   const view = (): TrustedView => ({
     ...{ directorVersion: 1, orders, refused: [], ackKeys: [], refreshedMono: clock.mono(), refreshedAt: 0 },
@@ -113,13 +127,21 @@ export async function openDevice(
     },
     reports: {
       report: (report) => {
+        reports.push(report);
         if (['committed', 'refused', 'reverted', 'unproven', 'cancelled'].includes(report.outcome))
           ended(report);
       },
     },
+    progress: (message) => messages.push(message),
   });
   await runner.start();
   return {
+    ...{ messages, reports },
+    status: () => runner.states().map((state) => updateStatus(state))[0],
+    order: (next) => {
+      orders = next;
+      return runner.refresh();
+    },
     update: (agreed) =>
       new Promise((resolve) => {
         ended = resolve;
