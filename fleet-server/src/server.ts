@@ -201,7 +201,7 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   // By itself: nothing else that fails may keep freshness from being signed.
   lifetime.every(UPKEEP_MS, 'signing online documents again', () => signAgain(rooms));
   // Devices may have moved to versions that no patch starts from yet.
-  lifetime.every(UPKEEP_MS, 'making patches', () => rooms.deltas.wake());
+  lifetime.every(UPKEEP_MS, 'looking for patches to make', async () => void rooms.deltas.wake());
   return ports;
 }
 

@@ -13,9 +13,12 @@ export function windowedFile(
   const window = new Uint8Array(Math.min(WINDOW, size));
   let from = 0;
   let held = 0;
-  const fill = async (offset: Bytes): Promise<void> => {
+  const fill = async (offset: Bytes, length: Bytes): Promise<void> => {
+    // After a jump no more is read than asked for, then twice as much each time: a patch that jumps about byte by byte
+    // must not make a window of each.
+    const ahead = offset === from + held ? Math.max(length, 2 * held) : length;
+    const wanted = Math.min(ahead, window.length, size - offset);
     from = offset;
-    const wanted = Math.min(window.length, size - offset);
     for (held = 0; held < wanted; ) {
       const got = await readInto(offset + held, window.subarray(held, wanted));
       if (got === 0) throw new SkeinError('DISK_FAILED', 'the old file became shorter while it was read');
@@ -25,7 +28,7 @@ export function windowedFile(
   return {
     size,
     async read(offset, length) {
-      if (offset < from || offset + length > from + held) await fill(offset);
+      if (offset < from || offset + length > from + held) await fill(offset, length);
       return window.subarray(offset - from, offset - from + length);
     },
   };

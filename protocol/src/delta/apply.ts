@@ -15,6 +15,7 @@ import {
   LITERAL,
   MAX_FRAME,
   MAX_WIDTH,
+  mostOperations,
   PatchBytes,
   readHeader,
   VALUES,
@@ -130,7 +131,8 @@ class Maker {
 
   async *run(): AsyncGenerator<Uint8Array, void> {
     await this.#nextFrame();
-    for (;;) {
+    for (let left = mostOperations(this.#size); ; left--) {
+      if (left < 0) throw invalidPatch('the patch has more operations than any file needs');
       const operation = this.#operations.operation(0);
       if (operation === END) break;
       if (operation === COPY) yield* this.#copy();
@@ -170,7 +172,8 @@ class Maker {
     const size = BYTES[kind]!;
     const count = this.#operations.number('count', 0);
     const width = this.#operations.number('width', 0);
-    if (width < 1 || width > MAX_WIDTH) throw invalidPatch(`the patch has rows of ${width} values`);
+    if (width < 1 || width > MAX_WIDTH || width > count)
+      throw invalidPatch(`the patch has rows of ${width} values`);
     const drop = kind === KIND.f32 ? this.#operations.number('drop', 0) : 0;
     if (drop > MOST_DROPPED) throw invalidPatch(`the patch leaves out ${drop} bits of a float`);
     const from = this.#from(count * size, count * size);

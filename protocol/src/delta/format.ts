@@ -21,8 +21,9 @@
  * every {@link BLOCK} bytes made of a literal or of values, one bit says whether the frame ends there.
  *
  * Limits: sizes up to {@link MAX_SIZE}, a frame up to {@link MAX_FRAME}; every operation but the end makes at least one
- * byte, all together exactly the new size, and none reads outside of the old file: neither memory nor work can exceed
- * what the two sizes say, and a caller who knows the new size refuses another before anything is made.
+ * byte, all together exactly the new size, {@link mostOperations} in number; none reads outside of the old file, and rows
+ * are no wider than their operation: neither memory nor work can exceed what the new size says, and a caller who knows it
+ * refuses another before anything is made.
  * There are no references into the new file, so nothing nests and nothing grows.
  */
 import { SkeinError } from '../errors.ts';
@@ -37,6 +38,9 @@ export const BLOCK: Bytes = 16 * KIB;
 export const MAX_WIDTH = 65_536;
 export const OLD_HASH: Bytes = 8;
 export const NEW_HASH: Bytes = 16;
+
+/** A copy that is shorter than 16 bytes is not worth its words. */
+export const mostOperations = (newSize: Bytes): number => 64 + Math.floor(newSize / 16);
 
 export const END = 0;
 export const COPY = 1;

@@ -10,6 +10,7 @@ import {
   invalidPatch,
   LITERAL,
   MAX_SIZE,
+  mostOperations,
   VALUES,
   writeHeader,
   writeVarint,
@@ -42,7 +43,9 @@ export function makePatch(
       oldHash: hashOf(old),
       newHash: hashOf(now),
     });
-  const frames = new Writer(old, now).run(planPatch(old, now), onProgress);
+  const steps = planPatch(old, now);
+  if (steps.length > mostOperations(now.length)) return [header('whole'), now];
+  const frames = new Writer(old, now).run(steps, onProgress);
   const size = frames.reduce((sum, frame) => sum + frame.length, 0);
   return size < now.length ? [header('delta'), ...frames] : [header('whole'), now];
 }

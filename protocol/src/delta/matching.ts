@@ -4,7 +4,7 @@
  */
 import type { Bytes } from '../units.ts';
 
-export const WINDOW: Bytes = 16;
+export const WINDOW: Bytes = 32;
 const BASE = 0x01000193;
 /** Table entries; of old files with more pieces only every nth is known. */
 const MAX_PIECES = 1 << 22;
@@ -29,7 +29,7 @@ export class OldPieces {
 
   constructor(old: Uint8Array) {
     this.#old = old;
-    let step = WINDOW / 2;
+    let step = WINDOW / 4;
     while (old.length / step > MAX_PIECES) step *= 2;
     const pieces = Math.max(1, Math.floor(old.length / step));
     const size = 2 ** Math.ceil(Math.log2(pieces * 2));

@@ -177,10 +177,10 @@ const SAMPLE = 8192;
 /** Row width whose changes resemble the row above most: each product of the last dimensions is tried. */
 function widthOf({ dims, kind }: Tensor, old: Uint8Array, fresh: Uint8Array): number {
   const widths = dims.map((_, i) => dims.slice(i).reduce((product, dim) => product * dim, 1)).slice(1);
-  const candidates = [...new Set(widths)].filter((width) => width > 1 && width <= MAX_WIDTH);
+  const all = old.length / BYTES[kind]!;
+  const candidates = [...new Set(widths)].filter((width) => width > 1 && width <= Math.min(all, MAX_WIDTH));
   if (candidates.length < 2) return candidates[0] ?? 1;
-  const size = BYTES[kind]!;
-  const count = Math.min(Math.floor(old.length / size), Math.max(SAMPLE, 4 * candidates[0]!));
+  const count = Math.min(all, Math.max(SAMPLE, 4 * candidates[0]!));
   const changes = changesOf(kind, old, fresh, count);
   let best = { width: 1, cost: Infinity };
   for (const width of candidates) {

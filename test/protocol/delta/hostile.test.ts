@@ -1,4 +1,16 @@
-import { type Header, MAX_SIZE, writeHeader, writeVarint } from '@skein/protocol/delta/format.ts';
+import { BinaryCoder } from '@skein/protocol/delta/binary-coder.ts';
+import { KIND } from '@skein/protocol/delta/elements.ts';
+import {
+  COPY,
+  END,
+  type Header,
+  MAX_SIZE,
+  mostOperations,
+  VALUES,
+  writeHeader,
+  writeVarint,
+} from '@skein/protocol/delta/format.ts';
+import { OperationModels } from '@skein/protocol/delta/operations.ts';
 import { seededUniform } from '@skein/protocol/drift/bootstrap.ts';
 import { describe, expect, it } from 'vitest';
 import { apply, patchOf, sha256, tuned, twoLayers } from './pairs.ts';
@@ -78,6 +90,36 @@ describe('a patch that lies', () => {
     for (const claim of claims) expect(await outcome(claim)).toBe('PATCH_INVALID');
     const endless = Buffer.concat([header(), Buffer.alloc(100, 0xff)]);
     expect(await outcome(endless)).toBe('PATCH_INVALID');
+  });
+
+  it('may not consist of more operations, nor of wider rows, than a file needs', async () => {
+    const made = (
+      write: (coder: BinaryCoder, operations: OperationModels) => void,
+    ): Promise<Buffer | string> => {
+      const coder = new BinaryCoder(true);
+      write(coder, new OperationModels(coder));
+      const { coded, raw } = coder.close();
+      const sizes: number[] = [];
+      writeVarint(coded.length, sizes);
+      writeVarint(raw.length, sizes);
+      return outcome(Buffer.concat([header(), Uint8Array.from(sizes), coded, raw]));
+    };
+    const copies = (count: number) => (_: BinaryCoder, operations: OperationModels) => {
+      for (let i = 0; i < count; i++) {
+        operations.operation(COPY);
+        operations.number('copy', 1);
+        operations.position(i, i);
+        operations.frameEnd(false);
+      }
+      operations.operation(END);
+    };
+    expect(await made(copies(mostOperations(now.length) + 2))).toBe('PATCH_INVALID');
+    const wide = await made((_, operations) => {
+      operations.operation(VALUES + KIND.i8);
+      operations.number('count', 10);
+      operations.number('width', 11);
+    });
+    expect(wide).toBe('PATCH_INVALID');
   });
 
   it('is refused, or makes at most what it promised, whatever stands in its frames', async () => {
