@@ -35,16 +35,21 @@ export async function diffFiles(
 }
 
 async function readBounded(path: string): Promise<Uint8Array> {
-  await found(path);
-  const { size } = await stat(path);
+  const size = await sizeOf(path);
   if (size > MAX_SIZE) throw invalidPatch(`${path} has ${size} bytes, at most ${MAX_SIZE} are taken`);
-  return readFile(path);
+  return readFile(path).catch((cause: unknown) => {
+    throw diskError(cause);
+  });
 }
 
-const found = (path: string): Promise<unknown> =>
-  stat(path).catch((cause: unknown) => {
+/** @throws SkeinError NOT_FOUND */
+async function sizeOf(path: string): Promise<Bytes> {
+  const found = await stat(path).catch((cause: unknown) => {
     throw new SkeinError('NOT_FOUND', `there is no file ${path}`, { fix: 'Check the path.', cause });
   });
+  if (found.isFile()) return found.size;
+  throw new SkeinError('NOT_FOUND', `${path} is no file`, { fix: 'Give the model’s file.' });
+}
 
 /**
  * Applies a patch while reading both files from front to back.
@@ -56,8 +61,8 @@ export async function patchFile(
   maxBytes: Bytes,
   onProgress: (done: Bytes, total: Bytes | undefined) => void,
 ): Promise<PatchFacts & { sha256: string }> {
-  await found(paths.patch);
-  await found(paths.old);
+  const patchBytes = await sizeOf(paths.patch);
+  await sizeOf(paths.old);
   const oldHash = await hashOfFile(paths.old);
   const old = await openOldFile(paths.old);
   const result = createHash('sha256');
@@ -80,9 +85,8 @@ export async function patchFile(
   } finally {
     await old.close();
   }
-  const { size } = await stat(paths.patch);
   const { oldSize, newSize, form } = header!;
-  return { oldBytes: oldSize, newBytes: newSize, patchBytes: size, form, sha256 };
+  return { oldBytes: oldSize, newBytes: newSize, patchBytes, form, sha256 };
 }
 
 /** @throws SkeinError BLOB_MISMATCH */

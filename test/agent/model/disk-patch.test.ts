@@ -37,6 +37,7 @@ describe('patches between files', () => {
     await expect(patch({ old: 'new' })).rejects.toThrow(refused('PATCH_WRONG_BASE'));
     await expect(patch({}, 1000)).rejects.toThrow(/at most 1000/);
     await expect(patch({ old: 'none' })).rejects.toThrow(refused('NOT_FOUND'));
+    await expect(patch({ old: '.' })).rejects.toThrow(refused('NOT_FOUND'));
     await expect(patch({ now: 'no/folder' })).rejects.toThrow(refused('DISK_FAILED'));
     const bytes = readFileSync(at('patch'));
     bytes[bytes.length - 10]! ^= 1;
