@@ -200,6 +200,7 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   });
   // By itself: nothing else that fails may keep freshness from being signed.
   lifetime.every(UPKEEP_MS, 'signing online documents again', () => signAgain(rooms));
+  lifetime.every(UPKEEP_MS, 'withdrawing revoked models', () => withdrawRevoked(rooms));
   // Devices may have moved to versions that no patch starts from yet.
   lifetime.every(UPKEEP_MS, 'looking for patches to make', async () => void rooms.deltas.wake());
   return ports;
@@ -212,11 +213,19 @@ const withdrawRevoked = async ({ store, rollouts }: Rooms): Promise<void> =>
 /** Snapshot, timestamp and the devices' director documents; and a line in the log for what a person has to do. */
 async function signAgain(rooms: Rooms): Promise<void> {
   const { repository, director, clock, log, store, online, verify, announceAll } = rooms;
-  const { warnings } = await trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() });
-  for (const { severity, code, text, fix } of warnings) log.warn(text, { code, severity, fix });
-  await withdrawRevoked(rooms);
-  if (await repository.resignDue(clock.now())) await announceAll();
-  else await director.announceDue(clock.now());
+  try {
+    if (await repository.resignDue(clock.now())) await announceAll();
+    else await director.announceDue(clock.now());
+  } finally {
+    const { warnings } = await trustStatus({
+      db: store,
+      online,
+      keys: ed25519Keys(verify),
+      now: clock.now(),
+    });
+    for (const { severity, code, text, fix } of warnings)
+      if (severity !== 'notice') log.warn(text, { code, severity, fix });
+  }
 }
 
 function routesOf(rooms: Rooms, ports: Ports): Handlers {

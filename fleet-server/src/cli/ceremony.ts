@@ -3,7 +3,7 @@
  * enough it is published, else it goes into a file that travels to the other holders. Pins move only with what the
  * server has taken.
  */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { toBase64 } from '@skein/protocol/base64.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Verify } from '@skein/protocol/ports.ts';
@@ -27,7 +27,7 @@ import {
 import { describeDraft, fingerprintOf, requirePinned } from '../keys/review.ts';
 import type { AskPin, Token } from '../keys/token.ts';
 import type { ApiClient } from './client.ts';
-import { dropPins, type Pin, readPin, readPins, writePin } from './pins.ts';
+import { dropPins, type Pin, readPin, readPins, writePin, writeWhole } from './pins.ts';
 
 export interface Ceremony {
   /** Folder of keys and pins. */
@@ -138,7 +138,7 @@ function pinChains(dir: string, { plain }: Draft): void {
 }
 
 export const writeDraft = (file: string, draft: Draft): void =>
-  writeFileSync(file, encodeDraft(draft), { mode: 0o644 });
+  writeWhole(file, new TextEncoder().encode(encodeDraft(draft)));
 
 /** @throws SkeinError THRESHOLD_UNMET, and what the server refuses */
 export async function publish(

@@ -24,6 +24,7 @@ import { type Static, Type } from 'typebox';
 import { OFFLINE_ROLES, type OfflineRole, requireName } from '../keys/roles.ts';
 import type { KeyInfo, Token } from '../keys/token.ts';
 import { nativeSigner } from '../system-clock.ts';
+import { writeWhole } from './pins.ts';
 
 const hex = (bytes: number) => Type.String({ pattern: `^[0-9a-f]{${bytes * 2}}$` });
 const KeyFile = strict({
@@ -81,13 +82,47 @@ export function createKey(
   const seed = randomBytes(32);
   const publicKey = bytesToHex(nativeSigner(new Uint8Array(seed)).publicKey);
   const head = { format: 1, role, public: publicKey } as const;
-  const body: KeyFile = passphrase
-    ? { ...head, sealed: seal(seed, head, passphrase, derivation) }
-    : { ...head, seed: seed.toString('hex') };
-  const file = { ...body, sum: sumOf(body) };
+  const file = keyFile(seed, head, passphrase, derivation);
   const fileName = `${role}-${requireName(String(name))}.json`;
   writeNew(join(folder, fileName), `${JSON.stringify(file, null, 2)}\n`);
   return { ...keyOf(fileName, file, derivation), signer: () => nativeSigner(new Uint8Array(seed)) };
+}
+
+function keyFile(
+  seed: Buffer,
+  head: Pick<KeyFile, 'format' | 'role' | 'public'>,
+  passphrase: string | undefined,
+  derivation: Derivation,
+): KeyFile {
+  const body: KeyFile = passphrase
+    ? { ...head, sealed: seal(seed, head, passphrase, derivation) }
+    : { ...head, seed: seed.toString('hex') };
+  return { ...body, sum: sumOf(body) };
+}
+
+/**
+ * Puts a key's file under another passphrase, or under none.
+ * @throws SkeinError PASSPHRASE_NEEDED, PASSPHRASE_WRONG, KEYS_INVALID, NOT_FOUND
+ */
+export function protectKey(
+  folder: string,
+  name: string,
+  old: string | undefined,
+  passphrase: string | undefined,
+): OfflineKey {
+  const path = join(folder, name);
+  if (!FILE_NAME.test(name) || !existsSync(path))
+    throw new SkeinError('NOT_FOUND', `there is no key ${path}`);
+  const derivation = createDerivation();
+  const key = listKeys(folder, derivation).find((known) => known.name === name)!;
+  // The public half is checked before the old file goes.
+  key.signer(old);
+  const before = parseKeyFile.parse(new Uint8Array(readFileSync(path)), name);
+  const seed = seedOf(name, before, old, derivation);
+  const head = { format: 1, role: before.role, public: before.public } as const;
+  const file = keyFile(seed, head, passphrase, derivation);
+  writeWhole(path, new TextEncoder().encode(`${JSON.stringify(file, null, 2)}\n`));
+  return keyOf(name, file, derivation);
 }
 
 /** Keys in `folder`, by file name. @throws SkeinError KEYS_INVALID for a file that is named as a key and is none */
@@ -205,7 +240,7 @@ function unseal(
 }
 
 /** Never over an existing file, and synced before anyone relies on it. */
-export function writeNew(path: string, text: string): void {
+function writeNew(path: string, text: string): void {
   let file: number;
   try {
     file = openSync(path, 'wx', 0o600);

@@ -18,7 +18,7 @@ import { type ChangeOptions, prepareRoots, type RootChange, stagedOnlineKeys } f
 import type { CliContext } from './client.ts';
 import { firstRoots } from './first-roots.ts';
 import { initKeys } from './init-keys.ts';
-import { openKeyFolder } from './key-files.ts';
+import { openKeyFolder, protectKey } from './key-files.ts';
 import { listTrust } from './key-list.ts';
 import { newPassphrase, passphraseAsker, processTerminal } from './passphrase.ts';
 import { readPins } from './pins.ts';
@@ -184,6 +184,29 @@ function addFolderCommands(keys: Command, ctx: CliContext): void {
         },
       );
       if (pin === undefined) process.stderr.write('No passphrase: whoever reads the file has the key.\n');
+    });
+  withFolder(keys.command('protect'))
+    .description('Put key files under a passphrase, or under another one')
+    .argument('[key...]', 'names as `skein keys list` shows them; default: all of the folder')
+    .option('--new-passphrase-file <file>', 'its first line; else asked for')
+    .action(async (names: string[], options: FolderOptions & { newPassphraseFile?: string }) => {
+      const { dir, token, ask } = ceremonyIn(ctx, options);
+      const chosen = names.length > 0 ? names : token.find().map(({ name }) => name);
+      const old = new Map<string, string | undefined>();
+      for (const key of token.find())
+        if (chosen.includes(key.name)) old.set(key.name, key.needsPin ? await ask(key) : undefined);
+      const source = { file: options.newPassphraseFile, terminal: processTerminal() };
+      const passphrase = await newPassphrase(source);
+      const rows = chosen.map((name) => protectKey(dir, name, old.get(name), passphrase));
+      ctx.print(
+        rows.map(({ name, sealed }) => ({ name, sealed })),
+        {
+          columns: [
+            { title: 'KEY', value: (key) => key.name },
+            { title: 'PASSPHRASE', value: (key) => (key.sealed ? 'yes' : 'no') },
+          ],
+        },
+      );
     });
   withFolder(keys.command('list'))
     .description('Key files here, who the roots name, and until when everything holds')

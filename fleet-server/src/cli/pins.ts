@@ -49,10 +49,13 @@ export function dropPins(folder: string): void {
     rmSync(pathOf(folder, pin), { force: true });
 }
 
-/** Whole or not at all, also through a power cut. */
 export function writePin(folder: string, pin: Pin, bytes: Uint8Array): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const path = pathOf(folder, pin);
+  writeWhole(pathOf(folder, pin), bytes);
+}
+
+/** Whole or not at all, also through a power cut. */
+export function writeWhole(path: string, bytes: Uint8Array): void {
   const file = openSync(`${path}.part`, 'w', 0o600);
   try {
     writeSync(file, bytes);

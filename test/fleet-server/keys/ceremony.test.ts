@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { conclude, readDrafts, signDraft, writeDraft } from '@skein/fleet-server/cli/ceremony.ts';
 import { firstRoots } from '@skein/fleet-server/cli/first-roots.ts';
-import { openKeyFolder } from '@skein/fleet-server/cli/key-files.ts';
+import { openKeyFolder, protectKey } from '@skein/fleet-server/cli/key-files.ts';
 import { readPublicKey } from '@skein/fleet-server/cli/public-keys.ts';
 import { progressOf } from '@skein/fleet-server/keys/draft.ts';
 import { describeDraft } from '@skein/fleet-server/keys/review.ts';
@@ -381,6 +381,19 @@ describe('key files', () => {
     const sign = (pin: string) => openKeyFolder(dir).sign(key, new Uint8Array(1), async () => pin);
     await expect(sign('wrong')).rejects.toEqual(refused('PASSPHRASE_WRONG'));
     await expect(sign('correct horse')).resolves.toHaveLength(64);
+  });
+
+  it('take another passphrase, and only from who knows the one before', async () => {
+    const { dir, token } = people.machine('alice');
+    const key = await token.generate('root', 'alice', undefined);
+    protectKey(dir, key.name, undefined, 'first');
+    expect(() => protectKey(dir, key.name, 'wrong', 'second')).toThrow(refused('PASSPHRASE_WRONG'));
+    expect(() => protectKey(dir, '../root-alice.json', undefined, 'x')).toThrow(
+      expect.objectContaining({ code: 'NOT_FOUND' }),
+    );
+    protectKey(dir, key.name, 'first', 'second');
+    const sign = (pin: string) => openKeyFolder(dir).sign(key, new Uint8Array(1), async () => pin);
+    await expect(sign('second')).resolves.toHaveLength(64);
   });
 
   it('of before there were checksums still open', async () => {
