@@ -8,26 +8,22 @@ import { toBase64 } from '@skein/protocol/base64.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Verify } from '@skein/protocol/ports.ts';
 import { ed25519Keys, type ReadKey } from '@skein/protocol/trust/signatures.ts';
+import { writeWhole } from '../disk-files.ts';
+import { bytesOf, encodeDraft, MAX_DRAFT_BYTES, openDraft, parseDraft } from '../keys/draft.ts';
+import type { Draft, DraftParts } from '../keys/draft-checks.ts';
 import {
-  bytesOf,
-  type Draft,
-  type DraftParts,
-  encodeDraft,
   isComplete,
-  MAX_DRAFT_BYTES,
   mergeDrafts,
-  openDraft,
   type Progress,
-  parseDraft,
   progressOf,
   requireComplete,
   signable,
   withSignature,
-} from '../keys/draft.ts';
+} from '../keys/draft-signing.ts';
 import { describeDraft, fingerprintOf, requirePinned } from '../keys/review.ts';
 import type { AskPin, Token } from '../keys/token.ts';
 import type { ApiClient } from './client.ts';
-import { dropPins, type Pin, readPin, readPins, writePin, writeWhole } from './pins.ts';
+import { dropPins, type Pin, readPin, readPins, writePin } from './pins.ts';
 
 export interface Ceremony {
   /** Folder of keys and pins. */
@@ -137,8 +133,7 @@ function pinChains(dir: string, { plain }: Draft): void {
   }
 }
 
-export const writeDraft = (file: string, draft: Draft): void =>
-  writeWhole(file, new TextEncoder().encode(encodeDraft(draft)));
+export const writeDraft = (file: string, draft: Draft): void => writeWhole(file, encodeDraft(draft));
 
 /** @throws SkeinError THRESHOLD_UNMET, and what the server refuses */
 export async function publish(

@@ -8,7 +8,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import { ROOT_LIFETIME } from '@skein/protocol/trust/expiry.ts';
 import type { Root } from '@skein/protocol/trust/metadata.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import type { DraftParts } from '../keys/draft.ts';
+import type { DraftParts } from '../keys/draft-checks.ts';
 import { renewed } from '../keys/next-targets.ts';
 import { type KeyRole, type OfflineRole, placeOf } from '../keys/roles.ts';
 import {

@@ -8,7 +8,7 @@ import { ROOT_LIFETIME, TARGETS_LIFETIME } from '@skein/protocol/trust/expiry.ts
 import { dateOf, type Root, type Targets } from '@skein/protocol/trust/metadata.ts';
 import { keyIdOf, rootSigned, SPEC_VERSION } from '@skein/protocol/trust/signing.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import type { DraftParts } from '../keys/draft.ts';
+import type { DraftParts } from '../keys/draft-checks.ts';
 import { renewed } from '../keys/next-targets.ts';
 import type { OfflineRole } from '../keys/roles.ts';
 import { requireThreshold } from '../keys/root-plan.ts';

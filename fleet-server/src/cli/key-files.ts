@@ -4,49 +4,32 @@
  * 0.4 s and 128 MiB a guess); role and public key are bound to the seal, so files can not be exchanged unnoticed.
  * `sum` is a checksum without a secret: it tells a damaged file from a wrong passphrase, which need different people.
  */
-import { createCipheriv, createDecipheriv, createHash, randomBytes, scryptSync } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  writeSync,
-} from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
 import { checker, oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
+import { writeNew, writeWhole } from '../disk-files.ts';
 import { OFFLINE_ROLES, type OfflineRole, requireName } from '../keys/roles.ts';
 import type { KeyInfo, Token } from '../keys/token.ts';
 import { nativeSigner } from '../system-clock.ts';
-import { writeWhole } from './pins.ts';
+import { createDerivation, type Derivation, hex, Sealed, seal, unseal } from './key-seal.ts';
 
-const hex = (bytes: number) => Type.String({ pattern: `^[0-9a-f]{${bytes * 2}}$` });
 const KeyFile = strict({
   format: Type.Literal(1),
   role: oneOf(OFFLINE_ROLES),
   public: hex(32),
   seed: Type.Optional(hex(32)),
-  sealed: Type.Optional(
-    strict({
-      n: Type.Integer({ minimum: 2, maximum: 2 ** 20 }),
-      salt: hex(16),
-      nonce: hex(12),
-      box: hex(48),
-    }),
-  ),
+  sealed: Type.Optional(Sealed),
   sum: Type.Optional(hex(32)),
 });
 type KeyFile = Static<typeof KeyFile>;
 const RESTORE = 'Restore the file from its copy; if there is none, follow `skein keys recover`.';
 const parseKeyFile = checker(KeyFile, 'KEYS_INVALID', 4096, RESTORE);
 
-const SCRYPT_N = 2 ** 17;
 const FILE_NAME = /^(root|targets|director-root)-[a-z0-9][a-z0-9-]*\.json$/;
 
 export interface OfflineKey extends KeyInfo {
@@ -121,7 +104,7 @@ export function protectKey(
   const seed = seedOf(name, before, old, derivation);
   const head = { format: 1, role: before.role, public: before.public } as const;
   const file = keyFile(seed, head, passphrase, derivation);
-  writeWhole(path, new TextEncoder().encode(`${JSON.stringify(file, null, 2)}\n`));
+  writeWhole(path, `${JSON.stringify(file, null, 2)}\n`);
   return keyOf(name, file, derivation);
 }
 
@@ -184,74 +167,4 @@ function sumOf({ role, public: key, seed = '', sealed }: KeyFile): string {
   return createHash('sha256')
     .update(JSON.stringify([role, key, seed, n, salt, nonce, box]))
     .digest('hex');
-}
-
-interface Derivation {
-  /** Salt for keys that are made now. */
-  readonly salt: Buffer;
-  /** The 32-byte key of a passphrase; remembered, because scrypt is slow on purpose. */
-  derive(passphrase: string, salt: Buffer, n: number): Buffer;
-}
-
-function createDerivation(): Derivation {
-  let last: { passphrase: string; salt: string; n: number; key: Buffer } | undefined;
-  return {
-    salt: randomBytes(16),
-    derive(passphrase, salt, n) {
-      const given = { passphrase: passphrase.normalize('NFKC'), salt: salt.toString('hex'), n };
-      if (last?.passphrase === given.passphrase && last.salt === given.salt && last.n === n) return last.key;
-      const key = scryptSync(given.passphrase, salt, 32, { N: n, r: 8, p: 1, maxmem: 256 * n * 8 });
-      last = { ...given, key };
-      return key;
-    },
-  };
-}
-
-type Head = Pick<KeyFile, 'format' | 'role' | 'public'>;
-const boundTo = ({ format, role, public: key }: Head) => Buffer.from(`skein-key-${format} ${role} ${key}`);
-
-/** The salt may be that of other keys under the same passphrase; the nonce never is. */
-function seal(
-  seed: Buffer,
-  head: Head,
-  passphrase: string,
-  { salt, derive }: Derivation,
-): NonNullable<KeyFile['sealed']> {
-  const nonce = randomBytes(12);
-  const key = derive(passphrase, salt, SCRYPT_N);
-  const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
-  cipher.setAAD(boundTo(head), { plaintextLength: seed.length });
-  const box = Buffer.concat([cipher.update(seed), cipher.final(), cipher.getAuthTag()]);
-  return { n: SCRYPT_N, salt: salt.toString('hex'), nonce: nonce.toString('hex'), box: box.toString('hex') };
-}
-
-function unseal(
-  head: Head,
-  sealed: NonNullable<KeyFile['sealed']>,
-  passphrase: string,
-  { derive }: Derivation,
-): Buffer {
-  const [salt, nonce, box] = [sealed.salt, sealed.nonce, sealed.box].map((text) => Buffer.from(text, 'hex'));
-  const key = derive(passphrase, salt!, sealed.n);
-  const decipher = createDecipheriv('chacha20-poly1305', key, nonce!, { authTagLength: 16 });
-  decipher.setAAD(boundTo(head), { plaintextLength: 32 });
-  decipher.setAuthTag(box!.subarray(32));
-  return Buffer.concat([decipher.update(box!.subarray(0, 32)), decipher.final()]);
-}
-
-/** Never over an existing file, and synced before anyone relies on it. */
-function writeNew(path: string, text: string): void {
-  let file: number;
-  try {
-    file = openSync(path, 'wx', 0o600);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-    throw new SkeinError('CONFLICT', `${path} exists already`, { cause, fix: 'Move it away first.' });
-  }
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

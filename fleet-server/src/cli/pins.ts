@@ -3,19 +3,10 @@
  * that is believed) and `image-targets.signed.json` (the latest targets seen). A hostile server that shows another root, or older
  * targets, is found out before the publisher's key signs anything.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDocument, readRoot, readTargets } from '@skein/protocol/trust/metadata.ts';
+import { writeWhole } from '../disk-files.ts';
 import type { Pins } from '../keys/review.ts';
 
 export type Pin = 'image-root' | 'director-root' | 'image-targets';
@@ -52,16 +43,4 @@ export function dropPins(folder: string): void {
 export function writePin(folder: string, pin: Pin, bytes: Uint8Array): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeWhole(pathOf(folder, pin), bytes);
-}
-
-/** Whole or not at all, also through a power cut. */
-export function writeWhole(path: string, bytes: Uint8Array): void {
-  const file = openSync(`${path}.part`, 'w', 0o600);
-  try {
-    writeSync(file, bytes);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(`${path}.part`, path);
 }

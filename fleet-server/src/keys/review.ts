@@ -9,7 +9,7 @@ import { readModelTarget } from '@skein/protocol/trust/director.ts';
 import type { Repo } from '@skein/protocol/trust/expiry.ts';
 import type { Root, Targets } from '@skein/protocol/trust/metadata.ts';
 import { TOP_ROLES } from '@skein/protocol/trust/root-chain.ts';
-import type { Draft, DraftDocument } from './draft.ts';
+import type { Draft, DraftDocument } from './draft-checks.ts';
 import { holdersOf } from './root-plan.ts';
 
 /** What this machine has seen before, verified when it was pinned. */

@@ -4,23 +4,13 @@
  * acknowledge (ack); none can approve a model. A key that is lost is made anew and must be named in new roots.
  */
 import { randomBytes } from 'node:crypto';
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { ONLINE_ROLES, type OnlineRole } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
+import { syncFolder, writeWhole } from '../disk-files.ts';
 import { nativeSigner } from '../system-clock.ts';
 import type { OnlineKeyring } from './online-keys.ts';
 
@@ -74,30 +64,9 @@ function read(path: string): string | undefined {
   }
 }
 
-/**
- * Whole and synced before it is used: a root must never name a key that a power cut takes away, nor may a cut leave
- * a file that is no key.
- */
+/** Whole and synced before it is used: a root must never name a key that a power cut takes away. */
 function create(path: string): string {
   const text = randomBytes(32).toString('hex');
-  const part = `${path}.part`;
-  const file = openSync(part, 'w', 0o600);
-  try {
-    writeSync(file, `${text}\n`);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(part, path);
-  syncFolder(join(path, '..'));
+  writeWhole(path, `${text}\n`);
   return text;
-}
-
-function syncFolder(folder: string): void {
-  const handle = openSync(folder, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }

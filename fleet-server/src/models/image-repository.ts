@@ -85,15 +85,8 @@ export class ImageRepository {
   async putRoots(roots: RootsAndTargets): Promise<void> {
     const known = await this.latestTargets();
     const isNew = roots.targets !== undefined && !(known && sameBytes(known, roots.targets));
-    const models = isNew && (await this.#checkTargets(roots.image, roots.targets!));
-    await this.#deps.store.transaction().execute(async (tx) => {
-      await this.#putRoot(tx, 'image', roots.image);
-      await this.#putRoot(tx, 'director', roots.director);
-      if (models) await this.#storeTargets(tx, roots.targets!, models);
-      await this.#requireTargets(tx);
-      // Withdrawn online keys: what they signed must not be served any longer.
-      await this.#signOnline(tx);
-    });
+    const models = isNew ? await this.#checkTargets(roots.image, roots.targets!) : undefined;
+    await this.#deps.store.transaction().execute((tx) => this.#putBoth(tx, roots, models));
     await this.settle();
   }
 
@@ -104,11 +97,7 @@ export class ImageRepository {
       await dropDocuments(tx, 'image', ['root', 'targets', ...(await this.#spent(tx))]);
       await dropDocuments(tx, 'director', ['root']);
       await tx.deleteFrom('director_documents').execute();
-      await this.#putRoot(tx, 'image', roots.image);
-      await this.#putRoot(tx, 'director', roots.director);
-      if (models) await this.#storeTargets(tx, roots.targets!, models);
-      await this.#requireTargets(tx);
-      await this.#signOnline(tx);
+      await this.#putBoth(tx, roots, models);
     });
     await this.settle();
   }
@@ -181,6 +170,19 @@ export class ImageRepository {
     const now = this.#deps.clock.now();
     await putDocument(tx, 'image', 'targets', { version, bytes }, now);
     await registerModels(tx, models, now);
+  }
+
+  async #putBoth(
+    tx: Transaction<Tables>,
+    roots: RootsAndTargets,
+    models: CheckedTargets | undefined,
+  ): Promise<void> {
+    await this.#putRoot(tx, 'image', roots.image);
+    await this.#putRoot(tx, 'director', roots.director);
+    if (models) await this.#storeTargets(tx, roots.targets!, models);
+    await this.#requireTargets(tx);
+    // Withdrawn online keys: what they signed must not be served any longer.
+    await this.#signOnline(tx);
   }
 
   async #putRoot(tx: Transaction<Tables>, repo: Repo, bytes: Uint8Array): Promise<void> {

@@ -5,7 +5,7 @@ import { conclude, readDrafts, signDraft, writeDraft } from '@skein/fleet-server
 import { firstRoots } from '@skein/fleet-server/cli/first-roots.ts';
 import { openKeyFolder, protectKey } from '@skein/fleet-server/cli/key-files.ts';
 import { readPublicKey } from '@skein/fleet-server/cli/public-keys.ts';
-import { progressOf } from '@skein/fleet-server/keys/draft.ts';
+import { progressOf } from '@skein/fleet-server/keys/draft-signing.ts';
 import { describeDraft } from '@skein/fleet-server/keys/review.ts';
 import { requireName } from '@skein/fleet-server/keys/roles.ts';
 import { nativeVerify } from '@skein/fleet-server/system-clock.ts';
