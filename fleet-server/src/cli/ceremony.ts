@@ -125,12 +125,14 @@ function nothingToSign({ token, dir }: Ceremony, draft: Draft, read: ReadKey): S
 }
 
 /** A machine that signs remembers what it signed upon, and will not sign behind it. */
-function pinChains(dir: string, { plain }: Draft): void {
+function pinChains(dir: string, { plain, targets }: Draft): void {
   for (const repo of ['image', 'director'] as const) {
     const last = plain.chains[repo].at(-1);
     const pin: Pin = `${repo}-root`;
     if (last && !sameBytes(readPin(dir, pin), last)) writePin(dir, pin, last);
   }
+  const seen = readPins(dir).targets?.version ?? 0;
+  if (plain.targets && targets && targets.version > seen) writePin(dir, 'image-targets', plain.targets);
 }
 
 export const writeDraft = (file: string, draft: Draft): void => writeWhole(file, encodeDraft(draft));

@@ -10,8 +10,10 @@ export function showOutcome(ctx: CliContext, outcome: Outcome): void {
   }
   const lines = [...changes];
   if (signedBy.length > 0) lines.push(`signed by ${signedBy.join(', ')}`);
-  for (const { kind, what, have, need } of progress)
-    lines.push(`${have >= need ? 'enough' : 'lacking'}  ${kind}: ${have} of ${need} of ${what}`);
+  for (const { kind, what, have, need, open } of progress) {
+    const who = have < need ? `; may sign: ${open.join(', ')}` : '';
+    lines.push(`${have >= need ? 'enough' : 'lacking'}  ${kind}: ${have} of ${need} of ${what}${who}`);
+  }
   lines.push(published ? 'Published.' : nextStep(file, outcome));
   process.stdout.write(`${lines.join('\n')}\n`);
 }

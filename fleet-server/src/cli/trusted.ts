@@ -4,7 +4,7 @@
  * than those seen here are not taken up.
  */
 import { fromBase64 } from '@skein/protocol/base64.ts';
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Verify } from '@skein/protocol/ports.ts';
 import type { Repo } from '@skein/protocol/trust/expiry.ts';
 import {
@@ -50,7 +50,7 @@ export async function fetchTrusted(
   const chains = { image, director };
   const roots = { image: lastOf(image), director: director.length > 0 ? lastOf(director) : undefined };
   const listed = fromBase64((await api.call('getTargets')).targets);
-  const found = newest(keys, roots.image, [listed, readPin(dir, 'image-targets')]);
+  const found = newest(keys, roots.image, listed, readPin(dir, 'image-targets'));
   if (found) return { chains, roots, ...found };
   throw new SkeinError('CONFLICT', 'the server has no signed targets yet', { fix: 'Run `skein keys init`.' });
 }
@@ -123,13 +123,18 @@ const notVouched = (repo: Repo, cause?: unknown) =>
 const peek = (bytes: Uint8Array): Root => readRoot(openDocument('root', bytes, 'root'), 'root');
 const lastOf = (chain: readonly Uint8Array[]): Root => peek(chain.at(-1)!);
 
-/** Of the server's and the last seen here the newer, if the root vouches for it. */
-function newest(keys: ReadKey, root: Root, candidates: readonly (Uint8Array | undefined)[]) {
+/** Of the server's and the last seen here the newer. What was seen here may be of a key that is withdrawn since. */
+function newest(keys: ReadKey, root: Root, shown: Uint8Array, seen: Uint8Array | undefined) {
   const read = (bytes: Uint8Array) => {
     const opened = openDocument('targets', bytes, 'image targets');
     requireThreshold(keys, root.keys, root.roles.targets, opened, 'image targets');
     return { targets: readTargets(opened, 'image targets'), targetsBytes: bytes };
   };
-  const known = candidates.flatMap((bytes) => (bytes && bytes.length > 0 ? [read(bytes)] : []));
+  const known = shown.length > 0 ? [read(shown)] : [];
+  try {
+    if (seen) known.push(read(seen));
+  } catch (thrown) {
+    if (asSkeinError(thrown).code !== 'SIGNATURE_INVALID') throw thrown;
+  }
   return known.sort((a, b) => b.targets.version - a.targets.version)[0];
 }

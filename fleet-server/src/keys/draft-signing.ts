@@ -1,6 +1,7 @@
 /** Signatures on a draft: who may still give one, adding it, putting copies together, and whether it is enough. */
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Root } from '@skein/protocol/trust/metadata.ts';
 import { countSignatures, type ReadKey } from '@skein/protocol/trust/signatures.ts';
 import { keyIdOf } from '@skein/protocol/trust/signing.ts';
 import {
@@ -11,6 +12,7 @@ import {
   openedOf,
   requireSound,
 } from './draft-checks.ts';
+import { holdersOf } from './root-plan.ts';
 import type { KeyInfo } from './token.ts';
 
 export interface Progress {
@@ -18,7 +20,7 @@ export interface Progress {
   what: string;
   have: number;
   need: number;
-  /** Key ids that have not signed yet and may. */
+  /** Who has not signed yet and may: names, or beginnings of public keys. */
   open: string[];
 }
 
@@ -27,10 +29,13 @@ export const progressOf = (draft: Draft, read: ReadKey): Progress[] =>
     authoritiesOf(draft, document).map(({ what, root, role }) => {
       const have = countSignatures(read, root.keys, role, openedOf(document));
       const signed = new Set(document.signatures.map(({ keyid }) => keyid));
-      const open = role.keyids.filter((id) => !signed.has(id));
+      const open = role.keyids.filter((id) => !signed.has(id)).map((id) => whose(root, id));
       return { kind: document.kind, what, have, need: role.threshold, open };
     }),
   );
+
+const whose = (root: Root, id: string): string =>
+  holdersOf(root)[id] ?? (root.keys[id]?.keyval.public ?? id).slice(0, 16);
 
 export const isComplete = (progress: readonly Progress[]): boolean =>
   progress.every(({ have, need }) => have >= need);

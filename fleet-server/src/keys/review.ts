@@ -25,12 +25,23 @@ export const fingerprintOf = (signed: object): string => sha256Hex(canonicalJson
 /** @throws SkeinError SERVER_NOT_TRUSTED, METADATA_ROLLBACK */
 export function requirePinned(draft: Draft, pins: Pins): void {
   for (const repo of ['image', 'director'] as const) requireChain(draft, repo, pins[repo]);
+  requireSeen(draft, pins.targets);
   const targets = draft.documents.find(({ kind }) => kind === 'image-targets');
   if (!targets || !pins.targets || targets.signed.version > pins.targets.version) return;
   if (fingerprintOf(targets.signed) === fingerprintOf(pins.targets)) return;
   throw new SkeinError(
     'METADATA_ROLLBACK',
     `image targets: version ${targets.signed.version} after version ${pins.targets.version} was seen here`,
+    { fix: 'Prepare it again from the latest targets, on a machine that reaches the server.' },
+  );
+}
+
+/** Changes are shown against the list in the file: an old one would hide that something revoked comes back. */
+function requireSeen({ targets }: Draft, pinned: Targets | undefined): void {
+  if (!targets || !pinned || targets.version >= pinned.version) return;
+  throw new SkeinError(
+    'METADATA_ROLLBACK',
+    `image targets: the file goes from version ${targets.version}, but ${pinned.version} was seen here`,
     { fix: 'Prepare it again from the latest targets, on a machine that reaches the server.' },
   );
 }
@@ -117,5 +128,5 @@ function describeTargets(before: Targets | undefined, after: Targets): string[] 
     ...gone.map((path) => `  - ${path.replace(/^models\/(.+)\/([^/]+)\/manifest\.json$/, '$1@$2')} revoked`),
   ];
   const head = `image-targets ${versions(before, after)}, ${until(after)}`;
-  return [head, ...(lines.length > 0 ? lines : ['  the same models'])];
+  return [head, ...(lines.length > 0 ? lines : [before ? '  the same models' : '  no model yet'])];
 }

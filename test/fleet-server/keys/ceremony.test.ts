@@ -196,6 +196,17 @@ describe('a draft', () => {
     });
   });
 
+  it('that shows its changes against an old list is refused by a publisher who has seen a newer one', async () => {
+    await people.release('1.0.0');
+    const old = await people.prepare([{ kind: 'renew', role: 'targets' }]);
+    for (const version of ['1.1.0', '1.2.0']) await people.release(version);
+    // As if it had been prepared for a later version, so that only the list it goes from is old.
+    const other = edit(old, (draft) => {
+      (draft.documents[0]!.signed as { version: number }).version = 9;
+    });
+    await expect(sign(other, 'pat')).rejects.toEqual(refused('METADATA_ROLLBACK'));
+  });
+
   it('of another fleet is refused by a machine that pinned this one', async () => {
     await sign(file, 'alice');
     const elsewhere = await openDesk();

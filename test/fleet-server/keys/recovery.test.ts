@@ -1,12 +1,13 @@
 /** A key is lost or stolen: each recovery of `skein keys recover`, walked with the real verifier of a device. */
 
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { conclude } from '@skein/fleet-server/cli/ceremony.ts';
 import { firstRoots } from '@skein/fleet-server/cli/first-roots.ts';
 import { initKeys } from '@skein/fleet-server/cli/init-keys.ts';
 import { listKeys } from '@skein/fleet-server/cli/key-files.ts';
 import { readPins } from '@skein/fleet-server/cli/pins.ts';
+import { fetchTrusted } from '@skein/fleet-server/cli/trusted.ts';
 import { nativeVerify } from '@skein/fleet-server/system-clock.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
@@ -184,6 +185,15 @@ describe('the publisher’s key', () => {
     await people.release('1.1.0', undefined, 'quinn');
     await people.order('1.1.0');
     expect(await device.sees()).toEqual(['gas@1.1.0']);
+  });
+
+  it('changed on another machine: the operator follows, although the list seen last is of the old key', async () => {
+    const elsewhere = people.folder('other-operator');
+    cpSync(people.folder('operator'), elsewhere, { recursive: true });
+    await people.change([await replaced('quinn')], ['alice', 'bob', 'quinn']);
+    const given = { api: desk.api, dir: elsewhere, verify: nativeVerify };
+    const { targets } = await fetchTrusted(given);
+    expect(Object.keys(targets.targets)).toEqual([manifestPath('gas', '1.0.0')]);
   });
 
   it('lost: a root without the newly signed list is refused, for it would stop every installation', async () => {
