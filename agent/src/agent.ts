@@ -322,7 +322,9 @@ export class Agent {
       pipelines: this.#sources.pipelines(),
       updates: this.#updates
         .states()
-        .map((state) => updateStatus(state, this.#updates.compiling(state.model))),
+        .map((state) =>
+          updateStatus(state, this.#updates.compiling(state.model), this.#updates.moves(state.model)),
+        ),
       trust: trustStatus(trust.view()),
       ledger: this.#outbox.ledger(),
       incidents: this.#incidents.open(),

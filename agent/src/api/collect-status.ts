@@ -29,12 +29,13 @@ export const modelStatus = (
 export const updateStatus = (
   { model, phase, committed, choice, last = null }: UpdateState,
   compiling?: number | null,
+  moves = false,
 ): UpdateStatus => ({
   model,
   phase: phase.name,
   committed: committed?.version ?? null,
   ordered: phase.name === 'idle' ? null : phase.agreed.order.version,
-  waiting: phase.name !== 'idle' && phase.trouble ? troubleText(phase.trouble) : null,
+  waiting: phase.name !== 'idle' && phase.trouble && !moves ? troubleText(phase.trouble) : null,
   last,
   variant: committed?.reason ?? null,
   figures: choice?.figures ?? [],

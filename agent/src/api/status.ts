@@ -54,7 +54,7 @@ export interface UpdateStatus {
   phase: string;
   committed: string | null;
   ordered: string | null;
-  /** What keeps it from going on, or did last: `CODE: words`. */
+  /** What keeps it from going on: `CODE: words`. */
   waiting: string | null;
   /** How the last order ended here. */
   last: LastEnding | null;

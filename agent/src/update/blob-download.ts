@@ -64,6 +64,7 @@ async function bring(
     if (await slots.has(sha256)) return true;
   }
   return from.flights.run(sha256, size, async (flight) => {
+    if (await slots.has(sha256)) return true;
     watch.hold?.();
     const outcome = await patched(from, slots, blob, watch, flight, wrote);
     if (outcome !== 'none') return outcome === 'done';

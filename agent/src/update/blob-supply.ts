@@ -61,6 +61,8 @@ export class BlobSupply implements Supply {
   readonly #parts: SupplyParts;
   readonly #cap: RateCap;
   readonly #standing = new Map<BlobSource, Standing>();
+  /** While the site has trouble: when the uplink may be used. */
+  #uplinkAt: Millis = Number.NEGATIVE_INFINITY;
   readonly #gave = new Map<Sha256Hex, Set<BlobSource>>();
   readonly #barred = new Map<Sha256Hex, Set<BlobSource>>();
 
@@ -73,10 +75,9 @@ export class BlobSupply implements Supply {
     const { sha256, size } = need;
     const { clock, log } = this.#parts;
     const spent = new Set<BlobSource>();
-    const uplinkAt = clock.mono() + this.#siteWait();
     let last: SkeinError | undefined;
     for (let at = need.offset; at < size && !need.stop(); ) {
-      const source = this.#next(sha256, spent, uplinkAt);
+      const source = this.#next(sha256, spent);
       if (source === 'later') {
         await rest(clock, NAP_MS);
         continue;
@@ -87,6 +88,7 @@ export class BlobSupply implements Supply {
         for await (const chunk of this.#capped(source, need, at)) {
           at += chunk.length;
           remember(this.#gave, sha256).add(source);
+          if (source.kind === 'site') this.#uplinkAt = Number.NEGATIVE_INFINITY;
           yield chunk;
         }
         last = new SkeinError('UNREACHABLE', `${sha256}: ended after ${at} of ${size} bytes`);
@@ -118,11 +120,7 @@ export class BlobSupply implements Supply {
     return !lied && asked.some((source) => !barred.has(source));
   }
 
-  #next(
-    sha256: Sha256Hex,
-    spent: ReadonlySet<BlobSource>,
-    uplinkAt: Millis,
-  ): BlobSource | 'later' | undefined {
+  #next(sha256: Sha256Hex, spent: ReadonlySet<BlobSource>): BlobSource | 'later' | undefined {
     const now = this.#parts.clock.mono();
     const barred = this.#barred.get(sha256);
     const able = this.#parts.sources(sha256).filter((source) => !barred?.has(source) && !spent.has(source));
@@ -131,15 +129,17 @@ export class BlobSupply implements Supply {
     );
     const [first] = ready;
     if (!first || first.kind === 'site') return first;
-    return able.some((source) => source.kind === 'site') && now < uplinkAt ? 'later' : first;
+    return able.some((source) => source.kind === 'site') && now < this.#uplinkAt ? 'later' : first;
   }
 
   #left(source: BlobSource, spent: Set<BlobSource>, { code }: SkeinError): void {
     // A site that is away may come back; one that does not have it is not waited for.
     if (source.kind !== 'site' || code === 'DOWNLOAD_FAILED') spent.add(source);
+    const now = this.#parts.clock.mono();
+    if (source.kind === 'site' && this.#uplinkAt === Number.NEGATIVE_INFINITY)
+      this.#uplinkAt = now + (this.#parts.siteWaitMs ?? 0) * (0.5 + this.#chance());
     const failures = (this.#standing.get(source)?.failures ?? 0) + 1;
-    const restUntil = this.#parts.clock.mono() + retryDelayMs(failures, this.#chance());
-    this.#standing.set(source, { failures, restUntil });
+    this.#standing.set(source, { failures, restUntil: now + retryDelayMs(failures, this.#chance()) });
   }
 
   async *#capped(source: BlobSource, need: Need, offset: Bytes): AsyncIterable<Uint8Array> {
@@ -159,7 +159,6 @@ export class BlobSupply implements Supply {
     }
   }
 
-  #siteWait = (): Millis => (this.#parts.siteWaitMs ?? 0) * (0.5 + this.#chance());
   #chance = (): number => fractionOf(this.#parts.entropy.bytes(4));
 }
 

@@ -33,7 +33,7 @@ export class RateCap {
     this.#clock = clock;
   }
 
-  /** Resolves when `bytes` may be asked for; early, without a claim on them, when `stop` says so. */
+  /** Resolves when `bytes` may be asked for; early when `stop` says that nobody wants them any more. */
   async take(bytes: Bytes, rate: Bytes, stop: () => boolean): Promise<void> {
     const now = this.#clock.mono();
     // The first of a series owes nothing for the time before it; a late one may catch up a little.

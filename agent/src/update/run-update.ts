@@ -62,6 +62,12 @@ export class UpdateRunner {
     return [...this.#machines.values()].map((machine) => machine.state);
   }
 
+  /** Does the download of this model bring bytes just now? */
+  moves(model: string): boolean {
+    const state = this.#machines.get(model)?.state;
+    return state !== undefined && this.#work.moves(state.phase);
+  }
+
   /** Share done of what a backend compiles for this model now; undefined: nothing. */
   compiling(model: string): number | null | undefined {
     return this.#work.compiling.get(model);

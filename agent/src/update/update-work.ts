@@ -14,6 +14,7 @@ import type { Slots } from './ports.ts';
 import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
 import {
   type Fault,
+  type Phase,
   type PhaseName,
   type Purpose,
   type Release,
@@ -91,7 +92,7 @@ export class UpdateWork {
       latest_version: phase.name === 'idle' ? installed : phase.agreed.order.version,
       in_progress: phase.name === 'idle' ? 0 : 1,
       update_percentage: phase.name === 'idle' ? null : (percentage ?? PERCENT[phase.name]),
-      ...(phase.name !== 'idle' && phase.trouble ? { waiting: troubleText(phase.trouble) } : {}),
+      ...waitingOf(phase, this.moves(phase)),
       ...(this.compiling.has(state.model)
         ? { compiling: Math.round((this.compiling.get(state.model) ?? 0) * 100) }
         : {}),
@@ -100,6 +101,11 @@ export class UpdateWork {
     if (text === this.#announced) return;
     this.#announced = text;
     this.#parts.progress?.(message, state.model);
+  }
+
+  /** Bytes came since the last fault: what kept it is over. */
+  moves(phase: Phase): boolean {
+    return phase.name !== 'idle' && this.#progressed.has(phase.agreed.order.id);
   }
 
   async #fetch(model: string, { agreed }: EffectOf<'fetch'>): Promise<UpdateEvent | undefined> {
@@ -271,6 +277,9 @@ export class UpdateWork {
     }
   }
 }
+
+const waitingOf = (phase: Phase, moves: boolean): Pick<UpdateMessage, 'waiting'> =>
+  phase.name !== 'idle' && phase.trouble && !moves ? { waiting: troubleText(phase.trouble) } : {};
 
 /** Where in the whole a phase begins, in percent. */
 const PERCENT: Record<Exclude<PhaseName, 'idle'>, number> = {
