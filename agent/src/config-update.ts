@@ -56,7 +56,7 @@ export const UpdateConfig = strict({
   urgent: choice(
     ['obey', 'ignore'],
     'obey',
-    'Whether a rollout that is marked urgent passes windows and metered links',
+    'Whether a rollout that is marked urgent passes windows and `metered: defer`; never `metered: site`',
   ),
   rate: optionalRate(
     'Models are downloaded at most this fast, in bytes a second (256KiB); a rollout may ask for less',

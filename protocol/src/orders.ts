@@ -24,7 +24,9 @@ export const Transfer = strict({
     Type.Integer({ minimum: 4096, description: 'At most so many bytes a second on each device' }),
   ),
   urgent: Type.Optional(
-    Type.Boolean({ description: 'Passes maintenance windows and metered links, if the device allows it' }),
+    Type.Boolean({
+      description: 'Passes maintenance windows and deferral on metered links, if the device allows it',
+    }),
   ),
 });
 

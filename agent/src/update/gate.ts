@@ -1,7 +1,8 @@
 /**
  * When a device may download and install: in its maintenance windows, and over a metered link only what its policy lets
  * through. Outside, a download pauses with its part kept, and nothing new is activated; what is on trial goes on, and going
- * back is always allowed. An order may be urgent: then it passes, unless the device was told to ignore that.
+ * back is always allowed. An order may be urgent: then it passes, unless the device was told to ignore that. What `site` keeps
+ * off the uplink stays off it, urgent or not.
  */
 import type { Order } from '@skein/protocol/orders.ts';
 import type { Clock } from '@skein/protocol/ports.ts';

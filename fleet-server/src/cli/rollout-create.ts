@@ -83,7 +83,7 @@ export function addRolloutCreate(
     )
     .option('--stale', 'devices may activate on orders of any age')
     .option('--rate <size>', 'bytes a second that each device downloads at most, such as 256KiB', rate)
-    .option('--urgent', 'do not wait for maintenance windows, and use metered links')
+    .option('--urgent', 'do not wait for maintenance windows, nor for a link that is not metered')
     .option('--watch', 'follow it until it ends')
     .option('--yes', 'do not ask')
     .action(async (options: CreateOptions) => {
