@@ -1,7 +1,11 @@
-/** `npm run simulate -- --seed N --devices N --worlds N`: seeded worlds; the first broken promise ends it with its seed. */
+/**
+ * `npm run simulate -- --seed N --devices N --worlds N`: seeded worlds; the first broken promise ends it with its seed.
+ * `npm run simulate -- --attack --seed N --campaigns N`: seeded attacks on one device each.
+ */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import { runCampaign } from '../test/sim/attack/campaign.ts';
 import { runWorld } from '../test/sim/world.ts';
 
 export async function run(args: string[]): Promise<number> {
@@ -11,8 +15,11 @@ export async function run(args: string[]): Promise<number> {
       seed: { type: 'string', default: String(randomInt(2 ** 31)) },
       devices: { type: 'string', default: '1000' },
       worlds: { type: 'string', default: '1' },
+      attack: { type: 'boolean', default: false },
+      campaigns: { type: 'string', default: '1000' },
     },
   });
+  if (values.attack) return attack(wholeNumber(values.seed), wholeNumber(values.campaigns));
   const [first, devices, worlds] = [values.seed, values.devices, values.worlds].map(wholeNumber) as [
     number,
     number,
@@ -29,10 +36,29 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
+async function attack(first: number, campaigns: number): Promise<number> {
+  process.stdout.write(`seed ${first}, ${campaigns} campaigns\n`);
+  const codes = new Map<string, number>();
+  let [trials, installed] = [0, 0];
+  for (let seed = first; seed < first + campaigns; seed++) {
+    const result = await runCampaign(seed);
+    trials += result.trials;
+    installed += result.installed;
+    for (const [code, times] of result.codes) codes.set(code, (codes.get(code) ?? 0) + times);
+    const done = seed - first + 1;
+    if (done % 500 === 0) process.stdout.write(`  ${done} held\n`);
+  }
+  process.stdout.write(
+    `  held: 0 unapproved and 0 below-floor models in ${trials} trials, ${installed} installed\n`,
+  );
+  process.stdout.write(`  refused: ${JSON.stringify(Object.fromEntries(codes))}\n`);
+  return 0;
+}
+
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= 0) return value;
   throw new SkeinError('CONFIG_INVALID', `${text} is not a whole number`, {
-    fix: 'Use --seed, --devices and --worlds with whole numbers.',
+    fix: 'Use --seed, --devices, --worlds and --campaigns with whole numbers.',
   });
 }

@@ -95,7 +95,7 @@ export class SimRepository {
 
 type Ref = { sha256: Sha256Hex; size: number };
 
-const manifestOf = (version: string, file: Ref, golden: Ref): Manifest => ({
+export const manifestOf = (version: string, file: Ref, golden: Ref): Manifest => ({
   format: 1,
   name: MODEL,
   version,

@@ -64,6 +64,11 @@ export class VirtualTime {
     return true;
   }
 
+  /** Nothing happens until then. */
+  jump(to: Millis): void {
+    this.#now = Math.max(this.#now, to);
+  }
+
   #push(task: Task): void {
     const heap = this.#heap;
     let i = heap.push(task) - 1;

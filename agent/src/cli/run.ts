@@ -134,6 +134,8 @@ async function compose(
     device: identity.device,
     hardwareTags: hardware.tags,
     installed: () => installedIn(updateStore),
+    // The clock may have been ahead at enrolment: then the certificate knows better.
+    enrolledAt: Math.min(identity.enrolledAt, x509Identity.datesOf(identity.certificate).notBefore),
   });
   const gate = openGate({
     windows: cronWindows(config.update.windows),

@@ -1,4 +1,7 @@
-/** One HTTP request and its answer. No redirect is followed, every body is bounded, a silent peer is given up. */
+/**
+ * One HTTP request and its answer. No redirect is followed, every body is bounded; a peer that is silent, or that lets its
+ * answer trickle so as to hold the device up for ever, is given up.
+ */
 import {
   type Agent,
   request as httpRequest,
@@ -7,6 +10,7 @@ import {
 } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock, Timer } from '@skein/protocol/ports.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 
 export interface HttpRequest {
@@ -20,6 +24,15 @@ export interface HttpRequest {
   silentMs: Millis;
 }
 
+/** A body must bring `bytes` in each `windowMs`, or end. */
+export interface Pace {
+  bytes: Bytes;
+  windowMs: Millis;
+  clock: Clock;
+}
+
+/** Connecting, asking and the head of the answer take no longer than this many silences. */
+const HEAD_SILENCES = 2;
 const TIME_ERRORS = new Set(['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED']);
 
 /** @throws SkeinError UNREACHABLE, SERVER_NOT_TRUSTED */
@@ -27,9 +40,14 @@ export function openHttp(options: HttpRequest): Promise<IncomingMessage> {
   const { url, agent, method = 'GET', headers, body, silentMs } = options;
   return new Promise((resolve, reject) => {
     const open = url.protocol === 'http:' ? httpRequest : httpsRequest;
-    const request = open(url, { agent, method, headers, timeout: silentMs }, resolve);
-    request.once('timeout', () => request.destroy(new Error(`no answer for ${silentMs / 1000} s`)));
+    const request = open(url, { agent, method, headers, timeout: silentMs });
+    const giveUp = () => request.destroy(new Error(`no answer for ${silentMs / 1000} s`));
+    // Headers may trickle as well, and each byte of them sets the socket's own timer back.
+    const late = setTimeout(giveUp, HEAD_SILENCES * silentMs);
+    request.once('response', resolve);
+    request.once('timeout', giveUp);
     request.once('error', (cause) => reject(networkError(url, cause)));
+    for (const over of ['response', 'close']) request.once(over, () => clearTimeout(late));
     request.end(body);
   });
 }
@@ -51,9 +69,15 @@ export function networkError(url: URL, cause: Error & { code?: string }): SkeinE
 }
 
 /** @throws SkeinError PAYLOAD_TOO_LARGE, UNREACHABLE */
-export async function readBody(message: IncomingMessage, url: URL, maxBytes: Bytes): Promise<Uint8Array> {
+export async function readBody(
+  message: IncomingMessage,
+  url: URL,
+  maxBytes: Bytes,
+  pace?: Pace,
+): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let size = 0;
+  const watch = pace && watchPace(message, pace, () => size);
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       size += chunk.length;
@@ -64,8 +88,21 @@ export async function readBody(message: IncomingMessage, url: URL, maxBytes: Byt
   } catch (cause) {
     message.destroy();
     throw networkError(url, cause as Error);
+  } finally {
+    watch?.cancel();
   }
   return new Uint8Array(Buffer.concat(chunks, size));
+}
+
+function watchPace(message: IncomingMessage, { bytes, windowMs, clock }: Pace, got: () => Bytes): Timer {
+  let seen = 0;
+  const look = () => {
+    if (got() - seen < bytes) message.destroy(new Error('the transfer is too slow'));
+    seen = got();
+    timer = clock.after(windowMs, look);
+  };
+  let timer = clock.after(windowMs, look);
+  return { cancel: () => timer.cancel() };
 }
 
 export interface HttpsAnswer {
@@ -75,9 +112,9 @@ export interface HttpsAnswer {
 }
 
 /** @throws SkeinError UNREACHABLE, SERVER_NOT_TRUSTED, PAYLOAD_TOO_LARGE */
-export async function exchange(options: HttpRequest, maxBytes: Bytes): Promise<HttpsAnswer> {
+export async function exchange(options: HttpRequest, maxBytes: Bytes, pace?: Pace): Promise<HttpsAnswer> {
   const message = await openHttp(options);
-  const body = await readBody(message, options.url, maxBytes);
+  const body = await readBody(message, options.url, maxBytes, pace);
   return { status: message.statusCode ?? 0, headers: message.headers, body };
 }
 

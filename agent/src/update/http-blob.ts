@@ -64,7 +64,10 @@ async function checkHead(request: BlobRequest, message: IncomingMessage, ranged:
   const { url, offset, size, end, etag } = request;
   const status = message.statusCode ?? 0;
   if (status >= 400 && status !== 404 && status !== 416)
-    throw answerError(url, { status, body: await readBody(message, url, MAX_PROBLEM) });
+    throw answerError(url, {
+      status,
+      body: await readBody(message, url, MAX_PROBLEM, { ...PATIENT, clock: request.clock }),
+    });
   const { etag: found, 'content-range': range, 'content-length': length } = message.headers;
   const wanted = ranged
     ? status === 206 && range === `bytes ${offset}-${end - 1}/${size}`

@@ -1,6 +1,6 @@
 /**
  * Metadata and blobs from the device port over mTLS. Redirects are not followed; a document is cut off at its cap, a
- * blob at its size. A blob's ETag is its quoted SHA-256, so `If-Range` makes the server send the whole thing when it has
+ * blob at its size, and either when it trickles. A blob's ETag is its quoted SHA-256, so `If-Range` makes the server send the whole thing when it has
  * another one, which is refused.
  */
 import type { Agent } from 'node:https';
@@ -32,7 +32,8 @@ export function httpFetcher(baseUrl: string, trust: () => TlsTrust, clock: Clock
   return {
     async document(path, maxBytes) {
       const url = new URL(path, base);
-      const answer = await exchange({ url, agent: agentNow(), silentMs: SILENT_MS }, maxBytes);
+      const request = { url, agent: agentNow(), silentMs: SILENT_MS };
+      const answer = await exchange(request, maxBytes, { ...PATIENT, clock });
       if (answer.status === 404) return undefined;
       if (answer.status !== 200) throw answerError(url, answer);
       return answer.body;

@@ -28,6 +28,9 @@ export const afterRefresh = (before: TrustState, refresh: Refresh): TrustState =
   // A thief of the publisher's key may have raised floors beyond every release there will be. Whatever floors hold are in
   // the targets that the new key signs; until those are here no order is agreed to.
   releaseFloors: refresh.set.targetsWithdrawn ? {} : before.releaseFloors,
+  // A thief of the online keys and of the clock may have vouched for a time at which nothing honest is fresh. It goes
+  // with his keys, like the versions that they vouched for.
+  highestTimeAt: refresh.set.recovered ? 0 : before.highestTimeAt,
   documents: {
     ...before.documents,
     image: Object.fromEntries(mergeDocuments(storedImage(before), refresh)),

@@ -5,7 +5,7 @@
  *
  * Time is never earlier than the latest time at which everything was signed and unexpired (a clock that was set
  * back, or that starts in 1970, thaws nothing). Only a complete refresh moves that mark, so a clock that was wrong
- * into the future can not freeze the device for good.
+ * into the future can not freeze the device for good; nor can a thief of the online keys, whose time goes with them.
  */
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
@@ -30,6 +30,8 @@ export interface TrustOptions {
   hardwareTags: readonly string[];
   /** What is on the device, to be held against the signed targets. */
   installed?(): readonly InstalledVersion[];
+  /** The device was enrolled at this time: it is not earlier, whatever the clock says before the first refresh. */
+  enrolledAt?: Millis;
 }
 
 /** No expiry is judged at this time: a stored view is loaded first and aged when it is asked for. */
@@ -54,10 +56,10 @@ export class TrustClient implements Trust {
     return this.now() < validUntil ? view : holdExpired(view, validUntil);
   }
 
-  /** Wall clock, but never behind the highest trusted time. */
+  /** Wall clock, but never behind the highest trusted time, nor behind enrolment. */
   now(): Millis {
     this.#load();
-    return Math.max(this.#options.clock.now(), this.#highestTimeAt);
+    return Math.max(this.#options.clock.now(), this.#options.enrolledAt ?? 0, this.#highestTimeAt);
   }
 
   /** One refresh at a time; who asks meanwhile gets the same answer. */
@@ -131,6 +133,7 @@ export class TrustClient implements Trust {
   /** What verified stays verified; orders stay those of the last complete refresh, under the newest ack keys. */
   #keepPart(reached: TrustState, director: DirectorProgress, failure: SkeinError): SkeinError {
     this.#options.store.commit(reached);
+    this.#highestTimeAt = reached.highestTimeAt;
     const said = director.parsed;
     if (!said) return failure;
     const never = { refreshedMono: WHENEVER, refreshedAt: reached.refreshedAt };

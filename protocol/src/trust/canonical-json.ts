@@ -42,13 +42,15 @@ function integer(value: number): string {
 
 /** UTF-16 order differs from code point order beyond U+FFFF: surrogates (D800…) sort before U+E000…U+FFFF. */
 function byCodePoint(a: string, b: string): number {
-  const [left, right] = [[...a], [...b]];
-  const shared = Math.min(left.length, right.length);
+  const shared = Math.min(a.length, b.length);
   for (let at = 0; at < shared; at++) {
-    const difference = left[at]!.codePointAt(0)! - right[at]!.codePointAt(0)!;
-    if (difference !== 0) return difference;
+    const [left, right] = [a.charCodeAt(at), b.charCodeAt(at)];
+    if (left !== right) return rank(left) - rank(right);
   }
-  return left.length - right.length;
+  return a.length - b.length;
 }
+
+/** Surrogates stand for what is beyond every other unit. Halves of one pair keep their order. */
+const rank = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit);
 
 const refused = (why: string) => new SkeinError('METADATA_INVALID', `no canonical JSON: ${why}`);

@@ -109,6 +109,41 @@ describe('documents', () => {
     });
   });
 
+  it.each([200, 500])('that trickle are given up, so that no refresh hangs (status %i)', async (status) => {
+    const clock = manualClock();
+    answer = (_request, response) => {
+      response.writeHead(status, { 'content-length': 1000 });
+      response.write('{');
+    };
+    const fetcher = httpFetcher(url, () => trust, clock);
+    const read = fetcher.document('/v1/image/timestamp.json', 16_000);
+    read.catch(() => {});
+    await expect.poll(() => clock.pendingTimers()).toBe(1);
+    await clock.advance(60_000);
+    await expect(read).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+      message: expect.stringMatching(/too slow/),
+    });
+    expect(clock.pendingTimers()).toBe(0);
+    fetcher.close();
+  });
+
+  it('with headers beyond any measure are refused before they are held', async () => {
+    answer = (request) => {
+      request.socket.write('HTTP/1.1 200 OK\r\nx-much: ');
+      const pour = () => {
+        while (request.socket.write('x'.repeat(10_000)));
+        request.socket.once('drain', pour);
+      };
+      pour();
+    };
+    const before = process.memoryUsage().rss;
+    await expect(use((f) => f.document('/v1/image/1.root.json', 50_000))).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+    });
+    expect(process.memoryUsage().rss - before).toBeLessThan(64 << 20);
+  });
+
   it('carry the server’s own problem', async () => {
     answer = (_request, response) =>
       response.writeHead(403).end('{"code":"FORBIDDEN","detail":"revoked","fix":"Enrol again."}');

@@ -303,6 +303,53 @@ describe('freeze', () => {
     expect((await clientFor().refresh()).orders).toHaveLength(1);
   });
 
+  it('is not made permanent by a thief of the online keys who also had the clock: his time goes with his keys', async () => {
+    const late = START + 200 * DAY;
+    Object.assign(repo.image.expires, { timestamp: late + 90 * DAY, snapshot: late + 90 * DAY });
+    repo.directorExpires = late + 90 * DAY;
+    repo.publish();
+    time.now = late;
+    await clientFor().refresh();
+    time.now = START + HOUR;
+    Object.assign(repo.image.expires, { timestamp: START + 7 * DAY, snapshot: START + 7 * DAY });
+    repo.directorExpires = START + 7 * DAY;
+    repo.publish();
+    const client = clientFor();
+    await expect(client.refresh()).rejects.toEqual(refused('METADATA_EXPIRED'));
+    repo.image.rotate('timestamp');
+    repo.publish();
+    // The refresh that learns of it began at the thief's time.
+    await expect(client.refresh()).rejects.toEqual(refused('METADATA_EXPIRED'));
+    expect(client.now()).toBe(START + HOUR);
+    expect((await client.refresh()).orders).toHaveLength(1);
+    expect(clientFor().now()).toBe(START + HOUR);
+  });
+
+  it('is not brought about by a key that was only added: the highest time stays', async () => {
+    await clientFor().refresh();
+    repo.image.signers.timestamp = [signerOf('image timestamp'), signerOf('second')];
+    repo.image.thresholds.timestamp = 1;
+    repo.image.publishRoot();
+    repo.image.publish();
+    time.now = 0;
+    const client = clientFor();
+    await client.refresh();
+    expect(client.now()).toBe(START);
+  });
+
+  it('before the first refresh is bounded by enrolment: a device that starts in 1970 takes nothing that had expired then', async () => {
+    const enrolledAt = START + 30 * DAY;
+    time.now = 0;
+    const options = { fetcher: repo, store, clock, keys: nodeKeys, device: DEVICE, hardwareTags: [] };
+    const client = new TrustClient({ ...options, enrolledAt });
+    expect(client.now()).toBe(enrolledAt);
+    await expect(client.refresh()).rejects.toEqual(refused('METADATA_EXPIRED'));
+    Object.assign(repo.image.expires, { timestamp: enrolledAt + DAY, snapshot: enrolledAt + DAY });
+    repo.directorExpires = enrolledAt + DAY;
+    repo.publish();
+    expect((await client.refresh()).orders).toHaveLength(1);
+  });
+
   it('does not take acknowledgement keys with it: the director’s side goes on by itself', async () => {
     const client = clientFor();
     await client.refresh();
