@@ -65,7 +65,7 @@ export async function overhead(emit: Emit): Promise<void> {
   const rows = readings(features);
   let next = 0;
   const turns = [() => pipeline.reading(rows[next++ % rows.length]!), raw.run];
-  const [whole, alone] = (await inTurns(turns, READINGS)).map(median);
+  const [whole, alone] = (await inTurns(turns, 10 * READINGS)).map(median);
   await Promise.all([raw.close(), engine.close()]);
   const limit = features.length + 20;
   const said = { bench: 'inference', unit: 'µs' };
