@@ -10,11 +10,12 @@ import type { Signer } from '@skein/protocol/ports.ts';
 import { directorSigned } from '@skein/protocol/trust/director.ts';
 import { dateOf, type TargetFile } from '@skein/protocol/trust/metadata.ts';
 import { SPEC_VERSION, signDocument } from '@skein/protocol/trust/signing.ts';
-import { DAY } from '@skein/protocol/units.ts';
+import { DAY, type Millis } from '@skein/protocol/units.ts';
 import { keysOf, roleOf, sha256 } from '../../protocol/trust/simulated-repository.ts';
 import type { Chance } from '../seeded.ts';
 import type { VirtualTime } from '../virtual-time.ts';
 import {
+  type Approved,
   HARDWARE,
   type Honest,
   keyOf,
@@ -44,8 +45,11 @@ export interface Hand {
   /** Order ids that the device has seen. */
   spent: string[];
   nextVersion(): number;
+  /** Whoever has the network has the time that it tells, too. */
+  setClock(offMs: Millis): void;
 }
 
+const OPENING_BRACE = 0x7b;
 const IMAGE = '/v1/image/';
 const ORDERS = '/v1/director/targets.json';
 const OWN: OnlineKeys = { snapshot: keyOf('evil s'), timestamp: keyOf('evil t'), director: keyOf('evil d') };
@@ -174,10 +178,18 @@ const anyLawful = (hand: Hand) => {
 const anyone = (hand: Hand) =>
   hand.chance.pick([...hand.honest.listings.values()].flatMap(({ models }) => models));
 
+const lists = (models: readonly Approved[], one: Approved): boolean =>
+  models.some(({ manifestSha256 }) => manifestSha256 === one.manifestSha256);
+
 export const MOVES = {
   rollback(hand) {
-    const past = hand.chance.pick(hand.honest.history);
-    const kind = hand.chance.pick([undefined, undefined, ...KINDS]);
+    const withdrawn = [...hand.honest.listings.values()]
+      .flatMap(({ models }) => models)
+      .filter((one) => !lists(hand.honest.models, one));
+    const wanted = withdrawn.length > 0 ? hand.chance.pick(withdrawn) : anyone(hand);
+    const listing = hand.honest.history.findLast(({ models }) => lists(models, wanted))!;
+    const past = hand.chance.is(0.5) ? listing : hand.chance.pick(hand.honest.history);
+    const kind = hand.chance.pick([undefined, undefined, undefined, ...KINDS]);
     const old = (path: string) => {
       if (kind === undefined) return fromPast(past, path);
       if (fileOf(path) !== kind) return undefined;
@@ -186,10 +198,9 @@ export const MOVES = {
         ? bytes(past.orders.get(VICTIM))
         : bytes(files.length > 0 ? hand.chance.pick(files)[1] : undefined);
     };
-    const list = hand.chance.pick([...hand.honest.listings.values()]).models;
-    if (hand.power === 'network' || list.length === 0) return { document: old };
+    if (hand.power === 'network') return { document: old };
     // What has been withdrawn since is what an attacker would go back for.
-    const { custom } = hand.chance.pick(list);
+    const { custom } = wanted;
     const path = manifestPath(custom.model, custom.version);
     const targets = Object.assign({}, ...hand.honest.history.map(({ image }) => targetsIn(image)));
     const document = orders(hand, [newOrder(hand, custom.model, custom.version)], {
@@ -266,6 +277,7 @@ export const MOVES = {
     return give(orders(hand, [orderFor(chance.pick(spent), custom.model, custom.version)]));
   },
   fastForward(hand) {
+    if (hand.chance.is(0.4)) hand.setClock(200 * DAY);
     const version = hand.chance.pick([2 ** 31, 2 ** 52]) + hand.nextVersion();
     const { custom } = anyone(hand);
     const document = orders(hand, [newOrder(hand, custom.model, custom.version)], { version });
@@ -305,7 +317,8 @@ export const MOVES = {
         hand.chance.is(0.5) ? { targets: { [path]: file } } : {},
       ),
     );
-    return { ...swapped, blob: (wanted) => sameLength(hand, wanted) };
+    const all = hand.chance.is(0.3);
+    return { ...swapped, blob: (wanted) => sameLength(hand, wanted, all) };
   },
   belowFloor(hand) {
     const low = hand.honest.models.filter(({ custom }) => custom.release < hand.honest.floorOf(custom.model));
@@ -351,9 +364,10 @@ function flowing(chance: Chance, flow: 'endless' | 'trickle' | 'cut'): Grip {
   };
 }
 
-function sameLength({ honest, chance }: Hand, wanted: string): Answer {
+/** @param all manifests as well, or models only */
+function sameLength({ honest, chance }: Hand, wanted: string, all: boolean): Answer {
   const right = honest.blobs.get(wanted);
-  if (!right) return bytes(undefined);
+  if (!right || (!all && right[0] === OPENING_BRACE)) return bytes(right);
   const wrong = right.slice();
   wrong[chance.below(wrong.length)]! ^= 1 << chance.below(8);
   return bytes(wrong);

@@ -2,9 +2,12 @@
  * Randomized campaigns against the real verifier, trust client and update machine. SKEIN_LONG=1 makes ten thousand;
  * SKEIN_SIM_SEED chooses where the seeds begin.
  */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { MOVE_NAMES } from './attacker.ts';
 import { type CampaignResult, runCampaign } from './campaign.ts';
+import type { Caught } from './weaknesses.ts';
 
 const LONG = process.env.SKEIN_LONG === '1';
 const SEED = Number(process.env.SKEIN_SIM_SEED ?? 20260101);
@@ -43,4 +46,19 @@ describe(`an attacker with broker, server, mirrors, network and online keys (see
   it('does the same again with the same seed', async () => {
     expect(await runCampaign(SEED)).toEqual(await runCampaign(SEED));
   });
+});
+
+describe('a campaign that can not fail proves nothing', () => {
+  it.runIf(LONG)(
+    'so a device with one check taken out is caught, whichever it is',
+    () => {
+      const program = join(import.meta.dirname, 'weaknesses.ts');
+      const caught: Caught[] = JSON.parse(
+        execFileSync(process.execPath, [program, '1'], { encoding: 'utf8' }),
+      );
+      expect(caught.length).toBeGreaterThan(10);
+      expect(caught.filter(({ seed }) => seed === null)).toEqual([]);
+    },
+    600_000,
+  );
 });

@@ -64,7 +64,7 @@ class Campaign {
     this.#seed = seed;
     this.#chance = new Chance(seed);
     this.#honest = new Honest(this.#chance, this.#time.wall);
-    for (const model of MODELS) this.#honest.approve(model);
+    for (const model of [...MODELS, ...MODELS]) this.#honest.approve(model);
     this.#oracle = new Oracle(this.#honest);
     this.#power = this.#chance.is(0.6) ? 'keys' : 'network';
     this.#oracle.power = this.#power;
@@ -118,6 +118,8 @@ class Campaign {
     else if (dice < 0.4) this.#honest.approve(this.#chance.pick(MODELS), { tags: ['cuda'] });
     else if (dice < 0.55 && this.#honest.models.length > 2) this.#revoke();
     else if (dice < 0.62) this.#honest.rotateTargets(this.#time.wall);
+    // One that is replaced before the device hears of it is what a replay would be for.
+    if (this.#chance.is(0.4)) this.#order();
     this.#order();
   }
 
@@ -157,6 +159,9 @@ class Campaign {
       power: this.#power,
       keys: this.#stolen,
       spent: this.#orderedIds,
+      setClock: (offMs) => {
+        this.#victim.clockOffMs = offMs;
+      },
       nextVersion: () => {
         this.#evilVersion =
           Math.max(this.#evilVersion, this.#honest.directorVersion, this.#honest.image.versions.timestamp) +

@@ -41,6 +41,8 @@ export interface Served {
   image: Record<string, Uint8Array>;
   director: Record<string, Uint8Array>;
   orders: ReadonlyMap<string, Uint8Array>;
+  /** What the targets in it approve of. */
+  models: readonly Approved[];
 }
 
 export interface OnlineKeys {
@@ -203,6 +205,7 @@ export class Honest {
       image: { ...this.image.files },
       director: { ...this.director.files },
       orders: new Map(orders),
+      models: [...this.models],
     });
   }
 

@@ -94,6 +94,9 @@ export class Oracle {
   loaded(what: Loaded): void {
     const { model, modelSha256, manifestSha256, order } = what;
     const good = this.#good.get(model);
+    if (order !== undefined && this.#ended.has(`${model} ${order}`))
+      this.#broken(`${model} by ${order}: that order is over`);
+    if (order !== undefined && this.power === 'network') this.#given(`${model} by ${order}`, order);
     if (good?.manifestSha256 === manifestSha256 && good.modelSha256 === modelSha256) return;
     if (order === undefined) {
       this.#back(what);
@@ -106,12 +109,10 @@ export class Oracle {
       this.#broken(`${who}: the newest list that was seen (${this.#listing.version}) does not approve of it`);
       return;
     }
-    const { tags, release, version } = approved.custom;
+    const { tags, release } = approved.custom;
     const foreign = tags.filter((tag) => !HARDWARE.includes(tag));
     if (foreign.length > 0) this.#broken(`${who}: it is for ${foreign}`);
     this.#floor(who, model, release);
-    if (this.#ended.has(`${model} ${order}`)) this.#broken(`${who}: that order is over`);
-    if (this.power === 'network') this.#given(who, order, version);
     const age = what.at.mono - this.#refreshedMono;
     if (age > 10 * MINUTE + LOAD_MS) this.#broken(`${who}: its orders are ${age / 1000} s old`);
     const now = Math.max(what.at.wall - LOAD_MS, this.#timeSeen);
@@ -149,8 +150,8 @@ export class Oracle {
     if (release < floor) this.#broken(`${who}: release ${release} is below the signed floor ${floor}`);
   }
 
-  #given(who: string, order: string, version: string): void {
-    const given = this.#said.orders.some((one) => one.id === order && one.version === version);
+  #given(who: string, order: string): void {
+    const given = this.#said.orders.some((one) => one.id === order);
     if (!given)
       this.#broken(
         `${who}: the newest word to this device that was seen (${this.#said.version}) does not order it`,
