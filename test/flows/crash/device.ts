@@ -1,0 +1,98 @@
+/** A device's whole update with the agent's own parts on a real disk, from metadata to commit; made to be killed. */
+import { join } from 'node:path';
+import { Engine } from '@skein/agent/inference/engine.ts';
+import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
+import { nativeVerify, systemClock, systemEntropy } from '@skein/agent/system-clock.ts';
+import { installedIn } from '@skein/agent/update/barred.ts';
+import { childPreflight } from '@skein/agent/update/child-preflight.ts';
+import { openDiskSlots } from '@skein/agent/update/disk-slots.ts';
+import { httpFetcher } from '@skein/agent/update/http-fetcher.ts';
+import { UpdateRunner } from '@skein/agent/update/run-update.ts';
+import { SqliteTrustStore } from '@skein/agent/update/sqlite-trust.ts';
+import { openUpdateStore } from '@skein/agent/update/sqlite-update-store.ts';
+import { TrustClient } from '@skein/agent/update/trust-client.ts';
+import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
+import type { Fleet } from '../../../scripts/bench/download/wire.ts';
+import { DEVICE } from '../../protocol/trust/simulated-repository.ts';
+import { MODEL, WIDTH } from './publisher.ts';
+
+export interface DeviceStart {
+  directory: string;
+  url: string;
+  fleet: Pick<Fleet, 'ca' | 'device'>;
+  /** It ends when this version is committed. */
+  until: string;
+  /** Breaks it on purpose: trust is written down only when the model is installed. */
+  lateTrust?: boolean;
+}
+
+/** Each load as it happened, oldest first: the hash is of the bytes that the runtime took. */
+export interface Life {
+  loads: { version: string; loaded: string }[];
+  outcomes: string[];
+  committed: string | null;
+}
+
+const quiet = { info() {}, warn() {}, error() {} };
+const TICK_MS = 10;
+/** The waits of the update machine are cut short: what is asked here is not how long it waits. */
+const hasty = {
+  ...systemClock,
+  after: (delayMs: number, task: () => void) => systemClock.after(Math.min(delayMs, TICK_MS), task),
+};
+const INPUT = { x: { type: 'float32' as const, dims: [1, WIDTH], data: new Float32Array(WIDTH).fill(1) } };
+
+/** @param told after each load and at the end */
+export async function liveUntil(start: DeviceStart, told: (life: Life) => void = () => {}): Promise<Life> {
+  const { directory, url, fleet, until } = start;
+  const life: Life = { loads: [], outcomes: [], committed: null };
+  const trustStore = new SqliteTrustStore(join(directory, 'trust.db'));
+  const store = openUpdateStore(join(directory, 'update.db'));
+  const fetcher = httpFetcher(url, () => ({ ca: fleet.ca, ...fleet.device }), systemClock);
+  const engine = new Engine({ backend: new OnnxBackend({ placement: 'inline' }), clock: systemClock });
+  const runner: UpdateRunner = new UpdateRunner({
+    ...{ fetcher, store, clock: hasty, entropy: systemEntropy, log: quiet },
+    slots: await openDiskSlots({ directory: join(directory, 'models') }),
+    trust: new TrustClient({
+      ...{ fetcher, clock: systemClock, device: DEVICE, hardwareTags: [] },
+      store: start.lateTrust ? late(trustStore, () => committedOf(runner) === until) : trustStore,
+      keys: ed25519Keys(nativeVerify),
+      installed: () => installedIn(store),
+    }),
+    preflight: childPreflight(),
+    runtime: {
+      activate: async (model) => {
+        const loaded = await engine.activate(model);
+        life.loads.push({ version: model.manifest.version, loaded: loaded.loaded });
+        told(life);
+        await engine.predict(MODEL, INPUT);
+        return loaded;
+      },
+      deactivate: (model) => engine.deactivate(model),
+      stats: (model) => engine.stats(model),
+    },
+    reports: { report: ({ outcome }) => void life.outcomes.push(outcome) },
+  });
+  await runner.start();
+  void runner.refresh();
+  const isDone = () => committedOf(runner) === until && runner.states()[0]!.phase.name === 'idle';
+  while (!isDone()) await new Promise((next) => setTimeout(next, TICK_MS));
+  await runner.prune();
+  await runner.stop();
+  life.committed = committedOf(runner);
+  await engine.close();
+  for (const opened of [fetcher, store, trustStore]) opened.close();
+  told(life);
+  return life;
+}
+
+const committedOf = (runner: UpdateRunner): string | null => runner.states()[0]?.committed?.version ?? null;
+
+/** A store that forgets until `ready`: what a device would be whose trust is committed after the install. */
+function late(store: SqliteTrustStore, ready: () => boolean) {
+  return {
+    load: () => store.load(),
+    pin: () => {},
+    commit: (state: Parameters<SqliteTrustStore['commit']>[0]) => void (ready() && store.commit(state)),
+  };
+}
