@@ -13,7 +13,7 @@ import { Matrix, type Point, type Way } from './crash/matrix.ts';
 
 const LONG = process.env.SKEIN_LONG === '1';
 const SEED = Number(process.env.SKEIN_SEED ?? randomInt(2 ** 31));
-const SHORT_POINTS = 6;
+const SHORT_POINTS = 3;
 const folder = mkdtempSync(join(tmpdir(), 'skein-crash-'));
 let matrix: Matrix;
 

@@ -20,7 +20,7 @@ import { readServer } from './kill/parties.ts';
 import { agentStatus, brokenAt, FREE_PORTS, ServerFile, until } from './operator.ts';
 
 const SEED = Number(process.env.SKEIN_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const KILLS = Number(process.env.SKEIN_KILLS ?? (process.env.SKEIN_LONG ? 50 : 14));
+const KILLS = Number(process.env.SKEIN_KILLS ?? (process.env.SKEIN_LONG ? 50 : 8));
 const AGENT = 'agent/src/main.ts';
 const SERVER = 'fleet-server/src/main.ts';
 const SETTLE_MS = 60_000;

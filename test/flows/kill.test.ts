@@ -22,7 +22,7 @@ import { OutsideLedger } from './kill/outside-ledger.ts';
 import { freePort, Mortal, nodeProcess, readServer } from './kill/parties.ts';
 
 const SEED = Number(process.env.SKEIN_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const KILLS = Number(process.env.SKEIN_KILLS ?? (process.env.SKEIN_LONG ? 54 : 30));
+const KILLS = Number(process.env.SKEIN_KILLS ?? (process.env.SKEIN_LONG ? 54 : 20));
 const DEVICE = 'd-1';
 const SETTLE_MS = 30_000;
 
