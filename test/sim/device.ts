@@ -194,6 +194,7 @@ export class SimDevice {
     };
     const client = new TrustClient(options);
     return {
+      releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {
         const view = await client.refresh();

@@ -85,6 +85,13 @@ export function withoutBarred(state: UpdateState, barred: readonly Barred[]): Up
 const isSame = (barred: Barred, model: string, manifestSha256: Sha256Hex): boolean =>
   barred.model === model && barred.manifestSha256 === manifestSha256;
 
+/** What counts when no document can be read: floors are kept apart from them. Only the way back is closed. */
+export function withoutFallen(state: UpdateState, floors: ReleaseFloors): UpdateState {
+  const floor = Object.hasOwn(floors, state.model) ? floors[state.model]! : 0;
+  const { previous } = state;
+  return previous?.release !== undefined && previous.release < floor ? { ...state, previous: null } : state;
+}
+
 /** The same while running: what may run is loaded in place of what may not. */
 export function leaveBarred(state: UpdateState, barred: readonly Barred[]): Step {
   const left = withoutBarred(state, barred);

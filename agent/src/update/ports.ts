@@ -2,6 +2,7 @@
 import type { Manifest, Variant } from '@skein/protocol/manifest.ts';
 import type { ModelTarget, Order } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
+import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Compiling, Proof } from '../inference/backend.ts';
 import type { Figure } from './variants.ts';
@@ -62,6 +63,8 @@ export interface TrustedView {
 }
 
 export interface Trust {
+  /** Lowest release of each model that may be installed or gone back to; known without any document. Absent: none. */
+  releaseFloors?(): ReleaseFloors;
   /** Last view, from disk after a restart (refreshedMono is then -Infinity). */
   view(): TrustedView | undefined;
   /** Whole client workflow of both repositories. @throws SkeinError METADATA_*, SIGNATURE_INVALID, UNREACHABLE; the old view stays. */

@@ -26,6 +26,7 @@ export function releaseOf(agreed: AgreedOrder, manifest: Manifest, size: number,
   if (!first) throw noVariant(manifest, plan);
   return {
     version: manifest.version,
+    release: agreed.custom.release,
     manifest: { sha256: agreed.target.sha256, size },
     golden: { ...manifest.golden },
     order: { id: agreed.order.id, rollout: agreed.order.rollout },

@@ -5,7 +5,7 @@
 import { describeError } from '@skein/protocol/errors.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import { withoutBarred } from './barred.ts';
+import { withoutBarred, withoutFallen } from './barred.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
 import { resumeUpdate, stepUpdate } from './machine.ts';
 import type { TrustedView } from './ports.ts';
@@ -53,7 +53,9 @@ export class RunningMachine {
   /** Resolves with the load of the last good model; whatever else was under way stands in line behind it. */
   resume(): Promise<void> {
     // What was withdrawn does not run even for the moment until the first look.
-    const allowed = withoutBarred(this.state, this.#parts.trust.view()?.barred ?? []);
+    const { trust } = this.#parts;
+    const unbarred = withoutBarred(this.state, trust.view()?.barred ?? []);
+    const allowed = withoutFallen(unbarred, trust.releaseFloors?.() ?? {});
     const { state, effects } = resumeUpdate(allowed);
     const boot = effects.filter(isBoot);
     this.#draining = true;

@@ -14,6 +14,8 @@ import type { Candidate, Choice } from './variants.ts';
 /** A version whose blobs are named completely: enough to load it from disk with no network. */
 export interface Release {
   version: string;
+  /** Its counter, which floors are compared with; absent in what an older agent installed. */
+  release?: number;
   manifest: { sha256: Sha256Hex; size: Bytes };
   variant: string;
   model: { sha256: Sha256Hex; size: Bytes };

@@ -11,6 +11,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { findTarget, type Refresh, runRefresh } from '@skein/protocol/trust/client-workflow.ts';
+import { type ReleaseFloors, raiseFloors } from '@skein/protocol/trust/director.ts';
 import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { ImageSide } from './agreement.ts';
@@ -43,6 +44,7 @@ export class TrustClient implements Trust {
   #held: Held | undefined;
   #highestTimeAt: Millis = 0;
   #loaded = false;
+  #floorsAtStart: ReleaseFloors = {};
   #running: Promise<TrustedView> | undefined;
 
   constructor(options: TrustOptions) {
@@ -60,6 +62,11 @@ export class TrustClient implements Trust {
   now(): Millis {
     this.#load();
     return Math.max(this.#options.clock.now(), this.#options.enrolledAt ?? 0, this.#highestTimeAt);
+  }
+
+  releaseFloors(): ReleaseFloors {
+    this.#load();
+    return this.#held?.floors ?? this.#floorsAtStart;
   }
 
   /** One refresh at a time; who asks meanwhile gets the same answer. */
@@ -165,9 +172,12 @@ export class TrustClient implements Trust {
     const start = attempt(() => startDirector(this.#options.keys, state));
     const context = { ...this.#options, now: WHENEVER };
     const director = bytes && start && attempt(() => readStored(start, bytes, context));
+    const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
+    // Signed targets raise floors whether or not anybody gives orders.
+    const raised = image && raiseFloors(state.releaseFloors, image.targets.targets);
+    this.#floorsAtStart = raised ?? state.releaseFloors;
     if (!director) return undefined;
     const refreshed = { refreshedMono: WHENEVER, refreshedAt: state.refreshedAt };
-    const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
     if (image) {
       const { hardwareTags } = this.#options;
       return holdBoth(image, director, hardwareTags, state.releaseFloors, refreshed, this.#installed());
@@ -181,8 +191,11 @@ export class TrustClient implements Trust {
 function merged(before: TrustState, image: Refresh, director: DirectorProgress): TrustState {
   const after = afterRefresh(before, image);
   const document = director.document ?? before.documents.director;
+  // A floor that was seen counts, also where the refresh ends before it is whole.
+  const { releaseFloors } = after;
   return {
     ...after,
+    releaseFloors: image.targets ? raiseFloors(releaseFloors, image.targets.targets) : releaseFloors,
     director: { root: director.root, floors: director.floors },
     documents: { ...after.documents, ...(document ? { director: document } : {}) },
   };

@@ -1,5 +1,5 @@
 /** What offline keys withdraw after it was installed, in the machine; the shell’s part is in run-update.test.ts. */
-import { installedIn, leaveBarred, withoutBarred } from '@skein/agent/update/barred.ts';
+import { installedIn, leaveBarred, withoutBarred, withoutFallen } from '@skein/agent/update/barred.ts';
 import { resumeUpdate, stepUpdate } from '@skein/agent/update/machine.ts';
 import type { Barred } from '@skein/agent/update/ports.ts';
 import type { PhaseName, Release, Step, UpdateState } from '@skein/agent/update/state.ts';
@@ -17,6 +17,21 @@ const words = ({ effects }: Step): string[] =>
   effects.map((e) => (e.type === 'activate' ? `activate ${e.purpose} ${e.release.version}` : e.type));
 const both = (name: PhaseName, more: Partial<UpdateState> = {}) =>
   stateIn(name, { committed: NEW, previous: OLD, ...more });
+
+describe('a release below a floor that is known without any document', () => {
+  const backTo = (release?: number) =>
+    both('idle', { previous: { ...OLD, ...(release ? { release } : {}) } });
+
+  it('is nothing to go back to', () => {
+    expect(withoutFallen(backTo(4), { [MODEL]: 5 }).previous).toBeNull();
+    for (const floors of [{ [MODEL]: 4 }, { other: 5 }, {}] as Record<string, number>[])
+      expect(withoutFallen(backTo(4), floors)).toEqual(backTo(4));
+  });
+
+  it('is not guessed where its counter is not known', () => {
+    expect(withoutFallen(backTo(), { [MODEL]: 5 })).toEqual(backTo());
+  });
+});
 
 describe('a withdrawn version', () => {
   it('is left for the one before it, with a report that says why', () => {

@@ -158,6 +158,7 @@ export class Victim {
     const who = { device: VICTIM, hardwareTags: HARDWARE, installed };
     const client = new TrustClient({ fetcher, store, clock, keys, ...who });
     return {
+      releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {
         const wall = this.wall;
