@@ -162,6 +162,7 @@ export class TrustClient implements Trust {
     if (this.#loaded) return;
     const state = this.#options.store.load();
     this.#highestTimeAt = state?.highestTimeAt ?? 0;
+    this.#floorsAtStart = state?.releaseFloors ?? {};
     this.#held = state && this.#restore(state);
     this.#loaded = true;
   }
@@ -172,12 +173,9 @@ export class TrustClient implements Trust {
     const start = attempt(() => startDirector(this.#options.keys, state));
     const context = { ...this.#options, now: WHENEVER };
     const director = bytes && start && attempt(() => readStored(start, bytes, context));
-    const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
-    // Signed targets raise floors whether or not anybody gives orders.
-    const raised = image && raiseFloors(state.releaseFloors, image.targets.targets);
-    this.#floorsAtStart = raised ?? state.releaseFloors;
     if (!director) return undefined;
     const refreshed = { refreshedMono: WHENEVER, refreshedAt: state.refreshedAt };
+    const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
     if (image) {
       const { hardwareTags } = this.#options;
       return holdBoth(image, director, hardwareTags, state.releaseFloors, refreshed, this.#installed());

@@ -3,7 +3,8 @@
  * the verifier. A model may be put on trial when the newest list that this device has seen names it, for this hardware, at
  * or above every floor that it has seen; by an order that is not over, refreshed lately, out of documents that have not
  * expired. With the server's keys in honest hands the order must be the newest that the server gave to this device.
- * What ran before may run again, but never below a floor that has been reached.
+ * What ran before may run again, but never below a floor that had been reached when that was decided. No version once
+ * stored is ever followed by a lower one, unless a new root took back the keys that vouched for it.
  */
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import { MINUTE, type Millis, SECOND, type Sha256Hex } from '@skein/protocol/units.ts';
@@ -26,15 +27,24 @@ export interface Loaded {
 
 /** The load follows the decision by a moment. */
 const LOAD_MS = 2 * SECOND;
+
+interface Floor {
+  release: number;
+  /** What it was before, and monotonically since when it is more. */
+  before: number;
+  sinceMono: Millis;
+}
 const ENDINGS = ['committed', 'unproven', 'refused', 'reverted', 'cancelled'];
 
 export class Oracle {
   readonly #honest: Honest;
   readonly #good = new Map<string, Approved>();
   readonly #everGood = new Set<Sha256Hex>();
-  readonly #floors = new Map<string, number>();
+  readonly #floors = new Map<string, Floor>();
   /** An order is one model's: each has a machine of its own. */
   readonly #ended = new Set<string>();
+  /** Versions stored last, by side, and the root under which. */
+  readonly #kept = new Map<string, { root: number; now: readonly number[] }>();
   #listing: Listing = { version: 0, models: [] };
   /** Seen, and not yet part of a whole. */
   readonly #stored: Listing[] = [];
@@ -64,13 +74,14 @@ export class Oracle {
 
   /** The process has a new monotonic clock: how old its orders are is not known. */
   restarted(kept: TrustState): void {
-    this.#adopt(kept);
+    this.#adopt(kept, Number.NEGATIVE_INFINITY);
+    for (const floor of this.#floors.values()) floor.sinceMono = Number.NEGATIVE_INFINITY;
     this.#refreshedMono = Number.NEGATIVE_INFINITY;
   }
 
   /** A whole refresh succeeded; what was seen until now counts from here on. */
   refreshed(kept: TrustState, wall: Millis, mono: Millis): void {
-    this.#adopt(kept);
+    this.#adopt(kept, mono);
     this.#refreshedMono = mono;
     this.#timeSeen = Math.max(this.#timeSeen, wall);
   }
@@ -80,7 +91,13 @@ export class Oracle {
   }
 
   /** Also after a refresh that did not finish: a version once stored may not be un-seen. */
-  committed({ documents, image }: TrustState): void {
+  committed({ documents, image, director }: TrustState): void {
+    this.#versions('image', image.floors.root, [
+      image.floors.timestamp,
+      image.floors.snapshot,
+      image.floors.meta['targets.json'] ?? 0,
+    ]);
+    this.#versions('director', director.floors.root, [director.floors.version]);
     const seen = documents.image.targets && this.#honest.listings.get(sha256(documents.image.targets));
     if (seen) this.#stored.push(seen);
     const said = documents.director && this.#honest.given.get(sha256(documents.director));
@@ -112,7 +129,7 @@ export class Oracle {
     const { tags, release } = approved.custom;
     const foreign = tags.filter((tag) => !HARDWARE.includes(tag));
     if (foreign.length > 0) this.#broken(`${who}: it is for ${foreign}`);
-    this.#floor(who, model, release);
+    this.#floor(who, model, release, what.at.mono - LOAD_MS);
     const age = what.at.mono - this.#refreshedMono;
     if (age > 10 * MINUTE + LOAD_MS) this.#broken(`${who}: its orders are ${age / 1000} s old`);
     const now = Math.max(what.at.wall - LOAD_MS, this.#timeSeen);
@@ -135,18 +152,32 @@ export class Oracle {
     this.#everGood.add(now.modelSha256);
   }
 
-  #back({ model, modelSha256 }: Loaded): void {
+  #back({ model, modelSha256, at }: Loaded): void {
     const before = this.#all().find((one) => one.modelSha256 === modelSha256);
     if (!before || !this.#everGood.has(modelSha256)) {
       this.#broken(`${model}: ${modelSha256} never ran well here`);
       return;
     }
-    this.#floor(`${model} goes back to ${before.custom.version}`, model, before.custom.release);
+    this.#floor(
+      `${model} goes back to ${before.custom.version}`,
+      model,
+      before.custom.release,
+      at.mono - LOAD_MS,
+    );
     this.#good.set(model, before);
   }
 
-  #floor(who: string, model: string, release: number): void {
-    const floor = this.#floors.get(model) ?? 0;
+  #versions(side: 'image' | 'director', root: number, now: readonly number[]): void {
+    const before = this.#kept.get(side) ?? { root, now };
+    const fallen = now.some((version, i) => version < before.now[i]!);
+    if (root < before.root || (fallen && root === before.root))
+      this.#broken(`${side}: versions ${before.now} under root ${before.root} are followed by ${now}`);
+    this.#kept.set(side, { root, now });
+  }
+
+  #floor(who: string, model: string, release: number, decidedMono: Millis): void {
+    const known = this.#floors.get(model) ?? { release: 0, before: 0, sinceMono: 0 };
+    const floor = known.sinceMono > decidedMono ? known.before : known.release;
     if (release < floor) this.#broken(`${who}: release ${release} is below the signed floor ${floor}`);
   }
 
@@ -158,15 +189,19 @@ export class Oracle {
       );
   }
 
-  #adopt({ documents }: TrustState): void {
+  #adopt({ documents }: TrustState, mono: Millis): void {
     const held = [...Object.entries(documents.image), ['director', documents.director] as const];
     this.#expiries = held.flatMap(([role, bytes]) => (bytes ? [[role, expiryOf(bytes)] as const] : []));
     this.#said = this.#saidStored;
     for (const seen of this.#stored.splice(0)) {
       if (seen.version > this.#listing.version) this.#listing = seen;
-      for (const { custom } of seen.models)
-        this.#floors.set(custom.model, Math.max(custom.floor, this.#floors.get(custom.model) ?? 0));
+      for (const { custom } of seen.models) this.#raise(custom, mono);
     }
+  }
+
+  #raise({ model, floor: release }: Approved['custom'], sinceMono: Millis): void {
+    const before = this.#floors.get(model)?.release ?? 0;
+    if (release > before) this.#floors.set(model, { release, before, sinceMono });
   }
 
   #all = (): Approved[] => [...this.#honest.listings.values()].flatMap(({ models }) => models);

@@ -19,6 +19,12 @@ const WEAKNESSES: Readonly<Record<string, readonly Edit[]>> = {
     ['trust/root-chain.ts', 'if (expiresAt(signed) > now) return;', 'return;'],
     ['update/trust-client.ts', 'return this.now() < validUntil ? view', 'return validUntil > 0 ? view'],
   ],
+  'older image metadata is taken': [
+    ['trust/trusted-set.ts', 'if (version < floor) throw rollback(', 'if (version < 0) throw rollback('],
+  ],
+  'older words of the director are taken': [
+    ['trust/director.ts', 'if (signed.version < context.floor)', 'if (signed.version < 0)'],
+  ],
   'the device id is not compared': [
     ['trust/director.ts', 'if (said.device !== context.device)', 'if (!said.device)'],
   ],
@@ -47,6 +53,7 @@ const WEAKNESSES: Readonly<Record<string, readonly Edit[]>> = {
   ],
   'what is barred stays to fall back to': [
     ['update/barred.ts', 'if (custom.release >= floor) return undefined;', 'return undefined;'],
+    ['update/barred.ts', 'previous.release < floor ?', 'previous.release < 0 ?'],
   ],
   'stolen time outlives the stolen keys': [
     ['update/refresh-image.ts', 'refresh.set.recovered ? 0 : before.highestTimeAt', 'before.highestTimeAt'],
