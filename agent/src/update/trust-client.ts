@@ -44,7 +44,7 @@ export class TrustClient implements Trust {
   #held: Held | undefined;
   #highestTimeAt: Millis = 0;
   #loaded = false;
-  #floorsAtStart: ReleaseFloors = {};
+  #floors: ReleaseFloors = {};
   #running: Promise<TrustedView> | undefined;
 
   constructor(options: TrustOptions) {
@@ -66,7 +66,7 @@ export class TrustClient implements Trust {
 
   releaseFloors(): ReleaseFloors {
     this.#load();
-    return this.#held?.floors ?? this.#floorsAtStart;
+    return this.#floors;
   }
 
   /** One refresh at a time; who asks meanwhile gets the same answer. */
@@ -133,6 +133,7 @@ export class TrustClient implements Trust {
       refreshedAt: refreshed.refreshedAt,
     });
     this.#held = held;
+    this.#floors = held.floors;
     this.#highestTimeAt = now;
     return held.view;
   }
@@ -140,17 +141,14 @@ export class TrustClient implements Trust {
   /** What verified stays verified; orders stay those of the last complete refresh, under the newest ack keys. */
   #keepPart(reached: TrustState, director: DirectorProgress, failure: SkeinError): SkeinError {
     this.#options.store.commit(reached);
+    this.#floors = reached.releaseFloors;
     this.#highestTimeAt = reached.highestTimeAt;
     const said = director.parsed;
     if (!said) return failure;
     const never = { refreshedMono: WHENEVER, refreshedAt: reached.refreshedAt };
     this.#held = this.#held
       ? { ...this.#held, view: { ...this.#held.view, ackKeys: said.orders.ackKeys } }
-      : {
-          view: holdNone(said, failure.code, failure.message, never),
-          validUntil: NEVER,
-          floors: reached.releaseFloors,
-        };
+      : { view: holdNone(said, failure.code, failure.message, never), validUntil: NEVER };
     return failure;
   }
 
@@ -162,7 +160,7 @@ export class TrustClient implements Trust {
     if (this.#loaded) return;
     const state = this.#options.store.load();
     this.#highestTimeAt = state?.highestTimeAt ?? 0;
-    this.#floorsAtStart = state?.releaseFloors ?? {};
+    this.#floors = state?.releaseFloors ?? {};
     this.#held = state && this.#restore(state);
     this.#loaded = true;
   }
@@ -178,10 +176,13 @@ export class TrustClient implements Trust {
     const image: ImageSide | undefined = attempt(() => loadImage(this.#options.keys, state));
     if (image) {
       const { hardwareTags } = this.#options;
-      return holdBoth(image, director, hardwareTags, state.releaseFloors, refreshed, this.#installed());
+      const floors = state.releaseFloors;
+      const held = holdBoth(image, director, hardwareTags, floors, refreshed, this.#installed());
+      this.#floors = held.floors;
+      return held;
     }
     const view = holdNone(director, 'METADATA_INVALID', 'the stored image metadata is incomplete', refreshed);
-    return { view, validUntil: NEVER, floors: state.releaseFloors };
+    return { view, validUntil: NEVER };
   }
 }
 

@@ -11,7 +11,6 @@ export interface Held {
   view: TrustedView;
   /** When the first document behind the view expires. */
   validUntil: Millis;
-  floors: ReleaseFloors;
 }
 
 export interface Refreshed {
@@ -27,7 +26,7 @@ export function holdBoth(
   before: ReleaseFloors,
   refreshed: Refreshed,
   installed: readonly InstalledVersion[] = [],
-): Held {
+): Held & { floors: ReleaseFloors } {
   const { agreed, refused, floors } = settle(image, director, hardwareTags, before);
   const barred = barredAmong(image, floors, installed);
   const validUntil = Math.min(imageExpiry(image), director.expiresAt);

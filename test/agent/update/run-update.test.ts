@@ -14,6 +14,7 @@ import { UpdateRunner } from '@skein/agent/update/run-update.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
+import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SimDisk, simSlots, simUpdateStore } from '../../sim/disk.ts';
 import { VirtualTime } from '../../sim/virtual-time.ts';
@@ -46,6 +47,7 @@ let blobs: Map<string, Uint8Array>;
 let orders: AgreedOrder[];
 let refused: TrustedView['refused'];
 let barred: Barred[];
+let floors: ReleaseFloors;
 let online: boolean;
 let verdict: Partial<PreflightVerdict>;
 let stats: ProbationStats;
@@ -64,6 +66,7 @@ beforeEach(() => {
   [orders, refused, barred, online, verdict] = [[], [], [], true, {}];
   stats = { inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 };
   [reports, loads, messages, steps] = [[], [], [], []];
+  floors = {};
   savesLeft = Number.POSITIVE_INFINITY;
 });
 
@@ -113,6 +116,7 @@ function boot(overrides: { slots?: Partial<Slots>; runtime?: Partial<ModelRuntim
     fetcher,
     slots: { ...simSlots(disk), ...overrides.slots },
     trust: {
+      releaseFloors: () => floors,
       view,
       refresh: async () => {
         if (!online) throw new SkeinError('UNREACHABLE', 'offline');
@@ -310,6 +314,32 @@ describe('a power cut', () => {
     await pass(10_000);
     expect(reports.at(-1)).toMatchObject({ order: 'o-2', outcome: 'reverted', reason: 'START_FAILED' });
     expect(runner.active('host')?.version).toBe('1.0.0');
+  });
+});
+
+describe('starts that fail', () => {
+  const failing = { runtime: { activate: () => new Promise<never>(() => {}) } };
+
+  it.each([
+    ['run the release before', {}, ['1.0.0']],
+    ['run nothing that is below a floor, though no document says so any more', { host: 3 }, []],
+  ])('%s', async (_title, known, runs) => {
+    for (const [order, version] of [
+      ['o-1', '1.0.0'],
+      ['o-2', '1.1.0'],
+    ] as const) {
+      orders = [publish(order, version).agreed];
+      await boot();
+      await runner.refresh();
+      await pass(60_000);
+    }
+    expect(runner.active('host')?.version).toBe('1.1.0');
+    floors = known;
+    online = false;
+    for (let start = 0; start < 3; start++) void boot(failing);
+    loads = [];
+    await boot();
+    expect(loads).toEqual(runs);
   });
 });
 

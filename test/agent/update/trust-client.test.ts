@@ -645,6 +645,20 @@ describe('what is installed', () => {
     expect((await both().refresh()).barred).toMatchObject([{ version: '1.0.0', code: 'BELOW_FLOOR' }]);
   });
 
+  it('has a floor as soon as signed targets name one, whatever becomes of the refresh and of the documents', async () => {
+    await both().refresh();
+    repo.addModel('gas', '1.1.0', 2, { floor: 2 });
+    repo.publish();
+    repo.intercept = (path) => (path.startsWith('/v1/director/') ? Buffer.from('{}') : undefined);
+    const client = both();
+    await expect(client.refresh()).rejects.toBeInstanceOf(SkeinError);
+    expect(client.releaseFloors()).toEqual({ gas: 2 });
+    store.state!.documents = { image: {} };
+    const after = both();
+    expect(after.view()).toBeUndefined();
+    expect(after.releaseFloors()).toEqual({ gas: 2 });
+  });
+
   it('is barred by no expired, missing or forged metadata', async () => {
     const client = both();
     await client.refresh();
