@@ -16,6 +16,7 @@ import type { LocalApi } from './api/http-local-api.ts';
 import type { OipModels } from './api/oip-models.ts';
 import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
+import { type AtLatest, atLatest } from './at-latest.ts';
 import { type Incidents, openIncidents } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import { type HealthReport, reportHealth } from './health/report-health.ts';
@@ -51,9 +52,7 @@ export class Agent {
   readonly #standing;
   readonly #selfCheck: SelfCheck;
   #hardware: HelloMessage['hardware'];
-  #predicted = false;
-  #rested = false;
-  #rest: Timer | undefined;
+  readonly #rest: AtLatest;
   #nameTimer: Timer | undefined;
   #poll: Timer | undefined;
   #backendPoll: Timer | undefined;
@@ -67,6 +66,7 @@ export class Agent {
     const { boot, clock, config, engine, entropy, log, trust } = parts;
     this.#parts = parts;
     this.#hardware = parts.hardware;
+    this.#rest = atLatest(clock, () => this.#startRest());
     this.#outbox = parts.openOutbox(({ code, fix, message }) => log.error(message, { code, fix }));
     this.#uplink = this.#openUplink();
     this.#recorder = createRecorder({
@@ -95,8 +95,7 @@ export class Agent {
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
       this.#sinks.prediction(record, outcome);
-      if (!this.#predicted) this.#restIn(0);
-      this.#predicted = true;
+      this.#rest.hurry();
     };
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
@@ -186,18 +185,10 @@ export class Agent {
     await this.#startSite();
     this.#sinks.start();
     this.#sources.start();
-    this.#restIn(REST_WITHIN_MS);
-  }
-
-  /** Sooner than before; nothing is started twice. */
-  #restIn(ms: Millis): void {
-    if (this.#rested) return;
-    this.#rest?.cancel();
-    this.#rest = this.#parts.clock.after(ms, () => this.#startRest());
+    this.#rest.within(REST_WITHIN_MS);
   }
 
   #startRest(): void {
-    this.#rested = true;
     const { clock, startRenewal } = this.#parts;
     this.#selfCheck.start();
     this.#health.start();
