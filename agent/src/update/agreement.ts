@@ -76,7 +76,7 @@ function revocationOf(image: ImageSide, order: Order): Refusal | undefined {
   const { model, version } = order;
   const said = revokedIn(image.targets).find((r) => r.model === model && r.version === version);
   const message = `${model}@${version} was withdrawn by offline keys${said?.reason ? `: ${said.reason}` : ''}`;
-  return said && { order, code: 'MODEL_REVOKED', message };
+  return said && { order, code: 'MODEL_REVOKED', message, final: true };
 }
 
 function lookUp(image: ImageSide, order: Order): { path: string; file?: TargetFile; refusal?: Refusal } {

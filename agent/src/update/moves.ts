@@ -23,16 +23,9 @@ const DETAIL_MAX = 250;
 const HOLD_MIN_MS: Millis = 1_000;
 const HOLD_MAX_MS: Millis = 300_000;
 
-/** Refusals that no later refresh can mend. Others (expired, unreadable, not there yet) only keep from beginning. */
-const FINAL_REFUSALS: readonly string[] = [
-  'HARDWARE_MISMATCH',
-  'BELOW_FLOOR',
-  'METADATA_DISAGREES',
-  'MODEL_REVOKED',
-];
-
 type Refused = NonNullable<OrdersSeen['refused']>;
-const isFinal = ({ code }: Refused): boolean => FINAL_REFUSALS.includes(code);
+/** Others (expired, unreadable, not there yet, documents that do not fit each other) only keep from beginning. */
+const isFinal = ({ final }: Refused): boolean => final === true;
 
 /** Does the director still want this order, even if trust can not vouch for it just now? */
 export const stillWanted = (order: string, { agreed, refused }: OrdersSeen): boolean =>

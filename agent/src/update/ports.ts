@@ -52,8 +52,8 @@ export interface Barred extends InstalledVersion {
 export interface TrustedView {
   directorVersion: number;
   orders: AgreedOrder[];
-  /** Orders that were refused and why (stable error code); they are reported. */
-  refused: { order: Order; code: string; message: string }[];
+  /** Orders that were refused and why (stable error code); those that no later refresh can mend are over and reported. */
+  refused: { order: Order; code: string; message: string; final?: true }[];
   /** Installed versions that offline keys speak against. */
   barred?: Barred[];
   ackKeys: string[];

@@ -41,6 +41,8 @@ export interface Refusal {
   order: Order;
   code: ErrorCode;
   message: string;
+  /** Both sides were verified and agree on it: no later refresh mends this order. */
+  final?: true;
 }
 
 /** The `signed` part that {@link readDirector} reads. */
@@ -103,14 +105,15 @@ export function agree(
   hardwareTags: readonly string[],
   floors: ReleaseFloors,
 ): Agreement | Refusal {
-  const refuse = (code: ErrorCode, message: string): Refusal => ({ order, code, message });
+  const refuse = (code: ErrorCode, message: string): Refusal => ({ order, code, message, final: true });
   const name = `${order.model}@${order.version}`;
   if (!image) return refuse('METADATA_DISAGREES', `${name} is not among the models that offline keys signed`);
   if (!director || !sameFile(director, image)) {
     return refuse('METADATA_DISAGREES', `director and image repository name different bytes for ${name}`);
   }
   const custom = readModelTarget(manifestPath(order.model, order.version), image);
-  if (!custom) return refuse('METADATA_INVALID', `${name}: the signed target is not a Skein model`);
+  if (!custom)
+    return { order, code: 'METADATA_INVALID', message: `${name}: the signed target is not a Skein model` };
   const missing = custom.tags.filter((tag) => !hardwareTags.includes(tag));
   if (missing.length > 0) {
     return refuse('HARDWARE_MISMATCH', `${name} needs ${missing.join(', ')}, which this device has not`);

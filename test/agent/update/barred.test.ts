@@ -105,7 +105,12 @@ describe('a withdrawn version', () => {
   });
 
   it('that is on trial is taken back by its own order', () => {
-    const refused = { order: AGREED.order, code: 'MODEL_REVOKED', message: 'withdrawn' };
+    const refused = {
+      order: AGREED.order,
+      code: 'MODEL_REVOKED',
+      message: 'withdrawn',
+      final: true as const,
+    };
     const view = { agreed: null, refused, refreshedMono: 0, barred: [against(NEW)] };
     const step = stepUpdate(stateIn('probation'), { type: 'orders', view }, 0);
     expect([step.state.phase.name, words(step)]).toEqual(['reverting', ['activate revert 1.0.0']]);

@@ -144,7 +144,12 @@ describe('orders', () => {
   });
 
   it('that trust refuses for good are reported once', () => {
-    const refused = { order: AGREED.order, code: 'BELOW_FLOOR', message: 'release 1, floor 3' };
+    const refused = {
+      order: AGREED.order,
+      code: 'BELOW_FLOOR',
+      message: 'release 1, floor 3',
+      final: true as const,
+    };
     const step = stepUpdate(stateIn('idle'), seen(null, refused), 0);
     expect(step.state.reports).toMatchObject([
       { id: 'o-new:refused', outcome: 'refused', reason: 'BELOW_FLOOR' },
@@ -152,8 +157,11 @@ describe('orders', () => {
     expect(stepUpdate(step.state, seen(null, refused), 0).effects).toEqual([]);
   });
 
-  it('whose metadata expired only wait: what runs goes on, nothing new is activated, nothing is given up', () => {
-    const expired = { order: AGREED.order, code: 'METADATA_EXPIRED', message: 'yesterday' };
+  it.each([
+    ['METADATA_EXPIRED', 'yesterday'],
+    ['METADATA_DISAGREES', 'the mirror shows an older snapshot'],
+  ])('that %s only keeps from beginning wait: what runs goes on, nothing is given up', (code, message) => {
+    const expired = { order: AGREED.order, code, message };
     expect(stepUpdate(stateIn('idle'), seen(null, expired), 0)).toEqual({
       state: stateIn('idle'),
       effects: [],
@@ -167,7 +175,12 @@ describe('orders', () => {
   });
 
   it('that become forbidden while their model runs take it back', () => {
-    const refused = { order: AGREED.order, code: 'BELOW_FLOOR', message: 'the floor was raised' };
+    const refused = {
+      order: AGREED.order,
+      code: 'BELOW_FLOOR',
+      message: 'the floor was raised',
+      final: true as const,
+    };
     const step = stepUpdate(stateIn('probation'), seen(null, refused), 0);
     expect(step.state.phase).toMatchObject({
       name: 'reverting',

@@ -146,7 +146,9 @@ describe('what must not be installed', () => {
   it('a model for other hardware', async () => {
     repo.addModel('gas', '1.0.0', 1, { tags: ['cuda', 'jetson'] });
     repo.publish();
-    expect((await clientFor(DEVICE, ['cuda']).refresh()).refused).toEqual([refused('HARDWARE_MISMATCH')]);
+    expect((await clientFor(DEVICE, ['cuda']).refresh()).refused).toEqual([
+      expect.objectContaining({ code: 'HARDWARE_MISMATCH', final: true }),
+    ]);
     expect((await clientFor(DEVICE, ['cuda', 'jetson']).refresh()).orders).toHaveLength(1);
   });
 
@@ -181,6 +183,19 @@ describe('what must not be installed', () => {
     const view = await clientFor().refresh();
     expect(view.orders).toEqual([]);
     expect(view.refused).toEqual([refused('METADATA_DISAGREES')]);
+    // The mirror may only be behind: the order is not over for that.
+    expect(view.refused[0]).not.toHaveProperty('final');
+  });
+
+  it('nothing for good because documents of a first refresh do not fit each other', async () => {
+    const snapshot = repo.image.files['1.snapshot.json']!;
+    repo.image.files['1.snapshot.json'] = Buffer.concat([snapshot, Buffer.from(' ')]);
+    const client = clientFor();
+    await expect(client.refresh()).rejects.toBeInstanceOf(SkeinError);
+    expect(client.view()!.refused).toEqual([expect.objectContaining({ order })]);
+    expect(client.view()!.refused[0]).not.toHaveProperty('final');
+    repo.image.files['1.snapshot.json'] = snapshot;
+    expect((await client.refresh()).orders).toHaveLength(1);
   });
 
   it('two orders for one model', async () => {
