@@ -6,7 +6,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { GrpcApi } from './api/grpc-api.ts';
 import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
 import type { OipModels } from './api/oip-models.ts';
-import type { Config } from './config.ts';
+import type { Config } from './config/schema.ts';
 import type { IncidentStore } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import type { Identity } from './identity/identity.ts';

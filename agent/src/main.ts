@@ -14,7 +14,7 @@ import { readSettings, type Settings } from './cli/settings.ts';
 import { listSources, SOURCE_HELP, testCommand } from './cli/source-command.ts';
 import { configText, findingsText, ledgerText, selftestText, statusText } from './cli/tables.ts';
 import { AGENT_VERSION } from './cli/version.ts';
-import { configKeys } from './config-keys.ts';
+import { configKeys } from './config/keys.ts';
 import { jsonLog } from './json-log.ts';
 import { detailOf } from './pipeline/outcome-detail.ts';
 import type { Outcome } from './pipeline/postprocess.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { openSinks } from '../../agent/src/cli/open-sinks.ts';
 import { parseYaml } from '../../agent/src/cli/yaml-file.ts';
-import { parseConfig } from '../../agent/src/parse-config.ts';
+import { parseConfig } from '../../agent/src/config/parse.ts';
 import type { Sink, SinkMessage } from '../../agent/src/sinks/port.ts';
 import { systemClock, systemEntropy } from '../../agent/src/system-clock.ts';
 import { mosquitto, startAedes, startLocalMosquitto } from './local-broker.ts';

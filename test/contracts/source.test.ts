@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { openSources } from '../../agent/src/cli/open-sources.ts';
 import { parseYaml } from '../../agent/src/cli/yaml-file.ts';
-import { parseConfig } from '../../agent/src/parse-config.ts';
+import { parseConfig } from '../../agent/src/config/parse.ts';
 import type { Source } from '../../agent/src/sources/port.ts';
 import { type PushDoor, pushDoor } from '../../agent/src/sources/push-door.ts';
 import { systemClock, systemEntropy } from '../../agent/src/system-clock.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { DAY, MIB } from '@skein/protocol/units.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import { type Identity, renewalDueAt } from '../identity/identity.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
 import { systemClock } from '../system-clock.ts';

@@ -7,7 +7,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { MIB } from '@skein/protocol/units.ts';
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import { diskIdentity, identityPath } from '../identity/disk-identity.ts';
 import { systemClock } from '../system-clock.ts';
 import { type Finding, fail, perform } from './doctor-check.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { AgentStatus } from '../api/status.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import { readToken } from './settings.ts';
 
 export const addressFile = (stateDir: string): string => join(stateDir, 'api.json');

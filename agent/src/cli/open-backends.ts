@@ -1,5 +1,5 @@
 /** The execution backends of a configuration: onnxruntime in this process, and servers on this machine. */
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import { Backends } from '../inference/backends.ts';
 import type { EngineOptions } from '../inference/engine.ts';
 import { OipBackend, type OipBackendOptions } from '../inference/oip-backend.ts';

@@ -2,7 +2,7 @@
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { SitePart } from '../agent-parts.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import type { TlsTrust } from '../identity/http-tls.ts';
 import type { Sources } from '../update/blob-download.ts';
 import { BlobSupply, serverSource } from '../update/blob-supply.ts';

@@ -3,7 +3,7 @@ import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import { type GrpcApi, openGrpcApi } from '../api/grpc-api.ts';
 import type { GrpcDeps } from '../api/grpc-server.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 
 /**
  * A port that was asked for must be free; the one that is only our habit must not keep an agent from its work.

@@ -1,7 +1,7 @@
 /** The configured sinks with their adapters. */
 import { dirname, resolve } from 'node:path';
 import type { Clock, Entropy } from '@skein/protocol/ports.ts';
-import type { SinkConfig } from '../config-sinks.ts';
+import type { SinkConfig } from '../config/sinks.ts';
 import { childTransport } from '../sinks/child-sink.ts';
 import { webhookTransport } from '../sinks/http-webhook.ts';
 import { mqttTransport } from '../sinks/mqtt-sink.ts';

@@ -2,8 +2,8 @@
 import { dirname, resolve } from 'node:path';
 import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import { KIB, MIB } from '@skein/protocol/units.ts';
-import type { SourceOf } from '../config.ts';
-import { MAX_PICTURE } from '../config-sources.ts';
+import type { SourceOf } from '../config/schema.ts';
+import { MAX_PICTURE } from '../config/sources.ts';
 import { childCommand } from '../sources/child-command.ts';
 import { commandSource, lineReader } from '../sources/command-source.ts';
 import { directorySource } from '../sources/directory-source.ts';

@@ -4,7 +4,7 @@ import { parseDesired } from '@skein/protocol/messages.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import { MINUTE, SECOND } from '@skein/protocol/units.ts';
 import type { Uplink, UplinkDeps } from '../agent-parts.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/schema.ts';
 import { connectAt, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';

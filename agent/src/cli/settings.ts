@@ -2,9 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Config } from '../config.ts';
-import { problem } from '../config-problem.ts';
-import { type ConfigFile, parseConfig } from '../parse-config.ts';
+import { type ConfigFile, parseConfig } from '../config/parse.ts';
+import { problem } from '../config/problem.ts';
+import type { Config } from '../config/schema.ts';
 import { windowFault } from '../update/cron-windows.ts';
 import { parseYaml } from './yaml-file.ts';
 

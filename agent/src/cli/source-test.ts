@@ -8,7 +8,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Millis } from '@skein/protocol/units.ts';
-import type { SourceOf } from '../config.ts';
+import type { SourceOf } from '../config/schema.ts';
 import { Engine } from '../inference/engine.ts';
 import { OnnxBackend } from '../inference/onnx-backend.ts';
 import type { Pictures } from '../pipeline/pictures.ts';

@@ -1,9 +1,9 @@
 /** What `status` and `buffer` show people: aligned columns, figures to the right. */
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
-import type { SourceOf } from '../config.ts';
-import type { ConfigKey } from '../config-keys.ts';
-import { formatUnit } from '../config-units.ts';
+import type { ConfigKey } from '../config/keys.ts';
+import type { SourceOf } from '../config/schema.ts';
+import { formatUnit } from '../config/units.ts';
 import { type ShadowStatus, SKIPS } from '../inference/shadow.ts';
 import type { TallyReport } from '../sources/tally.ts';
 import type { Finding } from './doctor-check.ts';

@@ -1,7 +1,7 @@
 /** YAML text to values whose lines are known. Bounds: 256 KiB, 50 aliases. */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { isNode, LineCounter, parseDocument } from 'yaml';
-import type { ConfigFile } from '../parse-config.ts';
+import type { ConfigFile } from '../config/parse.ts';
 
 const MAX_CHARACTERS = 262_144;
 

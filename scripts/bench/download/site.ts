@@ -1,7 +1,7 @@
 /** A process of its own: some devices of a site, each with its own disk and connections, or the agent that serves them. */
 import { join } from 'node:path';
 import { openDownloads } from '@skein/agent/cli/open-downloads.ts';
-import { parseConfig } from '@skein/agent/parse-config.ts';
+import { parseConfig } from '@skein/agent/config/parse.ts';
 import { systemClock, systemEntropy } from '@skein/agent/system-clock.ts';
 import { downloadBlobs } from '@skein/agent/update/blob-download.ts';
 import { openDiskSlots } from '@skein/agent/update/disk-slots.ts';

@@ -15,9 +15,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { testSource } from '../../../agent/src/cli/source-test.ts';
 import { sourceTestText } from '../../../agent/src/cli/tables.ts';
 import { parseYaml } from '../../../agent/src/cli/yaml-file.ts';
+import { parseConfig } from '../../../agent/src/config/parse.ts';
 import { hashOf } from '../../../agent/src/model/bundle.ts';
 import { readBundle } from '../../../agent/src/model/disk-bundle.ts';
-import { parseConfig } from '../../../agent/src/parse-config.ts';
 import { openUpdateStore } from '../../../agent/src/update/sqlite-update-store.ts';
 import { newUpdateState } from '../../../agent/src/update/state.ts';
 

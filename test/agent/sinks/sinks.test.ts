@@ -9,7 +9,7 @@ import type { PredictionRecord } from '@skein/protocol/records.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openSinks } from '../../../agent/src/cli/open-sinks.ts';
 import { parseYaml } from '../../../agent/src/cli/yaml-file.ts';
-import { parseConfig } from '../../../agent/src/parse-config.ts';
+import { parseConfig } from '../../../agent/src/config/parse.ts';
 import { messageFilter } from '../../../agent/src/sinks/filter.ts';
 import type { Sink, SinkMessage } from '../../../agent/src/sinks/port.ts';
 import { runSinks } from '../../../agent/src/sinks/run-sinks.ts';

@@ -6,17 +6,18 @@
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
 import { Errors } from 'typebox/value';
-import { type Config, ConfigSchema, withProfiles } from './config.ts';
-import { checkShadows } from './config-inference.ts';
-import { type Node, nodeAt, type Path, ROOT, valuesOf } from './config-keys.ts';
-import { checkKinds, type KindedList } from './config-kinds.ts';
-import { problem, unknownKey, type Where } from './config-problem.ts';
-import { type SinkConfig, sinkFault } from './config-sinks.ts';
-import { sourceFault } from './config-source-rules.ts';
-import type { SourceConfig } from './config-sources.ts';
-import { parseUnit, UNIT_EXAMPLES, type Unit } from './config-units.ts';
-import { type Environment, isObject, type Json, overrides, place } from './config-variables.ts';
-import { IN_PROCESS } from './inference/backend.ts';
+import { IN_PROCESS } from '../inference/backend.ts';
+import { checkShadows } from './inference.ts';
+import { nodeAt, ROOT, valuesOf } from './keys.ts';
+import { checkKinds, type KindedList } from './kinds.ts';
+import type { Node, Path } from './node.ts';
+import { problem, unknownKey, type Where } from './problem.ts';
+import { type Config, ConfigSchema, withProfiles } from './schema.ts';
+import { type SinkConfig, sinkFault } from './sinks.ts';
+import { sourceFault } from './source-rules.ts';
+import type { SourceConfig } from './sources.ts';
+import { parseUnit, UNIT_EXAMPLES, type Unit } from './units.ts';
+import { type Environment, isObject, type Json, overrides, place } from './variables.ts';
 
 const SOURCES: KindedList<SourceConfig> = {
   list: 'sources',

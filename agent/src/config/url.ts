@@ -1,5 +1,5 @@
 /** Addresses of local peers: a scheme that fits, a host, no password, and TLS keys only where there is TLS. */
-import type { Fault } from './config-kinds.ts';
+import type { Fault } from './fault.ts';
 
 const URL_SHAPE = /^([a-z]+):\/\/([^\s/?#]+)([/?][^\s#]*)?$/;
 const TLS_KEYS = ['ca', 'certificate', 'key'];

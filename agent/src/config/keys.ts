@@ -1,27 +1,7 @@
 /** The configuration's schema as a tree to walk and as a list of keys for people. */
-import { ConfigSchema } from './config.ts';
-import type { Unit } from './config-units.ts';
+import type { Node, Path } from './node.ts';
+import { ConfigSchema } from './schema.ts';
 
-export type Path = (string | number)[];
-
-/** What is read of a schema node. */
-export interface Node {
-  type?: string;
-  properties?: Record<string, Node>;
-  items?: Node;
-  /** A map with keys of the user's: the one schema of its values, by the pattern of its keys. */
-  patternProperties?: Record<string, Node>;
-  enum?: string[];
-  default?: unknown;
-  unit?: Unit;
-  minimum?: number;
-  maximum?: number;
-  description?: string;
-  expected?: string;
-  /** In a list whose entries have a `kind`: those that read this key, and those that cannot do without it. */
-  kinds?: readonly string[];
-  neededBy?: readonly string[];
-}
 export const ROOT = ConfigSchema as unknown as Node;
 
 export const nodeAt = (path: Path): Node | undefined =>

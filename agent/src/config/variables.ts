@@ -2,8 +2,8 @@
  * `SKEIN_AGENT_<KEY>` overrides single values (`uplink.batchInterval` is `SKEIN_AGENT_UPLINK_BATCH_INTERVAL`); the
  * project's short names (`SKEIN_STATE_DIR`, `SKEIN_AGENT_PORT`, …) work too. A misspelt variable is an error.
  */
-import { configKeys, nodeAt } from './config-keys.ts';
-import { unknownKey } from './config-problem.ts';
+import { configKeys, nodeAt } from './keys.ts';
+import { unknownKey } from './problem.ts';
 
 export type Json = Record<string, unknown>;
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -2,7 +2,7 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { DAY, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
-import { choice, duration, optionalText } from './config-types.ts';
+import { choice, duration, optionalText } from './types.ts';
 
 /** Bytes a second, written as a size. */
 export const optionalRate = (description: string) =>

@@ -1,6 +1,6 @@
 /**
  * The agent's configuration: one schema gives every key its type, unit, bounds, default, environment variable and
- * documentation. `parse-config.ts` turns a file and the environment into a {@link Config}.
+ * documentation. `parse.ts` turns a file and the environment into a {@link Config}.
  *
  * Durations are written `250ms`, `10s`, `5min`, `6h`, `7d`; sizes `512B`, `64KiB`, `64MiB`, `2GiB`. Inside the agent
  * they are milliseconds and bytes.
@@ -8,12 +8,12 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
-import { InferenceConfig, ShadowConfig } from './config-inference.ts';
-import { SinkConfig } from './config-sinks.ts';
-import { SiteConfig } from './config-site.ts';
-import { SourceConfig } from './config-sources.ts';
-import { choice, duration, optionalDuration } from './config-types.ts';
-import { UpdateConfig } from './config-update.ts';
+import { InferenceConfig, ShadowConfig } from './inference.ts';
+import { SinkConfig } from './sinks.ts';
+import { SiteConfig } from './site.ts';
+import { SourceConfig } from './sources.ts';
+import { choice, duration, optionalDuration } from './types.ts';
+import { UpdateConfig } from './update.ts';
 
 const size = (text: string, description: string) =>
   Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });

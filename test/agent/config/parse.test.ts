@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { parseYaml } from '../../agent/src/cli/yaml-file.ts';
-import { configKeys } from '../../agent/src/config-keys.ts';
-import { formatUnit, parseUnit } from '../../agent/src/config-units.ts';
-import { parseConfig } from '../../agent/src/parse-config.ts';
+import { parseYaml } from '../../../agent/src/cli/yaml-file.ts';
+import { configKeys } from '../../../agent/src/config/keys.ts';
+import { parseConfig } from '../../../agent/src/config/parse.ts';
+import { formatUnit, parseUnit } from '../../../agent/src/config/units.ts';
 
 const parse = (text: string, env: Record<string, string> = {}) =>
   parseConfig(parseYaml(text, 'agent.yaml'), env);

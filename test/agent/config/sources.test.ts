@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { parseYaml } from '../../agent/src/cli/yaml-file.ts';
-import { configKeys } from '../../agent/src/config-keys.ts';
-import { parseConfig } from '../../agent/src/parse-config.ts';
+import { parseYaml } from '../../../agent/src/cli/yaml-file.ts';
+import { configKeys } from '../../../agent/src/config/keys.ts';
+import { parseConfig } from '../../../agent/src/config/parse.ts';
 
 const parse = (text: string) => parseConfig(parseYaml(text, 'agent.yaml'), {});
 /** One source a line, so that lines can be told apart. */

@@ -1,10 +1,10 @@
 /** What one kind of source needs beyond its schema, in words that say what to write instead. */
 import { MIB } from '@skein/protocol/units.ts';
-import type { Fault, KindRule } from './config-kinds.ts';
-import { MAX_PICTURE, type SourceConfig } from './config-sources.ts';
-import { pairFault, urlFault } from './config-url.ts';
-import { frameBytes } from './sources/frames/raw.ts';
-import { parseJsonPath } from './sources/json-path.ts';
+import { frameBytes } from '../sources/frames/raw.ts';
+import { parseJsonPath } from '../sources/json-path.ts';
+import type { Fault, KindRule } from './fault.ts';
+import { MAX_PICTURE, type SourceConfig } from './sources.ts';
+import { pairFault, urlFault } from './url.ts';
 
 type Rule = KindRule<SourceConfig>;
 

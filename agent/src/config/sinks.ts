@@ -1,11 +1,11 @@
 /** What can be said about a sink. Which kind reads which key stands beside the key; `config-kinds.ts` enforces it. */
 import { oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
-import type { KindRule } from './config-kinds.ts';
-import { choice, type ForKinds, name, optionalText, peerTimeout, secretFile } from './config-types.ts';
-import { pairFault, urlFault } from './config-url.ts';
-import { ONLY } from './sinks/filter.ts';
-import { PLACEHOLDERS, templateFault } from './sinks/topic-template.ts';
+import { ONLY } from '../sinks/filter.ts';
+import { PLACEHOLDERS, templateFault } from '../sinks/topic-template.ts';
+import type { KindRule } from './fault.ts';
+import { choice, type ForKinds, name, optionalText, peerTimeout, secretFile } from './types.ts';
+import { pairFault, urlFault } from './url.ts';
 
 export const SINK_KINDS = ['mqtt', 'webhook', 'command'] as const;
 type SinkKind = (typeof SINK_KINDS)[number];

@@ -2,9 +2,9 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { HOUR } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
-import { problem, type Where } from './config-problem.ts';
-import { choice, duration, name, optionalChoice } from './config-types.ts';
-import { SHADOW_NAME_LENGTH } from './inference/shadow.ts';
+import { SHADOW_NAME_LENGTH } from '../inference/shadow.ts';
+import { problem, type Where } from './problem.ts';
+import { choice, duration, name, optionalChoice } from './types.ts';
 
 const PLACEMENTS = ['auto', 'inline', 'worker'] as const;
 const threads = { minimum: 1, maximum: 64 };

@@ -2,6 +2,7 @@
 import { oneOf, strict } from '@skein/protocol/schema.ts';
 import { DAY, MIB, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+import { PIXEL_FORMATS } from '../sources/frames/raw.ts';
 import {
   duration,
   type ForKinds,
@@ -11,8 +12,7 @@ import {
   optionalText,
   peerTimeout,
   secretFile,
-} from './config-types.ts';
-import { PIXEL_FORMATS } from './sources/frames/raw.ts';
+} from './types.ts';
 
 export const SOURCE_KINDS = [
   'host',

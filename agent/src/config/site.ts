@@ -2,8 +2,8 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { HOUR, KIB, MIB } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
-import { duration } from './config-types.ts';
-import { optionalRate } from './config-update.ts';
+import { duration } from './types.ts';
+import { optionalRate } from './update.ts';
 
 const ADDRESS = {
   pattern: '^https://[^\\s/?#@]+:\\d{1,5}$',

@@ -3,24 +3,15 @@
  * whoever wrote it believes that it does something; so is an entry without what its kind needs, and a name used twice.
  */
 import type { SkeinError } from '@skein/protocol/errors.ts';
-import type { Node } from './config-keys.ts';
-import { problem, type Where } from './config-problem.ts';
-import { isObject } from './config-variables.ts';
+import type { Fault, KindRule } from './fault.ts';
+import type { Node } from './node.ts';
+import { problem, type Where } from './problem.ts';
+import { isObject } from './variables.ts';
 
 export interface Kinded {
   name: string;
   kind: string;
 }
-
-/** What a rule of one kind finds wrong; `key` undefined: the entry as a whole. */
-export interface Fault {
-  key?: string;
-  what: string;
-  fix?: string;
-}
-
-/** What the schema cannot say. `given`: the keys that were written. */
-export type KindRule<T> = (entry: T, given: ReadonlySet<string>) => Fault | undefined;
 
 export interface KindedList<T extends Kinded> {
   /** Key of the list, and one of its entries in words. */

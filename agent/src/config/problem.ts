@@ -1,6 +1,6 @@
 /** What is wrong with a configuration, in words that name the place and the likeliest right key. */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Path } from './config-keys.ts';
+import type { Path } from './node.ts';
 
 /** Says where a path stands, `agent.yaml:12` or the variable that set it. */
 export type Where = (path: Path) => string;
