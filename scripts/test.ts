@@ -22,8 +22,7 @@ const RESULTS = join(ROOT, 'test', 'artifacts', 'results');
 
 /** Tiers that start many processes run one file at a time: two cores are all a small machine has. */
 const TIERS: { name: string; projects: string[]; serial: boolean }[] = [
-  { name: 'unit', projects: ['unit', 'contract'], serial: false },
-  { name: 'simulation', projects: ['sim'], serial: false },
+  { name: 'unit', projects: ['unit', 'contract', 'sim'], serial: false },
   { name: 'flows', projects: ['flow'], serial: true },
   { name: 'browser', projects: ['browser'], serial: true },
   { name: 'package', projects: ['package'], serial: true },

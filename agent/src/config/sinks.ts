@@ -1,4 +1,4 @@
-/** What can be said about a sink. Which kind reads which key stands beside the key; `config-kinds.ts` enforces it. */
+/** What can be said about a sink. Which kind reads which key stands beside the key; `kinds.ts` enforces it. */
 import { oneOf, strict } from '@skein/protocol/schema.ts';
 import { type Static, Type } from 'typebox';
 import { ONLY } from '../sinks/filter.ts';
