@@ -9,19 +9,22 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isOnPath } from '../../scripts/apt-tools.ts';
 import { Chance } from '../sim/seeded.ts';
-import { Matrix, type Point, type Way } from './crash/matrix.ts';
+import { Matrix, type Point } from './crash/matrix.ts';
+import { Scene, type Way } from './crash/scene.ts';
 
 const LONG = process.env.SKEIN_LONG === '1';
 const SEED = Number(process.env.SKEIN_SEED ?? randomInt(2 ** 31));
 const SHORT_POINTS = 3;
 const folder = mkdtempSync(join(tmpdir(), 'skein-crash-'));
+let scene: Scene;
 let matrix: Matrix;
 
 beforeAll(async () => {
-  matrix = await Matrix.open(folder);
+  scene = await Scene.open(folder);
+  matrix = new Matrix(scene);
 }, 60_000);
 afterAll(() => {
-  matrix?.close();
+  scene?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 

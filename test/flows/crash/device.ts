@@ -24,6 +24,8 @@ export interface DeviceStart {
   until: string;
   /** Breaks it on purpose: trust is written down only when the model is installed. */
   lateTrust?: boolean;
+  /** It gives up after this long; absent: it is for others to end it. */
+  withinMs?: number;
 }
 
 /** Each load as it happened, oldest first: the hash is of the bytes that the runtime took. */
@@ -31,9 +33,13 @@ export interface Life {
   loads: { version: string; loaded: string }[];
   outcomes: string[];
   committed: string | null;
+  /** The version that ran before it asked anyone. */
+  booted: string | null;
+  /** What it complained of. */
+  said: string[];
 }
 
-const quiet = { info() {}, warn() {}, error() {} };
+export const unborn = (): Life => ({ loads: [], outcomes: [], committed: null, booted: null, said: [] });
 const TICK_MS = 10;
 /** The waits of the update machine are cut short: what is asked here is not how long it waits. */
 const hasty = {
@@ -42,46 +48,64 @@ const hasty = {
 };
 const INPUT = { x: { type: 'float32' as const, dims: [1, WIDTH], data: new Float32Array(WIDTH).fill(1) } };
 
-/** @param told after each load and at the end */
+/** @param told after each load and report, and at the end. @throws what keeps it from starting */
 export async function liveUntil(start: DeviceStart, told: (life: Life) => void = () => {}): Promise<Life> {
-  const { directory, url, fleet, until } = start;
-  const life: Life = { loads: [], outcomes: [], committed: null };
-  const trustStore = new SqliteTrustStore(join(directory, 'trust.db'));
-  const store = openUpdateStore(join(directory, 'update.db'));
-  const fetcher = httpFetcher(url, () => ({ ca: fleet.ca, ...fleet.device }), systemClock);
-  const engine = new Engine({ backend: new OnnxBackend({ placement: 'inline' }), clock: systemClock });
-  const runner: UpdateRunner = new UpdateRunner({
-    ...{ fetcher, store, clock: hasty, entropy: systemEntropy, log: quiet },
-    slots: await openDiskSlots({ directory: join(directory, 'models') }),
-    trust: new TrustClient({
-      ...{ fetcher, clock: systemClock, device: DEVICE, hardwareTags: [] },
-      store: start.lateTrust ? late(trustStore, () => committedOf(runner) === until) : trustStore,
-      keys: ed25519Keys(nativeVerify),
-      installed: () => installedIn(store),
-    }),
-    preflight: childPreflight(),
-    runtime: {
-      activate: async (model) => {
-        const loaded = await engine.activate(model);
-        life.loads.push({ version: model.manifest.version, loaded: loaded.loaded });
-        told(life);
-        await engine.predict(MODEL, INPUT);
-        return loaded;
+  const { directory, url, fleet, until, withinMs = Number.POSITIVE_INFINITY } = start;
+  const life = unborn();
+  const opened: { close(): unknown }[] = [];
+  const open = <T extends { close(): unknown }>(one: T): T => {
+    opened.push(one);
+    return one;
+  };
+  const say = (text: string, data: object = {}) => void life.said.push(`${text} ${JSON.stringify(data)}`);
+  const log = { info() {}, warn: say, error: say };
+  try {
+    const trustStore = open(new SqliteTrustStore(join(directory, 'trust.db')));
+    const store = open(openUpdateStore(join(directory, 'update.db')));
+    const fetcher = open(httpFetcher(url, () => ({ ca: fleet.ca, ...fleet.device }), systemClock));
+    const engine = open(
+      new Engine({ backend: new OnnxBackend({ placement: 'inline' }), clock: systemClock }),
+    );
+    const runner: UpdateRunner = new UpdateRunner({
+      ...{ fetcher, store, clock: hasty, entropy: systemEntropy, log },
+      slots: await openDiskSlots({ directory: join(directory, 'models') }),
+      trust: new TrustClient({
+        ...{ fetcher, clock: systemClock, device: DEVICE, hardwareTags: [] },
+        store: start.lateTrust ? late(trustStore, () => committedOf(runner) === until) : trustStore,
+        keys: ed25519Keys(nativeVerify),
+        installed: () => installedIn(store),
+      }),
+      preflight: childPreflight(),
+      runtime: {
+        activate: async (model) => {
+          const loaded = await engine.activate(model);
+          life.loads.push({ version: model.manifest.version, loaded: loaded.loaded });
+          told(life);
+          await engine.predict(MODEL, INPUT);
+          return loaded;
+        },
+        deactivate: (model) => engine.deactivate(model),
+        stats: (model) => engine.stats(model),
       },
-      deactivate: (model) => engine.deactivate(model),
-      stats: (model) => engine.stats(model),
-    },
-    reports: { report: ({ outcome }) => void life.outcomes.push(outcome) },
-  });
-  await runner.start();
-  void runner.refresh();
-  const isDone = () => committedOf(runner) === until && runner.states()[0]!.phase.name === 'idle';
-  while (!isDone()) await new Promise((next) => setTimeout(next, TICK_MS));
-  await runner.prune();
-  await runner.stop();
-  life.committed = committedOf(runner);
-  await engine.close();
-  for (const opened of [fetcher, store, trustStore]) opened.close();
+      reports: {
+        report: ({ outcome }) => {
+          life.outcomes.push(outcome);
+          told(life);
+        },
+      },
+    });
+    await runner.start();
+    life.booted = runner.active(MODEL)?.version ?? null;
+    void runner.refresh();
+    const isDone = () => committedOf(runner) === until && runner.states()[0]!.phase.name === 'idle';
+    const endsAt = performance.now() + withinMs;
+    while (!isDone() && performance.now() < endsAt) await new Promise((next) => setTimeout(next, TICK_MS));
+    if (isDone()) await runner.prune();
+    await runner.stop();
+    life.committed = committedOf(runner);
+  } finally {
+    for (const one of opened.reverse()) await one.close();
+  }
   told(life);
   return life;
 }
