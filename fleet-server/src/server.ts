@@ -129,6 +129,7 @@ async function startRooms(live: Live) {
       return newestSigner(online, 'ack');
     },
     verify,
+    inflate: adapters.inflate,
     clock,
     log,
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],

@@ -1,4 +1,7 @@
-/** One verified batch inside the group's transaction: verdict, rows, sinks, and the acknowledgement they justify. */
+/**
+ * A group of verified batches inside one transaction: a verdict each, in the order they came, then the rows they
+ * amount to and the watermarks they lead to, each written once however many batches moved it.
+ */
 import type { AckMessage } from '@skein/protocol/batch/ack.ts';
 import { isRecord } from '@skein/protocol/batch/check-record.ts';
 import { covers } from '@skein/protocol/batch/header.ts';
@@ -6,8 +9,17 @@ import { chainHead, type OpenedBatch } from '@skein/protocol/batch/sealed.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { Transaction } from 'kysely';
 import type { Tables } from '../store/schema.ts';
-import { insertBatch, readGaps, readStoredHead, readWatermark, reportFork } from '../store/sqlite-batches.ts';
-import { acceptBatch, storedWithin, type Verdict } from './accept-batch.ts';
+import {
+  type AcceptedBatch,
+  insertBatches,
+  insertGaps,
+  keyOf,
+  readGaps,
+  readStoredHead,
+  readWatermarks,
+  reportFork,
+} from '../store/sqlite-batches.ts';
+import { acceptBatch, NOTHING, storedWithin, type Verdict, type Watermark } from './accept-batch.ts';
 import type { RecordSink } from './port.ts';
 
 type Tx = Transaction<Tables>;
@@ -22,9 +34,10 @@ export interface Verified {
 /** What to say after the commit, and never before it. */
 export interface Answer {
   device: string;
-  ack: AckMessage;
+  ack: Omit<AckMessage, 're'>;
   verdict: Verdict['kind'];
   records: number;
+  of: Verified;
 }
 
 export interface CommitDeps {
@@ -33,38 +46,73 @@ export interface CommitDeps {
   sinks: readonly RecordSink[];
 }
 
-export async function runCommit(tx: Tx, verified: Verified, deps: CommitDeps): Promise<Answer> {
-  const { batch, bytes } = verified;
+/** What the group has decided and not yet written. */
+interface Pending {
+  marks: Map<string, Watermark>;
+  accepted: AcceptedBatch[];
+}
+
+export async function runCommit(tx: Tx, group: readonly Verified[], deps: CommitDeps): Promise<Answer[]> {
+  const marks = await readWatermarks(
+    tx,
+    group.map(({ batch }) => batch.header),
+  );
+  const pending: Pending = { marks, accepted: [] };
+  const answers: Answer[] = [];
+  for (const one of group) answers.push(await judge(tx, one, pending, deps));
+  await insertBatches(tx, pending.accepted);
+  return answers;
+}
+
+async function judge(tx: Tx, of: Verified, pending: Pending, deps: CommitDeps): Promise<Answer> {
+  const { batch } = of;
   const { header, head } = batch;
-  const mark = await readWatermark(tx, header);
+  const mark = pending.marks.get(keyOf(header)) ?? NOTHING;
   const old = header.seq < mark.nextSeq && header.n > 0;
-  const storedHead = old ? await readStoredHead(tx, header, header.seq) : undefined;
+  const storedHead = old ? await headUnder(tx, batch, pending) : undefined;
   const verdict = acceptBatch(mark, { header, head }, storedHead);
-  if (verdict.kind === 'accept') await store(tx, verified, verdict, deps);
+  if (verdict.kind === 'accept') await store(tx, of, verdict, pending, deps);
   if (verdict.kind === 'fork') await reportFork(tx, header, header.seq, deps.clock.now());
   const now = verdict.kind === 'accept' ? verdict.next : mark;
   const told = header.bridge !== null && covers(header).to < now.nextSeq;
-  const ack: AckMessage = {
+  const ack = {
     stream: header.stream,
     epoch: header.epoch,
     upTo: now.nextSeq - 1,
     head: now.head,
-    re: chainHead(bytes),
     ...(told ? { stored: await hasRecords(tx, batch) } : {}),
   };
   const records = verdict.kind === 'accept' ? header.n : 0;
-  return { device: header.device, ack, verdict: verdict.kind, records };
+  return { device: header.device, ack, verdict: verdict.kind, records, of };
+}
+
+/** Chain head of what is stored under this batch's number, or is about to be. */
+async function headUnder(
+  tx: Tx,
+  { header }: OpenedBatch,
+  { accepted }: Pending,
+): Promise<string | undefined> {
+  const key = keyOf(header);
+  const same = accepted.find(
+    ({ batch: { header: h } }) => h.seq === header.seq && h.n > 0 && keyOf(h) === key,
+  );
+  return same ? same.batch.head : readStoredHead(tx, header, header.seq);
 }
 
 async function store(
   tx: Tx,
   verified: Verified,
   verdict: Verdict & { kind: 'accept' },
+  pending: Pending,
   { clock, log, sinks }: CommitDeps,
 ): Promise<void> {
   const { batch, records } = verified;
   const { stream, device, epoch, seq } = batch.header;
-  await insertBatch(tx, { ...verified, ...verdict, receivedAt: clock.now() });
+  const accepted = { ...verified, ...verdict, receivedAt: clock.now() };
+  pending.accepted.push(accepted);
+  pending.marks.set(keyOf(batch.header), verdict.next);
+  // At once: a bridge in the same group may ask for them.
+  if (verdict.gaps.length > 0) await insertGaps(tx, accepted);
   const understood = records.filter((record) => isRecord(stream, record));
   if (understood.length < records.length) {
     const data = { device, stream, seq, records: records.length - understood.length };
@@ -81,3 +129,7 @@ async function hasRecords(tx: Tx, { header }: OpenedBatch): Promise<boolean> {
   const range = covers(header);
   return storedWithin(range, await readGaps(tx, header, range)) > 0;
 }
+
+/** SHA-256 of the very bytes that an answer is about. */
+export const bytesHash = ({ batch, bytes }: Verified): string =>
+  batch.header.bridge === null ? batch.head : chainHead(bytes);

@@ -7,7 +7,8 @@
  *
  * Limits: the queue's (`queue.ts`; beyond: forgotten, the device sends again), {@link GROUP} batches a transaction.
  */
-import { ACK_DOMAIN } from '@skein/protocol/batch/ack.ts';
+import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
+import type { InflateRaw } from '@skein/protocol/batch/body.ts';
 import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log, Signer, Verify } from '@skein/protocol/ports.ts';
@@ -17,7 +18,7 @@ import type { Broker } from '../broker/port.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import type { IngestCounts, RecordSink } from './port.ts';
 import { createQueue, type Waiting } from './queue.ts';
-import { type Answer, runCommit, type Verified } from './run-commit.ts';
+import { type Answer, bytesHash, runCommit, type Verified } from './run-commit.ts';
 
 export interface IngestDeps {
   store: Store;
@@ -26,6 +27,8 @@ export interface IngestDeps {
   /** Named to the devices in the director's `ackKeys`. */
   ackSigner: Signer;
   verify: Verify;
+  /** Default: the portable one, which is slow. */
+  inflate?: InflateRaw;
   clock: Clock;
   log: Log;
   sinks: readonly RecordSink[];
@@ -37,7 +40,8 @@ export interface Ingest {
   stop(): Promise<void>;
 }
 
-const GROUP = 64;
+/** As many as wait: a commit costs the same for one or many. Bounded, so that nobody waits long for others. */
+const GROUP = 256;
 
 export function startIngest(deps: IngestDeps): Ingest {
   const ingest = new RunningIngest(deps);
@@ -133,7 +137,7 @@ class RunningIngest implements Ingest {
       }
       if (key === undefined) throw new SkeinError('BATCH_FORGED', `${device} is not enrolled or was revoked`);
       verifyBatch(batch, this.#deps.verify, key);
-      return { batch, bytes: payload, records: readRecords(batch) };
+      return { batch, bytes: payload, records: readRecords(batch, this.#deps.inflate) };
     } catch (thrown) {
       const { code, message } = asSkeinError(thrown, 'BATCH_INVALID');
       this.counts[code === 'BATCH_FORGED' ? 'forged' : 'invalid']++;
@@ -143,11 +147,7 @@ class RunningIngest implements Ingest {
   }
 
   async #commit(verified: readonly Verified[]): Promise<void> {
-    const answers = await this.#deps.store.transaction().execute(async (tx) => {
-      const made: Answer[] = [];
-      for (const one of verified) made.push(await runCommit(tx, one, this.#deps));
-      return made;
-    });
+    const answers = await this.#deps.store.transaction().execute((tx) => runCommit(tx, verified, this.#deps));
     for (const answer of answers) this.#count(answer);
     this.#announce(verified, answers);
     await Promise.all(lastWords(answers).map((answer) => this.#publish(answer)));
@@ -167,9 +167,10 @@ class RunningIngest implements Ingest {
     }
   }
 
-  async #publish({ device, ack }: Answer): Promise<void> {
+  async #publish({ device, ack, of }: Answer): Promise<void> {
     const { ackSigner, broker, fleet, log } = this.#deps;
-    const payload = new TextEncoder().encode(JSON.stringify(ack));
+    const message: AckMessage = { ...ack, re: bytesHash(of) };
+    const payload = new TextEncoder().encode(JSON.stringify(message));
     const envelope = sealEnvelope(ackSigner, ACK_DOMAIN, device, payload);
     try {
       await broker.publish(topicFor(fleet, device, 'ack'), envelope, { qos: 1, retain: false });

@@ -10,7 +10,8 @@ import type { RecordOf } from '@skein/protocol/records.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Kysely } from 'kysely';
-import { NOTHING, type Watermark } from '../ingest/accept-batch.ts';
+import type { Watermark } from '../ingest/accept-batch.ts';
+import { nativeInflate } from '../node-inflate.ts';
 import type { Tables } from './schema.ts';
 
 /** The store or a transaction on it. */
@@ -22,15 +23,17 @@ export interface StreamKey {
   epoch: string;
 }
 
-export async function readWatermark(db: Db, { device, stream, epoch }: StreamKey): Promise<Watermark> {
-  const row = await db
+export const keyOf = ({ device, stream, epoch }: StreamKey): string => `${device}/${stream}/${epoch}`;
+
+/** By {@link keyOf}; what the server has never seen is not in it. */
+export async function readWatermarks(db: Db, keys: readonly StreamKey[]): Promise<Map<string, Watermark>> {
+  const rows = await db
     .selectFrom('streams')
-    .select(['next_seq', 'head'])
-    .where('device', '=', device)
-    .where('stream', '=', stream)
-    .where('epoch', '=', epoch)
-    .executeTakeFirst();
-  return row ? { nextSeq: row.next_seq, head: row.head } : NOTHING;
+    .select(['device', 'stream', 'epoch', 'next_seq', 'head'])
+    .where('device', 'in', [...new Set(keys.map(({ device }) => device))])
+    .where('epoch', 'in', [...new Set(keys.map(({ epoch }) => epoch))])
+    .execute();
+  return new Map(rows.map((row) => [keyOf(row as StreamKey), { nextSeq: row.next_seq, head: row.head }]));
 }
 
 /** Chain head of the batch stored under this very number. */
@@ -71,32 +74,50 @@ export interface AcceptedBatch {
   receivedAt: Millis;
 }
 
-/** The batch, its gaps and the new watermark; inside the caller's transaction. */
-export async function insertBatch(db: Db, accepted: AcceptedBatch): Promise<void> {
-  const { device, stream, epoch, ordinal, n } = accepted.batch.header;
-  if (n > 0) await insertRecords(db, accepted);
-  for (const { from, to, reason } of accepted.gaps) {
-    const row = { device, stream, epoch, from_seq: from, to_seq: to, reason, at: accepted.receivedAt };
-    await db.insertInto('gaps').values(row).execute();
+export async function insertGaps(db: Db, { batch, gaps, receivedAt }: AcceptedBatch): Promise<void> {
+  const { device, stream, epoch } = batch.header;
+  const rows = gaps.map(({ from, to, reason }) => {
+    return { device, stream, epoch, from_seq: from, to_seq: to, reason, at: receivedAt };
+  });
+  await db.insertInto('gaps').values(rows).execute();
+}
+
+/** Batches in the order they were accepted, and where that leaves their streams; inside the caller's transaction. */
+export async function insertBatches(db: Db, accepted: readonly AcceptedBatch[]): Promise<void> {
+  const rows = accepted.filter(({ batch }) => batch.header.n > 0).map(batchRow);
+  if (rows.length > 0) await db.insertInto('batches').values(rows).execute();
+  const streams = new Map<string, ReturnType<typeof streamRow>>();
+  for (const one of accepted) {
+    const key = keyOf(one.batch.header);
+    streams.set(key, streamRow(one, streams.get(key)?.stored ?? 0));
   }
-  const mark = { next_seq: accepted.next.nextSeq, head: accepted.next.head, updated_at: accepted.receivedAt };
+  if (streams.size === 0) return;
   await db
     .insertInto('streams')
-    .values({ device, stream, epoch, ordinal, stored: n, ...mark })
+    .values([...streams.values()])
     .onConflict((c) =>
-      c
-        .columns(['device', 'stream', 'epoch'])
-        .doUpdateSet((eb) => ({ ...mark, stored: eb('streams.stored', '+', n) })),
+      c.columns(['device', 'stream', 'epoch']).doUpdateSet((eb) => ({
+        next_seq: eb.ref('excluded.next_seq'),
+        head: eb.ref('excluded.head'),
+        updated_at: eb.ref('excluded.updated_at'),
+        stored: eb('streams.stored', '+', eb.ref('excluded.stored')),
+      })),
     )
     .execute();
 }
 
-async function insertRecords(db: Db, { batch, bytes, records, receivedAt }: AcceptedBatch): Promise<void> {
+/** @param before records of the same stream in this very group */
+function streamRow({ batch, next, receivedAt }: AcceptedBatch, before: number) {
+  const { device, stream, epoch, ordinal, n } = batch.header;
+  const mark = { next_seq: next.nextSeq, head: next.head, updated_at: receivedAt };
+  return { device, stream, epoch, ordinal, stored: before + n, ...mark };
+}
+
+function batchRow({ batch, bytes, records, receivedAt }: AcceptedBatch) {
   const { device, stream, epoch, seq, n } = batch.header;
   const times = records.map((record) => timeOf(record, receivedAt));
   const span = { first_ts: Math.min(...times), last_ts: Math.max(...times) };
-  const row = { device, stream, epoch, seq, n, received_at: receivedAt, bytes, ...span };
-  await db.insertInto('batches').values(row).execute();
+  return { device, stream, epoch, seq, n, received_at: receivedAt, bytes, ...span };
 }
 
 /** A record of a later version may be of any shape; it is filed under the time it came. */
@@ -155,7 +176,9 @@ export async function readSeries<S extends Stream>(
       .limit(PAGE)
       .execute();
     for (const { bytes } of rows) {
-      const records = readRecords(openBatch(bytes)).filter((record) => isRecord(stream, record));
+      const records = readRecords(openBatch(bytes), nativeInflate).filter((record) =>
+        isRecord(stream, record),
+      );
       newest.push(...records.filter(({ ts }) => ts >= fromMs && ts <= toMs));
     }
     if (rows.length < PAGE) break;

@@ -1,6 +1,6 @@
 /** SQLite behind Kysely: WAL and synchronous=FULL, so a commit that returned survives a power cut. */
 import Database from 'better-sqlite3';
-import { Kysely, SqliteDialect, sql } from 'kysely';
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
 import { MIGRATIONS } from './migrations.ts';
 import type { Tables } from './schema.ts';
 
@@ -13,7 +13,24 @@ export async function openSqliteStore(path: string): Promise<Store> {
   database.pragma('synchronous = FULL');
   database.pragma('foreign_keys = ON');
   migrate(database);
-  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: withStatements(database) }) });
+}
+
+/** Statements are prepared once: parsing one costs more than running most. The ones used longest ago are forgotten. */
+const KEPT_STATEMENTS = 256;
+
+function withStatements(database: Database.Database): SqliteDatabase {
+  const kept = new Map<string, SqliteStatement>();
+  return {
+    close: () => void database.close(),
+    prepare(text) {
+      const statement = kept.get(text) ?? (database.prepare(text) as unknown as SqliteStatement);
+      kept.delete(text);
+      kept.set(text, statement);
+      if (kept.size > KEPT_STATEMENTS) kept.delete(kept.keys().next().value!);
+      return statement;
+    },
+  };
 }
 
 function migrate(database: Database.Database): void {

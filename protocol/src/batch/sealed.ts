@@ -23,7 +23,7 @@ import { decode, encode } from 'cborg';
 import { SkeinError } from '../errors.ts';
 import type { Signer, Verify } from '../ports.ts';
 import type { Bytes, Sha256Hex } from '../units.ts';
-import { type Body, MAX_INFLATED_BYTES, packRecords, unpackRecords } from './body.ts';
+import { type Body, type InflateRaw, MAX_INFLATED_BYTES, packRecords, unpackRecords } from './body.ts';
 import { type BatchHeader, checkHeader } from './header.ts';
 
 export const MAX_BATCH_BYTES: Bytes = 1 << 20;
@@ -199,10 +199,10 @@ export function verifyBatch(batch: OpenedBatch, verify: Verify, publicKey: Uint8
 }
 
 /** The records of a verified batch. @throws SkeinError BATCH_INVALID */
-export function readRecords(batch: OpenedBatch): unknown[] {
+export function readRecords(batch: OpenedBatch, inflate?: InflateRaw): unknown[] {
   try {
     const { body, header } = batch;
-    const records = body.encoding === 'json' ? body.records : unpackRecords(body, header.n);
+    const records = body.encoding === 'json' ? body.records : unpackRecords(body, header.n, inflate);
     if (!Array.isArray(records) || records.length !== batch.header.n)
       throw broken('records of another number');
     return records;
