@@ -1,5 +1,5 @@
 /** What the outside world is made of; `main.ts` has the real ones. */
-import type { InflateRaw } from '@skein/protocol/batch/body.ts';
+import type { Codecs } from '@skein/protocol/batch/body.ts';
 import type { Clock, Entropy, Log, Verify } from '@skein/protocol/ports.ts';
 import type { Blobs } from './blobs/port.ts';
 import type { Broker } from './broker/port.ts';
@@ -14,7 +14,7 @@ export interface Adapters {
   clock: Clock;
   entropy: Entropy;
   verify: Verify;
-  inflate: InflateRaw;
+  codecs: Codecs;
   log: Log;
   version: string;
   /** Folder of the built dashboard. */

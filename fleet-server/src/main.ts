@@ -19,7 +19,7 @@ import { openX509Authority } from './fleet/x509-authority.ts';
 import { createJsonLog } from './json-log.ts';
 import { openDiskOnlineKeys } from './models/disk-online-keys.ts';
 import { makeDeltaInWorker } from './models/worker-delta.ts';
-import { nativeInflate } from './node-inflate.ts';
+import { nativeCodecs } from './node-codecs.ts';
 import { sqliteRollouts } from './rollouts/sqlite-rollouts.ts';
 import { type RunningServer, startServer } from './server.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
@@ -31,7 +31,7 @@ export const realAdapters: Adapters = {
   clock: systemClock,
   entropy: systemEntropy,
   verify: nativeVerify,
-  inflate: nativeInflate,
+  codecs: nativeCodecs,
   log: createJsonLog('fleet-server', systemClock.now, (line) => void process.stderr.write(line)),
   version: (JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }).version,
   dashboardDir: join(import.meta.dirname, '..', 'dashboard', 'dist'),

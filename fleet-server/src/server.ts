@@ -129,7 +129,7 @@ async function startRooms(live: Live) {
       return newestSigner(online, 'ack');
     },
     verify,
-    inflate: adapters.inflate,
+    codecs: adapters.codecs,
     clock,
     log,
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],

@@ -2,6 +2,7 @@
 import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
+import { nativeZstd } from '../node-zstd.ts';
 import type { Watermark } from './port.ts';
 import { intersect, type Run, sizeOf } from './ranges.ts';
 import type { RecordRow } from './sqlite-outbox-chunks.ts';
@@ -117,7 +118,7 @@ export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): vo
 function undelivered(core: OutboxCore, stream: Stream): RecordRow[] {
   const sealed = core.queries.oldestOpenData(stream, Number.MAX_SAFE_INTEGER);
   const opened = sealed.flatMap((row) =>
-    readRecords(openBatch(row.bytes!)).map((record, i) => ({
+    readRecords(openBatch(row.bytes!), { zstd: nativeZstd }).map((record, i) => ({
       seq: row.seq + i,
       at: row.firstAt,
       body: JSON.stringify(record),

@@ -1,6 +1,6 @@
 /** From committed records to signed batches, and from stored bytes to what may be sent. Inside a transaction. */
 import type { BatchHeader } from '@skein/protocol/batch/header.ts';
-import { chainHead, type Encoding, sealBatch } from '@skein/protocol/batch/sealed.ts';
+import { type BatchForm, chainHead, sealBatch } from '@skein/protocol/batch/sealed.ts';
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
@@ -14,9 +14,11 @@ import { afterSeal, bridgeHeader, type Identity, lose, nextHeader } from './stre
 export interface Sealing extends Identity {
   /** The device's report key. */
   signer: Signer;
-  encoding?: Encoding;
+  /** Asked at each batch; `SKB1` when absent. */
+  form?: (() => BatchForm) | undefined;
 }
 
+const SKB1: BatchForm = { encoding: 'columns' };
 const MAX_SEAL_TEXT: Bytes = 512 * 1024;
 /** Batches sealed while fewer than this wait count as offered at once: one write less per batch. */
 const OFFER_AHEAD = 8;
@@ -39,12 +41,13 @@ function sealSome(
   stream: Stream,
   records: readonly RecordRow[],
 ): SealedRow | undefined {
-  const { fleet, device, signer, encoding } = sealing;
+  const { fleet, device, signer, form = () => SKB1 } = sealing;
+  const { encoding, zstd } = form();
   const header = nextHeader(core.state(stream), { fleet, device }, records[0]!.seq, records.length);
   const bodies = records.map((record) => JSON.parse(record.body));
   let bytes: Uint8Array;
   try {
-    bytes = sealBatch(header, bodies, signer, encoding);
+    bytes = sealBatch(header, bodies, signer, encoding, zstd);
   } catch (thrown) {
     const error = asSkeinError(thrown);
     if (error.code !== 'BATCH_INVALID') throw error;
@@ -106,8 +109,9 @@ export function offerOldest(core: OutboxCore, sealing: Sealing, stream: Stream, 
 }
 
 function signBridge(core: OutboxCore, sealing: Sealing, stream: Stream, row: BatchRow): Uint8Array {
-  const { fleet, device, signer, encoding } = sealing;
-  return sealBatch(bridgeHeader(core.state(stream), { fleet, device }, row), [], signer, encoding);
+  const { fleet, device, signer, form = () => SKB1 } = sealing;
+  const header = bridgeHeader(core.state(stream), { fleet, device }, row);
+  return sealBatch(header, [], signer, form().encoding);
 }
 
 /** What has its final bytes; behind a bridge that could not be signed yet nothing fits. */

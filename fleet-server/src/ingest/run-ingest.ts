@@ -8,7 +8,7 @@
  * Limits: the queue's (`queue.ts`; beyond: forgotten, the device sends again), {@link GROUP} batches a transaction.
  */
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
-import type { InflateRaw } from '@skein/protocol/batch/body.ts';
+import type { Codecs } from '@skein/protocol/batch/body.ts';
 import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log, Signer, Verify } from '@skein/protocol/ports.ts';
@@ -27,8 +27,8 @@ export interface IngestDeps {
   /** Named to the devices in the director's `ackKeys`. */
   ackSigner: Signer;
   verify: Verify;
-  /** Default: the portable one, which is slow. */
-  inflate?: InflateRaw;
+  /** Default: the portable ones, which are slow, and no zstd. */
+  codecs?: Codecs;
   clock: Clock;
   log: Log;
   sinks: readonly RecordSink[];
@@ -137,7 +137,7 @@ class RunningIngest implements Ingest {
       }
       if (key === undefined) throw new SkeinError('BATCH_FORGED', `${device} is not enrolled or was revoked`);
       verifyBatch(batch, this.#deps.verify, key);
-      return { batch, bytes: payload, records: readRecords(batch, this.#deps.inflate) };
+      return { batch, bytes: payload, records: readRecords(batch, this.#deps.codecs) };
     } catch (thrown) {
       const { code, message } = asSkeinError(thrown, 'BATCH_INVALID');
       this.counts[code === 'BATCH_FORGED' ? 'forged' : 'invalid']++;

@@ -11,7 +11,7 @@ import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Kysely } from 'kysely';
 import type { Watermark } from '../ingest/accept-batch.ts';
-import { nativeInflate } from '../node-inflate.ts';
+import { nativeCodecs } from '../node-codecs.ts';
 import type { Tables } from './schema.ts';
 
 /** The store or a transaction on it. */
@@ -176,7 +176,7 @@ export async function readSeries<S extends Stream>(
       .limit(PAGE)
       .execute();
     for (const { bytes } of rows) {
-      const records = readRecords(openBatch(bytes), nativeInflate).filter((record) =>
+      const records = readRecords(openBatch(bytes), nativeCodecs).filter((record) =>
         isRecord(stream, record),
       );
       newest.push(...records.filter(({ ts }) => ts >= fromMs && ts <= toMs));

@@ -1,4 +1,4 @@
-/** A batch's records as bytes: deflate of the CBOR of one column. Bounded both ways. */
+/** A batch's records as bytes, first form: deflate of the CBOR of one column. Bounded both ways. */
 import { decode, encode } from 'cborg';
 import { deflateSync, Inflate } from 'fflate';
 import { SkeinError } from '../errors.ts';
@@ -7,6 +7,13 @@ import { encodeColumn } from './columns.ts';
 import { decodeColumn } from './read-columns.ts';
 
 export const MAX_INFLATED_BYTES: Bytes = 16 << 20;
+
+/** zstd where the runtime has it; handed in, for the pure core has none. */
+export interface Zstd {
+  compress(bytes: Uint8Array): Uint8Array;
+  /** Throws, whatever it likes, beyond `maxBytes`. */
+  decompress(bytes: Uint8Array, maxBytes: Bytes): Uint8Array;
+}
 
 const broken = (what: string): SkeinError => new SkeinError('BATCH_INVALID', `sealed batch: ${what}`);
 
@@ -23,13 +30,19 @@ export function packRecords(records: readonly unknown[]): Body {
   return { deflated: deflateSync(inflated, { level: 9 }), inflatedBytes: inflated.length };
 }
 
-/** Raw deflate back to exactly `size` bytes; throws when it is more or less, before more than `size` are kept. */
-export type InflateRaw = (deflated: Uint8Array, size: Bytes) => Uint8Array;
-
 /**
- * @param inflate a faster one than ours, where the platform has one
- * @throws SkeinError BATCH_INVALID, or whatever a decoder says about bytes that are none of ours.
+ * Raw deflate back to exactly `size` bytes; throws when it is more or less, before more than `size` are kept.
+ * `dictionary`: what the deflated may refer to before its beginning.
  */
+export type InflateRaw = (deflated: Uint8Array, size: Bytes, dictionary?: Uint8Array) => Uint8Array;
+
+/** What the platform does faster than we, or at all. */
+export interface Codecs {
+  inflate?: InflateRaw | undefined;
+  zstd?: Zstd | undefined;
+}
+
+/** @throws SkeinError BATCH_INVALID, or whatever a decoder says about bytes that are none of ours. */
 export function unpackRecords(
   { deflated, inflatedBytes }: Body,
   count: number,
@@ -39,11 +52,11 @@ export function unpackRecords(
 }
 
 /** In steps, so that a bomb is noticed after at most one step's output beyond what was stated. */
-function inflateInSteps(deflated: Uint8Array, size: Bytes): Uint8Array {
+export function inflateInSteps(deflated: Uint8Array, size: Bytes, dictionary?: Uint8Array): Uint8Array {
   const out = new Uint8Array(size);
   const step = 4096;
   let at = 0;
-  const stream = new Inflate((chunk) => {
+  const stream = new Inflate(dictionary ? { dictionary } : {}, (chunk) => {
     if (at + chunk.length > size) throw broken('the body inflates to more than it states');
     out.set(chunk, at);
     at += chunk.length;

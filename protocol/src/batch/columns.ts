@@ -30,12 +30,12 @@ export const MAX_KEYS = 2 ** 16;
 /** In a mixed column a kind's number is its place here, and `true` has one of its own. */
 export const KINDS = ['null', 'boolean', 'number', 'string', 'list', 'object'] as const;
 export const TRUE = KINDS.length;
-type Kind = (typeof KINDS)[number];
-type Fields = Record<string, unknown>;
+export type Kind = (typeof KINDS)[number];
+export type Fields = Record<string, unknown>;
 
 const broken = (what: string): SkeinError => new SkeinError('BATCH_INVALID', `batch column: ${what}`);
 
-function kindOf(value: unknown): Kind {
+export function kindOf(value: unknown): Kind {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'list';
   const type = typeof value;
@@ -65,10 +65,12 @@ export function encodeColumn(values: readonly unknown[], depth = 0): Column {
   }
 }
 
-const sameScalar = (values: readonly unknown[]): boolean => values.every((v) => Object.is(v, values[0]));
+export const sameScalar = (values: readonly unknown[]): boolean =>
+  values.every((v) => Object.is(v, values[0]));
 
 /** CBOR's shortest forms would turn −0 into 0 and lift integers beyond 2^53 to bigint: those go as planes. */
-const plain = (v: number): boolean => !Object.is(v, -0) && (Number.isSafeInteger(v) || !Number.isInteger(v));
+export const plain = (v: number): boolean =>
+  !Object.is(v, -0) && (Number.isSafeInteger(v) || !Number.isInteger(v));
 
 function encodeNumbers(values: number[]): Column {
   if (sameScalar(values) && plain(values[0]!)) return [0, values[0]];
@@ -98,12 +100,18 @@ function encodeLists(values: unknown[][], depth: number): Column {
   return [8, encodeColumn(values.map((list) => list.length)), encodeColumn(values.flat(), depth + 1)];
 }
 
-function encodeObjects(values: Fields[], depth: number): Column {
+/** In order of first use. @throws SkeinError BATCH_INVALID for keys that no reader takes */
+export function keysOf(values: readonly Fields[]): string[] {
   const keys = [...new Set(values.flatMap((value) => Object.keys(value)))].filter((key) =>
     values.some((value) => has(value, key)),
   );
   if (keys.includes('__proto__') || keys.length > MAX_KEYS) throw broken('unusable keys');
   if (keys.some((key) => !key.isWellFormed())) throw broken('a key that is not well-formed text');
+  return keys;
+}
+
+function encodeObjects(values: Fields[], depth: number): Column {
+  const keys = keysOf(values);
   const masks = keys.map((key) => mask(values.map((value) => has(value, key))));
   const columns = keys.map((key) => {
     const present = values.filter((value) => has(value, key)).map((value) => value[key]);
@@ -112,7 +120,8 @@ function encodeObjects(values: Fields[], depth: number): Column {
   return [7, keys, masks, columns];
 }
 
-const has = (value: Fields, key: string): boolean => Object.hasOwn(value, key) && value[key] !== undefined;
+export const has = (value: Fields, key: string): boolean =>
+  Object.hasOwn(value, key) && value[key] !== undefined;
 
 function mask(present: boolean[]): Uint8Array | null {
   if (present.every(Boolean)) return null;
@@ -123,12 +132,17 @@ function mask(present: boolean[]): Uint8Array | null {
   return bits;
 }
 
+/** Of a column of mixed kinds: a number per value, and the values of each kind that has any, in order of kind. */
+export function sortKinds(values: readonly unknown[], kinds: readonly Kind[]) {
+  const tags = values.map((value, i) => (value === true ? TRUE : KINDS.indexOf(kinds[i]!)));
+  const parts = (['number', 'string', 'list', 'object'] as const)
+    .map((kind) => values.filter((_, i) => kinds[i] === kind))
+    .filter((part) => part.length > 0);
+  return { tags, parts };
+}
+
 /** Booleans that differ come here too: the kind alone gives the value. */
 function encodeMixed(values: readonly unknown[], kinds: Kind[], depth: number): Column {
-  const tags = values.map((value, i) => (value === true ? TRUE : KINDS.indexOf(kinds[i]!)));
-  const columns = (['number', 'string', 'list', 'object'] as const)
-    .map((kind) => values.filter((_, i) => kinds[i] === kind))
-    .filter((part) => part.length > 0)
-    .map((part) => encodeColumn(part, depth + 1));
-  return [9, writeVarints(tags), columns];
+  const { tags, parts } = sortKinds(values, kinds);
+  return [9, writeVarints(tags), parts.map((part) => encodeColumn(part, depth + 1))];
 }

@@ -2,7 +2,7 @@
  * A sealed batch: records of one stream, their range and the hash of what came before, signed by the device.
  * Its bytes are stored before they are first sent and are never made again; see `header.ts` for what they claim.
  *
- * Binary form (all integers little-endian):
+ * First binary form (all integers little-endian):
  *   0   4  magic `SKB1`
  *   4   2  H, length of the header                                          ≤ 16 KiB
  *   6   4  I, length of the body once inflated                              ≤ 16 MiB
@@ -10,6 +10,7 @@
  *          [[from, to, reason]…], bridge bytes(32) | null]
  *   …      body: deflate of the CBOR of one column (`columns.ts`) of n objects; empty for a bridge
  *   −64 64 Ed25519 signature
+ * Second binary form: `compact-form.ts`, for servers that said that they read it.
  * JSON form: one object whose last member is `"signature":"<128 hex>"`, without spaces around it.
  * Signed: `skein-batch-v1\0` followed by every byte before the signature (JSON: before `,"signature":`).
  *
@@ -19,12 +20,13 @@
  */
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
-import { decode, encode } from 'cborg';
 import { SkeinError } from '../errors.ts';
 import type { Signer, Verify } from '../ports.ts';
 import type { Bytes, Sha256Hex } from '../units.ts';
-import { type Body, type InflateRaw, MAX_INFLATED_BYTES, packRecords, unpackRecords } from './body.ts';
+import { type Body, type Codecs, MAX_INFLATED_BYTES, packRecords, unpackRecords, type Zstd } from './body.ts';
+import { COMPACT_MAGIC, type CompactBody, compactForm, splitCompact, unpackTree } from './compact-form.ts';
 import { type BatchHeader, checkHeader } from './header.ts';
+import { headerBytes, readHeader } from './header-bytes.ts';
 
 export const MAX_BATCH_BYTES: Bytes = 1 << 20;
 const MAX_HEADER_BYTES: Bytes = 16 * 1024;
@@ -38,7 +40,15 @@ const JSON_SUFFIX_BYTES = 14 + 128 + 2;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
-export type Encoding = 'columns' | 'json';
+/** `columns` is `SKB1`, `compact` is `SKB2`. */
+export type Encoding = 'columns' | 'compact' | 'json';
+
+/** How a device writes its batches. */
+export interface BatchForm {
+  encoding: Encoding;
+  /** Only for readers that have it too; used by `compact` where it is shorter. */
+  zstd?: Zstd | undefined;
+}
 
 export interface OpenedBatch {
   header: BatchHeader;
@@ -47,7 +57,10 @@ export interface OpenedBatch {
   signed: Uint8Array;
   signature: Uint8Array;
   /** Not yet believed, not yet parsed. */
-  body: ({ encoding: 'columns' } & Body) | { encoding: 'json'; records: unknown };
+  body:
+    | ({ encoding: 'columns' } & Body)
+    | ({ encoding: 'compact' } & CompactBody)
+    | { encoding: 'json'; records: unknown };
 }
 
 const broken = (what: string, cause?: unknown): SkeinError =>
@@ -62,15 +75,32 @@ export function sealBatch(
   records: readonly unknown[],
   signer: Signer,
   encoding: Encoding = 'columns',
+  zstd?: Zstd | undefined,
 ): Uint8Array {
   checkHeader({ ...header });
   if (records.length !== header.n) throw broken(`${records.length} records, ${header.n} stated`);
-  const unsigned = encoding === 'json' ? jsonForm(header, records) : binaryForm(header, records);
+  const unsigned = unsignedForm(header, records, encoding, zstd);
   const signature = signer.sign(join(DOMAIN, unsigned));
   const tail = encoding === 'json' ? encoder.encode(`,"signature":"${bytesToHex(signature)}"}`) : signature;
   const sealed = join(unsigned, tail);
   if (sealed.length > MAX_BATCH_BYTES) throw broken(`${sealed.length} bytes, at most ${MAX_BATCH_BYTES}`);
   return sealed;
+}
+
+function unsignedForm(
+  header: BatchHeader,
+  records: readonly unknown[],
+  encoding: Encoding,
+  zstd: Zstd | undefined,
+): Uint8Array {
+  switch (encoding) {
+    case 'columns':
+      return binaryForm(header, records);
+    case 'compact':
+      return compactForm(headerBytes(header), records, zstd);
+    case 'json':
+      return jsonForm(header, records);
+  }
 }
 
 function join(a: Uint8Array, b: Uint8Array): Uint8Array {
@@ -81,20 +111,7 @@ function join(a: Uint8Array, b: Uint8Array): Uint8Array {
 }
 
 function binaryForm(h: BatchHeader, records: readonly unknown[]): Uint8Array {
-  const gaps = h.gaps.map((gap) => [gap.from, gap.to, gap.reason]);
-  const header = encode([
-    h.fleet,
-    h.device,
-    h.stream,
-    hexToBytes(h.epoch),
-    h.ordinal,
-    h.seq,
-    h.n,
-    hexToBytes(h.prev),
-    h.observed,
-    gaps,
-    h.bridge === null ? null : hexToBytes(h.bridge),
-  ]);
+  const header = headerBytes(h);
   const { deflated, inflatedBytes } = packRecords(records);
   const start = new Uint8Array(HEADER_AT);
   start.set(MAGIC);
@@ -131,14 +148,15 @@ const headAfter = (header: BatchHeader, bytes: Uint8Array): Sha256Hex => header.
 
 function openBinary(bytes: Uint8Array): OpenedBatch {
   const end = bytes.length - SIGNATURE_BYTES;
-  if (end < HEADER_AT || !MAGIC.every((byte, at) => bytes[at] === byte))
-    throw broken('not one, or cut short');
+  if (end < HEADER_AT) throw broken('not one, or cut short');
+  if (COMPACT_MAGIC.every((byte, at) => bytes[at] === byte)) return openCompact(bytes, end);
+  if (!MAGIC.every((byte, at) => bytes[at] === byte)) throw broken('not one, or cut short');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const bodyAt = HEADER_AT + view.getUint16(4, true);
   const inflatedBytes = view.getUint32(6, true);
   if (bodyAt > end || bodyAt - HEADER_AT > MAX_HEADER_BYTES) throw broken('the header runs over its end');
   if (inflatedBytes > MAX_INFLATED_BYTES) throw broken('the body would inflate beyond its limit');
-  const header = readHeader(decode(bytes.subarray(HEADER_AT, bodyAt)));
+  const header = readHeader(bytes.subarray(HEADER_AT, bodyAt));
   return {
     header,
     head: headAfter(header, bytes),
@@ -148,29 +166,18 @@ function openBinary(bytes: Uint8Array): OpenedBatch {
   };
 }
 
-function readHeader(list: unknown): BatchHeader {
-  if (!Array.isArray(list) || list.length !== 11) throw broken('header of another shape');
-  const [fleet, device, stream, epoch, ordinal, seq, n, prev, observed, gaps, bridge] = list;
-  return checkHeader({
-    v: 1,
-    fleet,
-    device,
-    stream,
-    epoch: hexOf(epoch),
-    ordinal,
-    seq,
-    n,
-    prev: hexOf(prev),
-    observed,
-    kept: n,
-    gaps: (gaps as unknown[][]).map(([from, to, reason]) => ({ from, to, reason })),
-    bridge: bridge === null ? null : hexOf(bridge),
-  });
-}
-
-function hexOf(value: unknown): string {
-  if (value instanceof Uint8Array) return bytesToHex(value);
-  throw broken('bytes expected in the header');
+function openCompact(bytes: Uint8Array, end: number): OpenedBatch {
+  const signed = bytes.subarray(0, end);
+  const { header: own, body } = splitCompact(signed, MAX_HEADER_BYTES);
+  const header = readHeader(own);
+  const signature = bytes.subarray(end);
+  return {
+    header,
+    head: headAfter(header, bytes),
+    signed,
+    signature,
+    body: { encoding: 'compact', ...body },
+  };
 }
 
 function openJson(bytes: Uint8Array): OpenedBatch {
@@ -198,15 +205,25 @@ export function verifyBatch(batch: OpenedBatch, verify: Verify, publicKey: Uint8
   });
 }
 
-/** The records of a verified batch. @throws SkeinError BATCH_INVALID */
-export function readRecords(batch: OpenedBatch, inflate?: InflateRaw): unknown[] {
+/** The records of a verified batch. @throws SkeinError BATCH_INVALID, also for zstd where there is none */
+export function readRecords(batch: OpenedBatch, codecs: Codecs = {}): unknown[] {
   try {
-    const { body, header } = batch;
-    const records = body.encoding === 'json' ? body.records : unpackRecords(body, header.n, inflate);
+    const records = recordsOf(batch, codecs);
     if (!Array.isArray(records) || records.length !== batch.header.n)
       throw broken('records of another number');
     return records;
   } catch (cause) {
     throw cause instanceof SkeinError ? cause : broken('its body cannot be read', cause);
+  }
+}
+
+function recordsOf({ body, header }: OpenedBatch, codecs: Codecs): unknown {
+  switch (body.encoding) {
+    case 'columns':
+      return unpackRecords(body, header.n, codecs.inflate);
+    case 'compact':
+      return unpackTree(body, header.n, codecs);
+    case 'json':
+      return body.records;
   }
 }

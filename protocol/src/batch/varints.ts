@@ -26,23 +26,31 @@ export function writeVarints(values: ArrayLike<number>): Uint8Array {
   return Uint8Array.from(out);
 }
 
+/** The varint at `from`, and where the next begins. @throws SkeinError BATCH_INVALID */
+export function readVarint(bytes: Uint8Array, from: number): { value: number; next: number } {
+  let at = from;
+  let value = 0;
+  let scale = 1;
+  let byte: number;
+  do {
+    if (at >= bytes.length || scale > 2 ** 49) throw broken('unfinished or oversized number');
+    byte = bytes[at++]!;
+    value += (byte & 127) * scale;
+    scale *= 128;
+  } while (byte & 128);
+  if (value > Number.MAX_SAFE_INTEGER) throw broken('number beyond 2^53');
+  return { value, next: at };
+}
+
 /** @throws SkeinError BATCH_INVALID unless `bytes` holds exactly `count` varints. */
 export function readVarints(bytes: Uint8Array, count: number): number[] {
   if (bytes.length < count) throw broken(`${count} values claimed, ${bytes.length} bytes present`);
   const values: number[] = new Array(count);
   let at = 0;
   for (let i = 0; i < count; i++) {
-    let value = 0;
-    let scale = 1;
-    let byte: number;
-    do {
-      if (at >= bytes.length || scale > 2 ** 49) throw broken('unfinished or oversized number');
-      byte = bytes[at++]!;
-      value += (byte & 127) * scale;
-      scale *= 128;
-    } while (byte & 128);
-    if (value > Number.MAX_SAFE_INTEGER) throw broken('number beyond 2^53');
+    const { value, next } = readVarint(bytes, at);
     values[i] = value;
+    at = next;
   }
   if (at !== bytes.length) throw broken('bytes left over');
   return values;

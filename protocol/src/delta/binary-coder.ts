@@ -51,10 +51,11 @@ export class BinaryCoder {
   #rawBit = 0;
   #rawEnd = 0;
 
-  constructor(writing: boolean) {
+  /** @param expected bytes of a frame; it grows beyond */
+  constructor(writing: boolean, expected = 1 << 17) {
     this.writing = writing;
-    this.#coded = new Uint8Array(writing ? 1 << 17 : 0);
-    this.#raw = new Uint8Array(writing ? 1 << 17 : 0);
+    this.#coded = new Uint8Array(writing ? expected : 0);
+    this.#raw = new Uint8Array(writing ? expected : 0);
   }
 
   /** Reads from this frame on; what adapted stays. The coded bytes are read where they are. */

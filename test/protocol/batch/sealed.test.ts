@@ -8,11 +8,13 @@ import {
   sealBatch,
   verifyBatch,
 } from '@skein/protocol/batch/sealed.ts';
+import { writeVarints } from '@skein/protocol/batch/varints.ts';
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import { encode } from 'cborg';
 import { deflateSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
 import { anyObject, below, seeded, testSigner, testVerify } from './random.ts';
+import { zstd } from './zstd.ts';
 
 const signer = testSigner('device');
 
@@ -41,25 +43,28 @@ function take(bytes: Uint8Array): unknown[] {
 }
 
 describe('a sealed batch', () => {
-  it.each<Encoding>(['columns', 'json'])('carries any records and its header unchanged (%s)', (encoding) => {
-    for (let seed = 1; seed <= 60; seed++) {
-      const random = seeded(seed);
-      const records = Array.from({ length: 1 + below(random, 40) }, () =>
-        anyObject(random, 3, encoding === 'json'),
-      );
-      const header = headerOf(records.length, {
-        seq: 20,
-        gaps: [{ from: 15, to: 19, reason: 'cap' }],
-        observed: records.length + 3,
-        prev: 'ab'.repeat(32),
-      });
-      const bytes = sealBatch(header, records, signer, encoding);
-      expect(take(bytes), `seed ${seed}`).toEqual(records);
-      expect(openBatch(bytes).header).toEqual(header);
-      expect(openBatch(bytes).head).toBe(chainHead(bytes));
-      expect(bytes[0] === 0x7b).toBe(encoding === 'json');
-    }
-  });
+  it.each<Encoding>(['columns', 'compact', 'json'])(
+    'carries any records and its header unchanged (%s)',
+    (encoding) => {
+      for (let seed = 1; seed <= 40; seed++) {
+        const random = seeded(seed);
+        const records = Array.from({ length: 1 + below(random, 40) }, () =>
+          anyObject(random, 3, encoding === 'json'),
+        );
+        const header = headerOf(records.length, {
+          seq: 20,
+          gaps: [{ from: 15, to: 19, reason: 'cap' }],
+          observed: records.length + 3,
+          prev: 'ab'.repeat(32),
+        });
+        const bytes = sealBatch(header, records, signer, encoding);
+        expect(take(bytes), `seed ${seed}`).toEqual(records);
+        expect(openBatch(bytes).header).toEqual(header);
+        expect(openBatch(bytes).head).toBe(chainHead(bytes));
+        expect(bytes[0] === 0x7b).toBe(encoding === 'json');
+      }
+    },
+  );
 
   it('states what it covers: its gaps, then its records', () => {
     expect(covers(headerOf(5, { seq: 10, gaps: [{ from: 7, to: 9, reason: 'cap' }] }))).toEqual({
@@ -77,45 +82,54 @@ describe('a sealed batch', () => {
     expect(take(bytes)).toEqual([]);
   });
 
-  it.each<Encoding>(['columns', 'json'])('is refused when any byte is changed (%s)', (encoding) => {
-    const records = [
-      { ts: 1, score: 0.25, label: 'ä' },
-      { ts: 2, score: 0.5, label: 'b' },
-    ];
-    const bytes = sealBatch(headerOf(2), records, signer, encoding);
-    for (let at = 0; at < bytes.length; at++) {
-      for (const flip of [1, 0x80, 0xff]) {
-        const changed = bytes.slice();
-        changed[at]! ^= flip;
+  it.each<Encoding>(['columns', 'compact', 'json'])(
+    'is refused when any byte is changed (%s)',
+    (encoding) => {
+      const records = [
+        { ts: 1, score: 0.25, label: 'ä' },
+        { ts: 2, score: 0.5, label: 'b' },
+      ];
+      const bytes = sealBatch(headerOf(2), records, signer, encoding);
+      for (let at = 0; at < bytes.length; at++) {
+        for (const flip of [1, 0x80, 0xff]) {
+          const changed = bytes.slice();
+          changed[at]! ^= flip;
+          expect(
+            codeOf(() => take(changed)),
+            `byte ${at} ^ ${flip}`,
+          ).toMatch(/^BATCH_(INVALID|FORGED)$/);
+        }
+      }
+    },
+  );
+
+  it.each<Encoding>(['columns', 'compact', 'json'])(
+    'is refused when cut short or followed by more (%s)',
+    (encoding) => {
+      const bytes = sealBatch(headerOf(1), [{ ts: 1 }], signer, encoding);
+      for (let length = 0; length < bytes.length; length++) {
         expect(
-          codeOf(() => take(changed)),
-          `byte ${at} ^ ${flip}`,
+          codeOf(() => take(bytes.slice(0, length))),
+          `${length} bytes`,
         ).toMatch(/^BATCH_(INVALID|FORGED)$/);
       }
-    }
-  });
+      expect(codeOf(() => take(Uint8Array.of(...bytes, 0)))).toMatch(/^BATCH_(INVALID|FORGED)$/);
+    },
+  );
 
-  it.each<Encoding>(['columns', 'json'])('is refused when cut short or followed by more (%s)', (encoding) => {
-    const bytes = sealBatch(headerOf(1), [{ ts: 1 }], signer, encoding);
-    for (let length = 0; length < bytes.length; length++) {
-      expect(
-        codeOf(() => take(bytes.slice(0, length))),
-        `${length} bytes`,
-      ).toMatch(/^BATCH_(INVALID|FORGED)$/);
-    }
-    expect(codeOf(() => take(Uint8Array.of(...bytes, 0)))).toMatch(/^BATCH_(INVALID|FORGED)$/);
-  });
-
-  it('never crashes the reader, even when the device itself signed rubbish', () => {
-    const bytes = sealBatch(headerOf(3), [{ a: 1 }, { a: 2 }, { b: [1, 'x'] }], signer);
-    for (let seed = 1; seed <= 3000; seed++) {
-      const random = seeded(seed);
-      const changed = bytes.slice();
-      for (let i = 0; i <= below(random, 4); i++) changed[below(random, bytes.length)] = below(random, 256);
-      const code = codeOf(() => readRecords(openBatch(changed)));
-      expect(['', 'BATCH_INVALID'], `seed ${seed}`).toContain(code);
-    }
-  });
+  it.each<Encoding>(['columns', 'compact'])(
+    'never crashes the reader, even when the device itself signed rubbish (%s)',
+    (encoding) => {
+      const bytes = sealBatch(headerOf(3), [{ a: 1 }, { a: 2 }, { b: [1, 'x'] }], signer, encoding);
+      for (let seed = 1; seed <= 1000; seed++) {
+        const random = seeded(seed);
+        const changed = bytes.slice();
+        for (let i = 0; i <= below(random, 4); i++) changed[below(random, bytes.length)] = below(random, 256);
+        const code = codeOf(() => readRecords(openBatch(changed)));
+        expect(['', 'BATCH_INVALID'], `seed ${seed}`).toContain(code);
+      }
+    },
+  );
 
   it('is forged when another key signed it', () => {
     const bytes = sealBatch(headerOf(1), [{ ts: 1 }], testSigner('somebody else'));
@@ -127,6 +141,43 @@ describe('a sealed batch', () => {
     expect(() => readRecords(openBatch(bomb))).toThrowError(/more than it states/);
     expect(() => openBatch(withBody(new Uint8Array(10), 0x7fffffff))).toThrowError(/inflate beyond/);
     expect(() => openBatch(new Uint8Array(MAX_BATCH_BYTES + 1))).toThrowError(/at most/);
+  });
+
+  it('stops the bombs of the compact form as well: lengths that lie, trees that inflate, zstd that is not there', () => {
+    const records = Array.from({ length: 40 }, (_, i) => ({ text: 'x'.repeat(500), i }));
+    const bytes = sealBatch(headerOf(40), records, signer, 'compact');
+    const longer = compact({ packing: 1, tree: 1000, packed: deflateSync(new Uint8Array(64 << 20)) });
+    expect(() => readRecords(openBatch(longer))).toThrowError(/more than it states/);
+    expect(() =>
+      openBatch(compact({ packing: 1, tree: 0x7fffffff, packed: new Uint8Array(3) })),
+    ).toThrowError(/longer than it may be/);
+    expect(() =>
+      openBatch(compact({ packing: 0, tree: 3, packed: new Uint8Array(3), coded: 30 })),
+    ).toThrowError(/run over its end/);
+    const frame = zstd.compress(new Uint8Array(32 << 20));
+    const bomb = openBatch(compact({ packing: 2, tree: 1000, packed: frame }));
+    expect(codeOf(() => readRecords(bomb, { zstd }))).toBe('BATCH_INVALID');
+    expect(() => readRecords(bomb)).toThrowError(/zstd, which is not available/);
+    expect(() => readRecords(openBatch(compact({ packing: 3, tree: 3, packed: frame })))).toThrowError(
+      /does not know/,
+    );
+    expect(bytes.length).toBeLessThan(220);
+    // [8, [[7, 1, [0, 0]]]]: lengths from the stream, which ends.
+    const endless = compact({ packing: 0, tree: 4, packed: Uint8Array.of(0x83, 7, 1, 1) });
+    expect(codeOf(() => readRecords(openBatch(endless)))).toBe('BATCH_INVALID');
+  });
+
+  it('uses zstd only where it was handed in and is shorter', () => {
+    const words = ['alpha', 'beta', 'gamma', 'delta'];
+    const records = Array.from({ length: 300 }, (_, i) => ({
+      detail: `line ${(i * 7919) % 300}: ${words[i % 4]} ${words[(i * 3) % 4]} ${'valve open; '.repeat(i % 9)}`,
+    }));
+    const without = sealBatch(headerOf(300), records, signer, 'compact');
+    const tried = sealBatch(headerOf(300), records, signer, 'compact', zstd);
+    expect(tried.length).toBeLessThanOrEqual(without.length);
+    expect(without[4]).not.toBe(2);
+    expect(readRecords(openBatch(tried), { zstd })).toEqual(records);
+    expect(readRecords(openBatch(without))).toEqual(records);
   });
 
   it('does not lie about its range', () => {
@@ -184,6 +235,14 @@ describe('a sealed batch', () => {
   });
 });
 
+/** A batch of the second form around hostile lengths; `tree` is what it states. */
+function compact(given: { packing: number; tree: number; packed: Uint8Array; coded?: number }): Uint8Array {
+  const header = hostileHeader();
+  const lengths = writeVarints([header.length, given.tree, given.packed.length, given.coded ?? 0]);
+  const start = [0x53, 0x4b, 0x42, 0x32, given.packing];
+  return Uint8Array.of(...start, ...lengths, ...header, ...given.packed, ...new Uint8Array(64));
+}
+
 function codeOf(task: () => unknown): string {
   try {
     task();
@@ -195,22 +254,13 @@ function codeOf(task: () => unknown): string {
 
 /** Binary form around a hostile body. */
 function withBody(body: Uint8Array, inflatedBytes: number): Uint8Array {
-  const header = encode([
-    'home',
-    'd-1',
-    'health',
-    new Uint8Array(8),
-    1,
-    0,
-    1,
-    new Uint8Array(32),
-    1,
-    [],
-    null,
-  ]);
+  const header = hostileHeader();
   const start = new Uint8Array(10);
   start.set([0x53, 0x4b, 0x42, 0x31]);
   new DataView(start.buffer).setUint16(4, header.length, true);
   new DataView(start.buffer).setUint32(6, inflatedBytes, true);
   return Uint8Array.of(...start, ...header, ...body, ...new Uint8Array(64));
 }
+
+const hostileHeader = (): Uint8Array =>
+  encode(['home', 'd-1', 'health', new Uint8Array(8), 1, 0, 1, new Uint8Array(32), 1, [], null]);
