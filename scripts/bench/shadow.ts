@@ -109,5 +109,6 @@ function report(
   });
   emit({ ...said, metric: 'compared', value: compared / 4, unit: '' });
   emit({ ...said, metric: 'skipped for the budget', value: skipped.budget, unit: '' });
+  emit({ ...said, metric: 'skipped for the pace', value: skipped.pace, unit: '' });
   emit({ ...said, metric: 'skipped while it ran', value: skipped.busy, unit: '' });
 }

@@ -2,8 +2,8 @@
  * A challenger beside a model that works: it sees the same inputs, nobody sees its answers, and what differs is counted.
  *
  * Invariants: the challenger is a model that a signed order installed under its own name; it runs after the answer was
- * given, in a thread of its own, one comparison at a time, within its share of a core; what does not fit is skipped and
- * counted, never queued. Both must make tensors from readings in the same way, or a comparison would mean nothing.
+ * given, in a thread of its own, one comparison at a time, within its share of a core, touching few readings; what does
+ * not fit is skipped and counted, never queued. Both must make tensors from readings in the same way, or a comparison would mean nothing.
  */
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
@@ -12,6 +12,7 @@ import { tensorNumbers } from '../pipeline/tensor-numbers.ts';
 import type { Tensor, Tensors } from './backend.ts';
 import { batchable, rowsOf, splitRows } from './batch.ts';
 import { CpuBudget } from './cpu-budget.ts';
+import { Disturbance } from './disturbance.ts';
 import { LatencyHistogram } from './latency.ts';
 
 export interface ShadowOptions {
@@ -21,8 +22,11 @@ export interface ShadowOptions {
   cpuBudget: number;
 }
 
-/** Why a reading was not compared. absent: the challenger is not active. unlike: it makes its inputs in another way. */
-export const SKIPS = ['busy', 'budget', 'absent', 'unlike', 'failed'] as const;
+/**
+ * Why a reading was not compared. budget: no share of a core is left. pace: comparing would slow too many readings.
+ * absent: the challenger is not active. unlike: it makes its inputs in another way.
+ */
+export const SKIPS = ['busy', 'budget', 'pace', 'absent', 'unlike', 'failed'] as const;
 export type Skip = (typeof SKIPS)[number];
 
 export interface ShadowStatus {
@@ -82,6 +86,7 @@ const fresh = () => ({
 export class Shadow {
   readonly #options: ShadowOptions;
   readonly #budget: CpuBudget;
+  readonly #disturbance = new Disturbance();
   readonly #clock: Pick<Clock, 'mono'>;
   readonly #skipped = Object.fromEntries(SKIPS.map((skip) => [skip, 0])) as Record<Skip, number>;
   #pair: { primary: Side; challenger: Side; alike: boolean } | undefined;
@@ -99,6 +104,7 @@ export class Shadow {
    * @param inputs may be used again by their owner as soon as this returns
    */
   observe(primary: Side, inputs: Tensors, given: Given, challenger: Challenger | undefined): void {
+    this.#disturbance.reading(this.#clock.mono() - given.inferUs / 1000);
     const skip = this.#skipFor(primary, challenger);
     if (skip) this.#skipped[skip]++;
     else void this.#compare(primary, copyOf(inputs), given, challenger!);
@@ -108,7 +114,8 @@ export class Shadow {
     if (!challenger) return 'absent';
     if (!this.#pairOf(primary, challenger).alike) return 'unlike';
     if (this.#busy) return 'busy';
-    return this.#budget.available ? undefined : 'budget';
+    if (!this.#budget.available) return 'budget';
+    return this.#disturbance.allowed ? undefined : 'pace';
   }
 
   /** Counting starts anew with every activation of either. */
@@ -124,6 +131,7 @@ export class Shadow {
 
   async #compare(primary: Side, inputs: Tensors, given: Given, challenger: Challenger): Promise<void> {
     this.#busy = true;
+    this.#disturbance.begin();
     const pair = this.#pair;
     const began = this.#clock.mono();
     try {
@@ -133,7 +141,9 @@ export class Shadow {
       this.#skipped.failed++;
     }
     // All of it, waiting and a crashed worker's restart included: more than it cost, never less.
-    this.#budget.spend((this.#clock.mono() - began) * challenger.threads);
+    const ended = this.#clock.mono();
+    this.#budget.spend((ended - began) * challenger.threads);
+    this.#disturbance.end(ended);
     this.#busy = false;
   }
 
