@@ -188,7 +188,7 @@ export function describeOutbox(name: string, make: () => OutboxHarness): void {
     it(
       'drops the oldest at its cap, in exact ranges, and tells the server in a bridge',
       using((harness) => {
-        const outbox = harness.open({ capBytes: 3000 });
+        const outbox = harness.open({ capBytes: 20_000 });
         const rows: SealedRow[] = [];
         for (let i = 0; i < 30; i++) rows.push(sealed(outbox, i * 4, i * 4 + 4));
         const ledger = predictions(outbox);
@@ -207,7 +207,7 @@ export function describeOutbox(name: string, make: () => OutboxHarness): void {
     it(
       'tells drops of records that were never sealed in the next batch',
       using((harness) => {
-        const outbox = harness.open({ capBytes: 3000 });
+        const outbox = harness.open({ capBytes: 8000 });
         for (let i = 0; i < 100; i += 5) fill(outbox, i, i + 5);
         const { dropped, pending } = predictions(outbox);
         expect(dropped).toBeGreaterThan(0);

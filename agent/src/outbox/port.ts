@@ -18,6 +18,8 @@ export interface SeqRange {
 export interface StreamLedger {
   stream: Stream;
   epoch: string;
+  /** Results that were there to be kept: accepted ones and those that sampling left out. */
+  observed: number;
   accepted: number;
   stored: number;
   pending: number;
@@ -29,6 +31,9 @@ export interface StreamLedger {
   unknownRanges: SeqRange[];
   oldestPendingAt: Millis | null;
   pendingBytes: Bytes;
+  /** In memory until the next commit, and refused there because no disk took them: neither was accepted. */
+  waiting: number;
+  refused: number;
 }
 
 export interface SealedRow {
@@ -66,6 +71,8 @@ export interface Watermark {
 export interface Outbox {
   /** Held in memory until the next commit; bounded by the caller committing at its interval. */
   append<S extends Stream>(stream: S, record: RecordOf[S]): void;
+  /** A result that sampling does not keep: it counts as observed from the next commit of its stream on. */
+  leaveOut(stream: Stream): void;
   /** Group commit of all that was appended; returns how many records were accepted. @throws SkeinError DISK_FULL, DISK_FAILED (nothing is lost from memory then) */
   commit(): number;
   /** Cuts committed records of `stream` into a signed batch; bytes, range and chain head are stored before it returns. */

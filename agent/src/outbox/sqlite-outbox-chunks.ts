@@ -3,27 +3,44 @@
  * group of alike records shrinks to a tenth.
  *
  * A chunk is `seq … seq + n − 1`; its body is the records' JSON, a line each, as it is (`{` first) or raw deflate behind a zero byte.
+ * `left_out` results were seen and not kept before its first record, `alarms` of its records are some, `crc` is of the body.
  */
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import type { Run } from './ranges.ts';
+import type { Segment } from './retention.ts';
+import { isAlarm } from './urgent.ts';
 
 export interface RecordRow {
   seq: number;
   at: Millis;
   body: string;
+  /** Results left out before it. */
+  leftOut: number;
+}
+
+/** What a commit knows of its records. */
+export interface NewChunk {
+  seq: number;
+  at: Millis;
+  texts: readonly string[];
+  leftOut: number;
+  alarms: number;
 }
 
 export const CHUNKS_SCHEMA = `CREATE TABLE IF NOT EXISTS chunks (stream INTEGER NOT NULL, seq INTEGER NOT NULL,
-  n INTEGER NOT NULL, at INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stream, seq)) WITHOUT ROWID`;
+  n INTEGER NOT NULL, at INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL, left_out INTEGER NOT NULL DEFAULT 0,
+  alarms INTEGER NOT NULL DEFAULT 0, crc INTEGER, PRIMARY KEY (stream, seq)) WITHOUT ROWID`;
 
+/** What a row takes beyond its body: columns, its share of a page that is not full. */
+export const CHUNK_ROW_BYTES: Bytes = 512;
 /** Shorter bodies stay as they are. */
 const DEFLATE_FROM: Bytes = 400;
 
 function pack(texts: readonly string[]): Buffer {
-  const plain = Buffer.from(texts.join('\n'));
+  const plain = Buffer.from(texts.length === 1 ? texts[0]! : texts.join('\n'));
   if (plain.length < DEFLATE_FROM) return plain;
   return Buffer.concat([Buffer.of(0), deflateRawSync(plain, { level: 6 })]);
 }
@@ -34,78 +51,118 @@ export function unpackChunk(body: Uint8Array): string[] {
   return plain.toString().split('\n');
 }
 
-interface ChunkRow {
+/** As `crc` has it; null: written before there was one. */
+export const isWhole = (body: Uint8Array, crc: number | null): boolean => crc === null || crc32(body) === crc;
+
+export interface ChunkRow {
   seq: number;
   n: number;
   at: Millis;
   size: Bytes;
   body: Buffer;
+  left_out: number;
+}
+
+/** `bytes` of the bodies; {@link CHUNK_ROW_BYTES} more for each row are on the disk. */
+export interface ChunkTotals {
+  n: number;
+  bytes: Bytes;
+  rows: number;
+  /** Of the oldest; null: there is none. */
+  at: Millis | null;
 }
 
 export type ChunkQueries = ReturnType<typeof chunkQueries>;
 
 export function chunkQueries(database: Database.Database) {
   const id = (stream: Stream): number => STREAMS.indexOf(stream);
-  const insertRow = database.prepare('INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)');
-  const oldest = database.prepare('SELECT seq, n, at, body FROM chunks WHERE stream = ? ORDER BY seq');
+  const insertRow = database.prepare('INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const oldest = database.prepare(
+    'SELECT seq, n, at, body, left_out FROM chunks WHERE stream = ? ORDER BY seq',
+  );
   const touching = database.prepare(
-    'SELECT seq, n, at, body FROM chunks WHERE stream = ? AND seq <= ? AND seq + n > ? ORDER BY seq',
+    'SELECT seq, n, at, body, left_out FROM chunks WHERE stream = ? AND seq <= ? AND seq + n > ? ORDER BY seq',
   );
   const remove = database.prepare('DELETE FROM chunks WHERE stream = ? AND seq = ?');
-  const sizes = database.prepare('SELECT size FROM chunks WHERE stream = ? ORDER BY seq').pluck();
-  const totals = database.prepare(
-    'SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes, min(at) AS at FROM chunks WHERE stream = ?',
+  const segments = database.prepare(
+    'SELECT seq, n, at, size, alarms FROM chunks WHERE stream = ? ORDER BY seq',
   );
-  const spans = database.prepare('SELECT seq, n FROM chunks WHERE stream = ? ORDER BY seq LIMIT ?');
+  const totals = database.prepare(
+    `SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes, count(*) AS rows, min(at) AS at
+     FROM chunks WHERE stream = ?`,
+  );
 
-  const insert = (stream: Stream, seq: number, at: Millis, texts: readonly string[]): void => {
+  /** Sums that are remembered, because every commit asks; thrown away when a transaction fails. */
+  const known = new Map<Stream, ChunkTotals>();
+
+  const insert = (stream: Stream, { seq, at, texts, leftOut, alarms }: NewChunk): void => {
     const body = pack(texts);
-    insertRow.run(id(stream), seq, texts.length, at, body.length, body);
+    insertRow.run(id(stream), seq, texts.length, at, body.length, body, leftOut, alarms, crc32(body));
+    const sum = known.get(stream);
+    if (!sum) return;
+    known.set(stream, {
+      n: sum.n + texts.length,
+      bytes: sum.bytes + body.length,
+      rows: sum.rows + 1,
+      at: Math.min(sum.at ?? at, at),
+    });
   };
+  /** A part of a chunk that was cut. */
+  const insertPart = (stream: Stream, part: Omit<NewChunk, 'alarms'>): void => {
+    if (part.texts.length === 0) return;
+    const alarms = part.texts.filter((text) => isAlarm(stream, JSON.parse(text))).length;
+    insert(stream, { ...part, alarms });
+  };
+
+  const recordsOf = ({ seq, at, body, left_out }: ChunkRow): RecordRow[] =>
+    unpackChunk(body).map((record, i) => ({ seq: seq + i, at, body: record, leftOut: i === 0 ? left_out : 0 }));
 
   return {
     insert,
-    /** The oldest, until `limit` records or `maxText` characters; always at least one when there is one. */
+    allRecords: (stream: Stream): RecordRow[] => (oldest.all(id(stream)) as ChunkRow[]).flatMap(recordsOf),
+    /** The oldest without a hole, until `limit` records or `maxText` characters; always at least one when there is one. */
     oldestRecords(stream: Stream, limit: number, maxText: Bytes = Number.POSITIVE_INFINITY): RecordRow[] {
       const found: RecordRow[] = [];
       let text = 0;
-      for (const { seq, at, body } of oldest.iterate(id(stream)) as IterableIterator<ChunkRow>) {
-        for (const [i, record] of unpackChunk(body).entries()) {
-          text += record.length;
+      for (const row of oldest.iterate(id(stream)) as IterableIterator<ChunkRow>) {
+        if (found.length > 0 && found.at(-1)!.seq + 1 !== row.seq) return found;
+        for (const record of recordsOf(row)) {
+          text += record.body.length;
           if (found.length >= limit || (text > maxText && found.length > 0)) return found;
-          found.push({ seq: seq + i, at, body: record });
+          found.push(record);
         }
       }
       return found;
     },
     /** A chunk that is only touched keeps what lies outside of `run`. */
     delete(stream: Stream, run: Run): void {
-      for (const { seq, n, at, body } of touching.all(id(stream), run.to, run.from) as ChunkRow[]) {
+      for (const { seq, n, at, body, left_out } of touching.all(id(stream), run.to, run.from) as ChunkRow[]) {
         remove.run(id(stream), seq);
-        const before = Math.max(0, run.from - seq);
-        const after = Math.max(0, seq + n - 1 - run.to);
-        if (before === 0 && after === 0) continue;
+        known.delete(stream);
+        if (run.from <= seq && seq + n - 1 <= run.to) continue;
         const texts = unpackChunk(body);
-        if (before > 0) insert(stream, seq, at, texts.slice(0, before));
-        if (after > 0) insert(stream, run.to + 1, at, texts.slice(n - after));
+        const before = texts.slice(0, Math.max(0, run.from - seq));
+        insertPart(stream, { seq, at, texts: before, leftOut: left_out });
+        const after = texts.slice(Math.min(n, run.to + 1 - seq));
+        insertPart(stream, { seq: run.to + 1, at, texts: after, leftOut: 0 });
       }
     },
     clear(stream: Stream): void {
       database.prepare('DELETE FROM chunks WHERE stream = ?').run(id(stream));
+      known.delete(stream);
     },
     /** Oldest first. */
-    sizes: (stream: Stream): Bytes[] => sizes.all(id(stream)) as Bytes[],
-    /** What the oldest `count` chunks hold; chunks of a stream follow each other without holes. */
-    spanOf(stream: Stream, count: number): (Run & { records: number }) | undefined {
-      const rows = spans.all(id(stream), count) as Pick<ChunkRow, 'seq' | 'n'>[];
-      const [first, last] = [rows[0], rows.at(-1)];
-      if (!first || !last) return undefined;
-      return {
-        from: first.seq,
-        to: last.seq + last.n - 1,
-        records: rows.reduce((sum, row) => sum + row.n, 0),
-      };
+    *segments(stream: Stream): Iterable<Segment> {
+      const rows = segments.iterate(id(stream)) as IterableIterator<ChunkRow & { alarms: number }>;
+      for (const { seq, n, at, size, alarms } of rows)
+        yield { from: seq, to: seq + n - 1, size: size + CHUNK_ROW_BYTES, at, alarms };
     },
-    totals: (stream: Stream) => totals.get(id(stream)) as { n: number; bytes: Bytes; at: Millis | null },
+    totals(stream: Stream): ChunkTotals {
+      const sum = known.get(stream) ?? (totals.get(id(stream)) as ChunkTotals);
+      known.set(stream, sum);
+      return sum;
+    },
+    /** After a transaction that failed. */
+    forget: (): void => known.clear(),
   };
 }

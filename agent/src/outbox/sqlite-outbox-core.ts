@@ -6,28 +6,17 @@
  * second time, after room was made, and the rows may then be others.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
-import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import { sizeOf } from './ranges.ts';
-import { type ChunkQueries, chunkQueries } from './sqlite-outbox-chunks.ts';
-import { diskError, fillReserve, openFile, releaseReserve } from './sqlite-outbox-file.ts';
+import { CHUNK_ROW_BYTES, type ChunkQueries, chunkQueries } from './sqlite-outbox-chunks.ts';
+import { diskError, openFile } from './sqlite-outbox-file.ts';
 import { type OutboxQueries, outboxQueries } from './sqlite-outbox-queries.ts';
+import { DiskSpace, type SpaceOptions } from './sqlite-outbox-space.ts';
 import { afterDestruction, newStream, type StreamState } from './stream-state.ts';
 
-const REFILL_EVERY_MS: Millis = 60_000;
-/** Share of the database's pages. */
-const FREE_ENOUGH = 0.05;
-const PROBE_BYTES: Bytes = 64 * 1024;
-/** SQLite's own limit. */
-const ANY_PAGES = 4_294_967_294;
-
-export interface CoreOptions {
-  path: string;
-  clock: Clock;
-  entropy: Entropy;
-  reserveBytes: Bytes;
+export interface CoreOptions extends SpaceOptions {
   trouble: (error: SkeinError) => void;
 }
 
@@ -38,8 +27,8 @@ export class OutboxCore {
   readonly chunks: ChunkQueries;
   /** Gives up what is dispensable in every stream; true when anything went. Set by the outbox. */
   shrink: () => boolean = () => false;
+  readonly space: DiskSpace;
   #states = new Map<Stream, StreamState>();
-  #refillAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: CoreOptions) {
     this.options = options;
@@ -47,6 +36,7 @@ export class OutboxCore {
     this.database = database;
     this.queries = outboxQueries(database);
     this.chunks = chunkQueries(database);
+    this.space = new DiskSpace(database, options);
     const before = new Map(destroyed?.reservations.map((r) => [r.stream, r]));
     this.write(() => {
       for (const stream of STREAMS) {
@@ -55,7 +45,7 @@ export class OutboxCore {
         else this.save(this.#firstState(stream, before.get(stream)));
       }
     });
-    this.refillReserve();
+    this.space.refillReserve();
     if (destroyed) this.#reportDestroyed(destroyed.error);
   }
 
@@ -88,18 +78,19 @@ export class OutboxCore {
 
   /** Only inside {@link write}. */
   save(state: StreamState): void {
-    this.queries.saveState(state);
+    this.queries.saveState(state, this.#states.get(state.stream)?.losses ?? []);
     this.#states.set(state.stream, state);
   }
 
-  /** Everything the stream stores. */
+  /** What everything that the stream stores takes on the disk, about. */
   totalBytes(stream: Stream): Bytes {
-    return this.queries.totalBytes(stream) + this.chunks.totals(stream).bytes;
+    const { bytes, rows } = this.chunks.totals(stream);
+    return this.queries.totalBytes(stream) + bytes + rows * CHUNK_ROW_BYTES;
   }
 
   /** One transaction; on a full disk room is made, twice, and the task runs again. @throws SkeinError */
   write<T>(task: () => T): T {
-    for (const makeRoom of [() => this.#freeze(), () => this.#giveUp()]) {
+    for (const makeRoom of [() => this.space.freeze(), () => this.space.giveUp(this.shrink)]) {
       try {
         return this.transaction(task);
       } catch (cause) {
@@ -121,58 +112,8 @@ export class OutboxCore {
     } catch (error) {
       this.#states = before;
       this.queries.forget();
+      this.chunks.forget();
       throw error;
     }
-  }
-
-  /**
-   * The reserve's space lets the log be moved into the database. From then on the database may not grow: what it
-   * lacks shows at once as SQLITE_FULL and not at the next checkpoint, when the log could never be emptied again.
-   */
-  #freeze(): boolean {
-    releaseReserve(this.options.path);
-    this.#refillAt = this.options.clock.mono() + REFILL_EVERY_MS;
-    this.#checkpoint();
-    this.#limitPages(this.#pages('page_count'));
-    return true;
-  }
-
-  /** Where free pages are left from last time, it is the log that finds no space: giving up more would not help. */
-  #giveUp(): boolean {
-    const free = this.#pages('freelist_count') / Math.max(1, this.#pages('page_count'));
-    try {
-      const shrunk = free < FREE_ENOUGH && this.shrink();
-      this.#checkpoint();
-      return shrunk;
-    } catch {
-      return false;
-    }
-  }
-
-  /** RESTART: the log keeps its place on the disk and is written from its beginning again. */
-  #checkpoint(): void {
-    try {
-      this.database.pragma('wal_checkpoint(RESTART)');
-    } catch {
-      // A database that cannot grow: what could be moved was moved.
-    }
-  }
-
-  #pages(count: 'page_count' | 'freelist_count'): number {
-    return this.database.pragma(count, { simple: true }) as number;
-  }
-
-  #limitPages(pages: number): void {
-    this.database.pragma(`max_page_count = ${pages}`);
-  }
-
-  /** Once a minute at most: is there space again? Then the reserve is made anew and the database may grow. */
-  refillReserve(): void {
-    const { clock, entropy, path, reserveBytes } = this.options;
-    if (clock.mono() < this.#refillAt) return;
-    this.#refillAt = clock.mono() + REFILL_EVERY_MS;
-    if (!fillReserve(path, Math.max(reserveBytes, PROBE_BYTES), (n) => entropy.bytes(n))) return;
-    if (reserveBytes === 0) releaseReserve(path);
-    this.#limitPages(ANY_PAGES);
   }
 }

@@ -14,7 +14,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -22,11 +21,12 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
 import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
-import { BATCHES_SCHEMA } from './sqlite-outbox-queries.ts';
+import { migrateFrom1 } from './sqlite-outbox-migration.ts';
+import { BATCHES_SCHEMA, LOSSES_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
 
-/** Of the tables; a change that is not a mere addition raises it. */
-const FORMAT = 1;
+/** Of the tables. 1: no losses of their own, no sampling, no checksums. */
+const FORMAT = 2;
 /** Small pages: a step changes a few rows, and every page it touches is written twice. */
 const PAGE_BYTES: Bytes = 1024;
 /** The log is emptied at this length, half a MiB: all of it must fit the reserve when the disk is full. */
@@ -36,6 +36,7 @@ const SCHEMA = `
 CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT NOT NULL);
 ${CHUNKS_SCHEMA};
 ${BATCHES_SCHEMA};
+${LOSSES_SCHEMA};
 `;
 
 export function diskError(cause: unknown): SkeinError {
@@ -90,9 +91,11 @@ function open(path: string): Database.Database {
   const database = new Database(path);
   try {
     database.pragma(`page_size = ${PAGE_BYTES}`);
+    database.pragma('auto_vacuum = INCREMENTAL');
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     database.pragma(`wal_autocheckpoint = ${LOG_PAGES}`);
+    database.pragma(`journal_size_limit = ${2 * LOG_PAGES * PAGE_BYTES}`);
     checkFormat(database);
     database.exec(SCHEMA);
     const verdict = database.pragma('quick_check(1)', { simple: true });
@@ -109,6 +112,7 @@ function checkFormat(database: Database.Database): void {
   const empty = database.prepare('SELECT count(*) FROM sqlite_master').pluck().get() === 0;
   const format = database.pragma('user_version', { simple: true });
   if (empty) database.pragma(`user_version = ${FORMAT}`);
+  else if (format === 1) migrateFrom1(database, FORMAT);
   else if (format !== FORMAT) {
     const message = `${database.name} is of format ${format}; this version writes ${FORMAT}`;
     throw Object.assign(new Error(message), { code: 'SQLITE_NOTADB' });
@@ -142,24 +146,4 @@ export function writeMark(path: string, reservations: readonly Reservation[]): v
   const folder = openSync(dirname(path), 'r');
   fsyncSync(folder);
   closeSync(folder);
-}
-
-/** True when the reserved space is there. Real bytes, not zeros: some file systems keep no zeros. */
-export function fillReserve(path: string, sizeBytes: Bytes, bytes: (length: number) => Uint8Array): boolean {
-  const reserve = `${path}.reserve`;
-  if (existsSync(reserve)) return true;
-  try {
-    writeFileSync(reserve, bytes(sizeBytes));
-    return true;
-  } catch {
-    rmSync(reserve, { force: true });
-    return false;
-  }
-}
-
-/** Gives the reserved space back to the disk; false when there was none. */
-export function releaseReserve(path: string): boolean {
-  if (!existsSync(`${path}.reserve`)) return false;
-  rmSync(`${path}.reserve`, { force: true });
-  return true;
 }

@@ -8,7 +8,8 @@
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
-import type { Run } from './ranges.ts';
+import type { Loss, Run } from './ranges.ts';
+import type { Segment } from './retention.ts';
 import type { StreamState } from './stream-state.ts';
 
 /** A sealed batch, or the bridge over batches that are gone. It covers `from`…`to`; records start at `seq`. */
@@ -19,6 +20,8 @@ export interface BatchRow extends Run {
   head: Sha256Hex;
   firstAt: Millis;
   size: Bytes;
+  /** Of its records; what `keep-alarms` looks at. */
+  alarms: number;
   /** The server may have seen these bytes. */
   offered: boolean;
   doneAt: Millis | null;
@@ -37,7 +40,16 @@ export const UNSIGNED = { bytes: null, hash: null, offered: false } as const;
 export const BATCHES_SCHEMA = `CREATE TABLE IF NOT EXISTS batches (stream INTEGER NOT NULL, from_seq INTEGER NOT NULL,
   to_seq INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, size INTEGER NOT NULL, offered INTEGER NOT NULL,
   done_at INTEGER, bridge INTEGER NOT NULL, regained INTEGER NOT NULL, first_at INTEGER NOT NULL, prev BLOB NOT NULL,
-  head BLOB NOT NULL, hash BLOB, doubt_json TEXT, bytes BLOB, PRIMARY KEY (stream, from_seq)) WITHOUT ROWID`;
+  head BLOB NOT NULL, hash BLOB, doubt_json TEXT, bytes BLOB, alarms INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (stream, from_seq)) WITHOUT ROWID`;
+
+/** Beside the state's own row, because they are many and change rarely. */
+export const LOSSES_SCHEMA = `CREATE TABLE IF NOT EXISTS losses (stream INTEGER NOT NULL, epoch TEXT NOT NULL,
+  from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY (stream, epoch, from_seq)) WITHOUT ROWID`;
+
+/** What a row takes beyond its bytes: columns, its share of pages that are not full. */
+export const BATCH_ROW_BYTES: Bytes = 1024;
 
 type Raw = Record<string, unknown>;
 const hex = (blob: unknown): string => (blob as Buffer).toString('hex');
@@ -61,6 +73,7 @@ const asRow = (raw: unknown): BatchRow => {
     regained: r.regained === 1,
     hash: r.hash === null ? null : hex(r.hash),
     bytes: r.bytes === null ? null : new Uint8Array(r.bytes as Buffer),
+    alarms: r.alarms as number,
   };
 };
 
@@ -75,6 +88,9 @@ const asRaw = (stream: Stream, row: BatchRow): Raw => ({
   hash: row.hash === null ? null : blob(row.hash),
   doubt: row.doubt.length > 0 ? JSON.stringify(row.doubt) : null,
 });
+
+const isFresh = (row: BatchRow): boolean =>
+  row.bridge && row.bytes === null && row.doneAt === null && row.doubt.length === 0;
 
 /** Bridges whose records may be at the server after all, or no more, although it answered once. */
 const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
@@ -95,6 +111,7 @@ export function outboxQueries(database: Database.Database) {
     }
     return statement;
   };
+  const saveRow = sql('INSERT OR REPLACE INTO streams VALUES (?, ?)');
   const id = (stream: Stream): number => STREAMS.indexOf(stream);
   const rows = (text: string, ...params: unknown[]): BatchRow[] =>
     sql(text)
@@ -123,20 +140,43 @@ export function outboxQueries(database: Database.Database) {
       batchBytes.clear();
     },
     loadState(stream: Stream): StreamState | undefined {
-      const text = one('SELECT state_json FROM streams WHERE stream = ?', id(stream));
-      return text === undefined ? undefined : (JSON.parse(text as string) as StreamState);
+      const text = one('SELECT state_json FROM streams WHERE stream = ?', id(stream)) as string | undefined;
+      if (text === undefined) return undefined;
+      const stored = JSON.parse(text) as Partial<StreamState>;
+      const state = { leftOut: 0, untold: 0, losses: [], ...stored } as unknown as StreamState;
+      const losses = sql(
+        'SELECT epoch, from_seq AS "from", to_seq AS "to", kind, reason FROM losses WHERE stream = ?',
+      ).all(id(stream)) as Loss[];
+      return losses.length > 0 ? { ...state, losses } : state;
     },
-    saveState(state: StreamState): void {
-      sql('INSERT OR REPLACE INTO streams VALUES (?, ?)').run(id(state.stream), JSON.stringify(state));
+    /** @param known losses that have their rows already */
+    saveState({ losses, ...state }: StreamState, known: readonly Loss[]): void {
+      const stream = id(state.stream);
+      saveRow.run(stream, JSON.stringify(state));
+      if (losses === known) return;
+      const [before, after] = [new Set(known), new Set(losses)];
+      for (const loss of known)
+        if (!after.has(loss))
+          sql('DELETE FROM losses WHERE stream = ? AND epoch = ? AND from_seq = ?').run(
+            stream,
+            loss.epoch,
+            loss.from,
+          );
+      for (const loss of losses)
+        if (!before.has(loss))
+          sql('INSERT INTO losses VALUES (@stream, @epoch, @from, @to, @kind, @reason)').run({
+            ...loss,
+            stream,
+          });
     },
     insertBatch(stream: Stream, row: BatchRow): void {
       sql(
         `INSERT INTO batches VALUES (@stream, @from, @to, @seq, @n, @size, @offered, @doneAt, @bridge, @regained,
-         @firstAt, @prev, @head, @hash, @doubt, @bytes)`,
+         @firstAt, @prev, @head, @hash, @doubt, @bytes, @alarms)`,
       ).run(asRaw(stream, row));
       opens(stream, row.from);
       const known = batchBytes.get(stream);
-      if (known !== undefined) batchBytes.set(stream, known + row.size);
+      if (known !== undefined) batchBytes.set(stream, known + row.size + BATCH_ROW_BYTES);
     },
     /** Everything but the place and size of a row may change; bytes only once. */
     updateBatch(stream: Stream, row: BatchRow): void {
@@ -166,9 +206,14 @@ export function outboxQueries(database: Database.Database) {
     /** A bridge that nobody has seen yet and that hides nothing doubtful. */
     freshBridgeEndingAt(stream: Stream, to: number): BatchRow | undefined {
       const row = rowAt(stream, to);
-      const fresh = row?.to === to && row.bridge && row.bytes === null && row.doneAt === null;
-      return fresh && row.doubt.length === 0 ? row : undefined;
+      return row?.to === to && isFresh(row) ? row : undefined;
     },
+    freshBridgeFrom(stream: Stream, from: number): BatchRow | undefined {
+      const row = rowAt(stream, from);
+      return row?.from === from && isFresh(row) ? row : undefined;
+    },
+    batchAt: (stream: Stream, from: number): BatchRow | undefined =>
+      rows('SELECT * FROM batches WHERE stream = ? AND from_seq = ?', id(stream), from)[0],
     /** In order, from the row that contains `seq` on. */
     batchesFrom(stream: Stream, seq: number): BatchRow[] {
       const first = rowAt(stream, seq)?.from ?? seq;
@@ -217,19 +262,30 @@ export function outboxQueries(database: Database.Database) {
       openFrom.delete(stream);
       batchBytes.delete(stream);
     },
+    /** What the rows take on the disk, about. */
     totalBytes(stream: Stream): Bytes {
-      const text = 'SELECT coalesce(sum(size), 0) FROM batches WHERE stream = ?';
+      const text = `SELECT coalesce(sum(size + ${BATCH_ROW_BYTES}), 0) FROM batches WHERE stream = ?`;
       const bytes = batchBytes.get(stream) ?? (one(text, id(stream)) as number);
       batchBytes.set(stream, bytes);
       return bytes;
     },
-    /** Sizes of delivered and of open batches, oldest first. */
-    sizes(stream: Stream): { kept: Bytes[]; pending: Bytes[] } {
-      const where = (condition: string): Bytes[] =>
-        sql(`SELECT size FROM batches WHERE stream = ? AND bridge = 0 AND ${condition} ORDER BY from_seq`)
-          .pluck()
-          .all(id(stream)) as Bytes[];
-      return { kept: where('done_at IS NOT NULL'), pending: where('done_at IS NULL') };
+    /** What each delivered copy takes, oldest first. */
+    *keptSizes(stream: Stream): Iterable<Bytes> {
+      const rows = sql(
+        'SELECT size FROM batches WHERE stream = ? AND bridge = 0 AND done_at IS NOT NULL ORDER BY from_seq',
+      );
+      for (const { size } of rows.iterate(id(stream)) as Iterable<{ size: Bytes }>)
+        yield size + BATCH_ROW_BYTES;
+    },
+    /** Batches that were not delivered, oldest first. */
+    *segments(stream: Stream): Iterable<Segment> {
+      const rows = sql(`SELECT from_seq, seq, to_seq, first_at, size, alarms FROM batches
+        WHERE ${OPEN_DATA} ORDER BY from_seq`);
+      for (const raw of rows.iterate(...open(stream))) {
+        const r = raw as Record<string, number>;
+        const size = r.size! + BATCH_ROW_BYTES;
+        yield { from: r.from_seq!, to: r.to_seq!, size, at: r.first_at!, alarms: r.alarms! };
+      }
     },
     totals: (stream: Stream) =>
       sql(

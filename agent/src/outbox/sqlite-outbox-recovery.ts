@@ -1,7 +1,7 @@
 /** When the server remembers another past than we do: restored from a backup, or on another chain altogether. */
 import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Sha256Hex } from '@skein/protocol/units.ts';
+import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import { nativeZstd } from '../node-zstd.ts';
 import type { Watermark } from './port.ts';
 import { intersect, type Run, sizeOf } from './ranges.ts';
@@ -9,6 +9,7 @@ import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import type { OutboxCore } from './sqlite-outbox-core.ts';
 import { type BatchRow, UNSIGNED } from './sqlite-outbox-queries.ts';
 import { lose, newStream, recordsIn, regain } from './stream-state.ts';
+import { isAlarm } from './urgent.ts';
 
 /** Inside a transaction. False, and nothing changed, when the watermark does not lie on our chain. */
 export function rewind(core: OutboxCore, { stream, upTo, head }: Watermark): boolean {
@@ -67,7 +68,7 @@ function bridgeHole(
   if (hole.from > hole.to) return;
   const doubt = recordsIn(core.state(stream), hole);
   loseStored(core, stream, doubt);
-  const more = { seq: hole.from, n: 0, firstAt: core.options.clock.now(), size: 0, bridge: true };
+  const more = { seq: hole.from, n: 0, firstAt: core.options.clock.now(), size: 0, alarms: 0, bridge: true };
   core.queries.insertBatch(stream, { ...hole, ...more, doneAt: null, regained: false, doubt, ...UNSIGNED });
 }
 
@@ -100,29 +101,45 @@ export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): vo
   const carried = left.filter((record) => record.seq > upTo);
   core.queries.clear(stream);
   core.chunks.clear(stream);
-  for (let from = 0; from < carried.length; from += CARRY) {
-    const some = carried.slice(from, from + CARRY);
-    core.chunks.insert(
-      stream,
-      from,
-      some[0]!.at,
-      some.map((record) => record.body),
-    );
-  }
+  carryOver(core, stream, carried);
   const { epoch, ordinal } = core.newEpoch();
   const fresh = newStream(stream, epoch, Math.max(ordinal, state.ordinal + 1));
-  const { accepted, stored, losses } = state;
-  core.save({ ...fresh, nextSeq: carried.length, accepted, stored, losses });
+  const { accepted, stored, leftOut, untold, losses } = state;
+  core.save({ ...fresh, nextSeq: carried.length, accepted, stored, leftOut, untold, losses });
+}
+
+/** Numbered from 0 on in an epoch that has nothing yet. */
+export function carryOver(
+  core: OutboxCore,
+  stream: Stream,
+  records: readonly Omit<RecordRow, 'seq'>[],
+): void {
+  for (let seq = 0; seq < records.length; seq += CARRY) {
+    const some = records.slice(seq, seq + CARRY);
+    core.chunks.insert(stream, {
+      seq,
+      at: some[0]!.at,
+      texts: some.map(({ body }) => body),
+      leftOut: some.reduce((sum, { leftOut }) => sum + leftOut, 0),
+      alarms: some.filter(({ body }) => isAlarm(stream, JSON.parse(body))).length,
+    });
+  }
 }
 
 function undelivered(core: OutboxCore, stream: Stream): RecordRow[] {
   const sealed = core.queries.oldestOpenData(stream, Number.MAX_SAFE_INTEGER);
-  const opened = sealed.flatMap((row) =>
-    readRecords(openBatch(row.bytes!), { zstd: nativeZstd }).map((record, i) => ({
-      seq: row.seq + i,
-      at: row.firstAt,
-      body: JSON.stringify(record),
-    })),
-  );
-  return [...opened, ...core.chunks.oldestRecords(stream, Number.MAX_SAFE_INTEGER)];
+  const opened = sealed.flatMap((row) => recordsOf(row.bytes!, row.firstAt));
+  return [...opened, ...core.chunks.allRecords(stream)];
+}
+
+/** The records of a sealed batch as they were before it was sealed. */
+export function recordsOf(bytes: Uint8Array, at: Millis): RecordRow[] {
+  const batch = openBatch(bytes);
+  const { seq, observed, kept } = batch.header;
+  return readRecords(batch, { zstd: nativeZstd }).map((record, i) => ({
+    seq: seq + i,
+    at,
+    body: JSON.stringify(record),
+    leftOut: i === 0 ? observed - kept : 0,
+  }));
 }

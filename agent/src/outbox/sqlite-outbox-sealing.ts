@@ -4,18 +4,21 @@ import { type BatchForm, chainHead, sealBatch } from '@skein/protocol/batch/seal
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import type { Signer } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type { SealedRow } from './port.ts';
 import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import type { OutboxCore } from './sqlite-outbox-core.ts';
 import type { BatchRow } from './sqlite-outbox-queries.ts';
 import { afterSeal, bridgeHeader, type Identity, lose, nextHeader } from './stream-state.ts';
+import { cutAtAlarms, isAlarm } from './urgent.ts';
 
 export interface Sealing extends Identity {
   /** The device's report key. */
   signer: Signer;
   /** Asked at each batch; `SKB1` when absent. */
   form?: (() => BatchForm) | undefined;
+  /** Cut batches where alarms begin and end? */
+  cutAtAlarms?: (stream: Stream) => boolean;
 }
 
 const SKB1: BatchForm = { encoding: 'columns' };
@@ -30,8 +33,17 @@ export function sealOldest(
   stream: Stream,
   limit: number,
 ): SealedRow | undefined {
-  const records = core.chunks.oldestRecords(stream, limit, MAX_SEAL_TEXT);
-  return records.length === 0 ? undefined : sealSome(core, sealing, stream, records);
+  const records = core.chunks
+    .oldestRecords(stream, limit, MAX_SEAL_TEXT)
+    .map((row) => ({ ...row, record: JSON.parse(row.body) as unknown }));
+  if (records.length === 0) return undefined;
+  const alarms = records.map(({ record }) => isAlarm(stream, record));
+  const end = sealing.cutAtAlarms?.(stream) ? cutAtAlarms(alarms) : records.length;
+  return sealSome(core, sealing, stream, records.slice(0, end));
+}
+
+interface Parsed extends RecordRow {
+  record: unknown;
 }
 
 /** As many of `records` as fit the limit of a batch; a single one that never fits is given up. */
@@ -39,12 +51,20 @@ function sealSome(
   core: OutboxCore,
   sealing: Sealing,
   stream: Stream,
-  records: readonly RecordRow[],
+  records: readonly Parsed[],
 ): SealedRow | undefined {
   const { fleet, device, signer, form = () => SKB1 } = sealing;
   const { encoding, zstd } = form();
-  const header = nextHeader(core.state(stream), { fleet, device }, records[0]!.seq, records.length);
-  const bodies = records.map((record) => JSON.parse(record.body));
+  const header = nextHeader(
+    core.state(stream),
+    { fleet, device },
+    {
+      seq: records[0]!.seq,
+      n: records.length,
+      observed: records.reduce((sum, { leftOut }) => sum + leftOut, records.length),
+    },
+  );
+  const bodies = records.map(({ record }) => record);
   let bytes: Uint8Array;
   try {
     bytes = sealBatch(header, bodies, signer, encoding, zstd);
@@ -58,13 +78,14 @@ function sealSome(
     core.options.trouble(error);
     return undefined;
   }
-  return store(core, stream, records[0]!, { header, bytes });
+  const alarms = bodies.reduce<number>((count, body) => count + Number(isAlarm(stream, body)), 0);
+  return store(core, stream, { at: records[0]!.at, alarms }, { header, bytes });
 }
 
 function store(
   core: OutboxCore,
   stream: Stream,
-  first: RecordRow,
+  { at, alarms }: { at: Millis; alarms: number },
   { header, bytes }: { header: BatchHeader; bytes: Uint8Array },
 ): SealedRow {
   const head = chainHead(bytes);
@@ -76,7 +97,8 @@ function store(
     n: header.n,
     prev: header.prev,
     head,
-    firstAt: first.at,
+    firstAt: at,
+    alarms,
     size: bytes.length,
     offered: core.queries.countOpen(stream, OFFER_AHEAD) < OFFER_AHEAD,
     doneAt: null,

@@ -11,8 +11,9 @@
  *    server that lost its memory, takes it back.
  * 5. The rows of `batches` are disjoint runs in order; holes lie only below deliveredNext.
  *
- * Limits: 100,000 records held in memory between commits (the oldest is refused then: it was never accepted),
- * 512 KiB of text or 4,096 records a batch, the stream's cap for everything stored.
+ * Limits: 100,000 records and 16 MiB held in memory between commits (the oldest is refused then: it was never
+ * accepted), 1,024 records or 256 KiB of text a transaction and stream, 4,096 records or 512 KiB a batch, the stream's
+ * caps for everything stored.
  */
 import { MAX_RECORDS, NO_HEAD } from '@skein/protocol/batch/header.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
@@ -20,26 +21,35 @@ import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import type { RecordOf } from '@skein/protocol/records.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import { type Bytes, MINUTE, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
+import { ageJudge } from './ages.ts';
+import { Held, type HeldRecord } from './held.ts';
 import type { Outbox, SealedRow, StreamLedger, StreamMark, Watermark } from './port.ts';
 import { textOf } from './recordable.ts';
-import { KEEP_DELIVERED_MS } from './retention.ts';
+import { type DropPolicy, KEEP_DELIVERED_MS } from './retention.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
-import { keepWithinCap, shrinkAll } from './sqlite-outbox-drops.ts';
+import { keepWithin, type StreamCaps, shrinkAll } from './sqlite-outbox-drops.ts';
 import { writeMark } from './sqlite-outbox-file.ts';
 import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
 import { offerOldest, type Sealing, sealOldest, sendable } from './sqlite-outbox-sealing.ts';
 import { accept, ledgerOf, reserve } from './stream-state.ts';
+import { isAlarm } from './urgent.ts';
 
-export interface OutboxOptions extends Sealing {
+export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   path: string;
   clock: Clock;
   entropy: Entropy;
-  /** Everything a stream stores, copies kept after delivery included. */
+  /** What a stream takes on the disk, copies kept after delivery included. */
   capBytes?: Partial<Record<Stream, Bytes>>;
+  /** A record that was not delivered for so long is dropped. */
+  maxAgeMs?: Partial<Record<Stream, Millis>>;
+  /** What goes first at the cap; default: the oldest. */
+  policies?: Partial<Record<Stream, DropPolicy>>;
   /** How long delivered batches are kept for a server restored from a backup. */
   keepMs?: Millis;
   /** Space given back when the disk is full; 0: none. */
   reserveBytes?: Bytes;
+  /** In memory, while no commit succeeds. */
+  heldBytes?: Bytes;
   /** What a person should know but stops nothing: a replaced database, drops, a full disk. */
   trouble?: (error: SkeinError) => void;
 }
@@ -52,8 +62,16 @@ const DEFAULT_CAPS: Record<Stream, Bytes> = {
 };
 const RESERVE_BYTES: Bytes = 1 << 20;
 const MAX_HELD = 100_000;
+const HELD_BYTES: Bytes = 16 << 20;
+/** Of refused records only every so many-th is told. */
+const TELL_REFUSED = 10_000;
+/** What one transaction takes of a stream. */
+const COMMIT_RECORDS = 1024;
+const COMMIT_TEXT: Bytes = 256 * 1024;
 const FEW_RECORDS = 64;
 const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
+/** While sampling keeps nothing, how much it left out is written this often. */
+const COUNT_EVERY_MS: Millis = 10 * MINUTE;
 /** Numbers vouched for beside the database at a time. */
 const RESERVE_BLOCK = 4096;
 
@@ -62,73 +80,131 @@ export const openSqliteOutbox = (options: OutboxOptions): Outbox => new SqliteOu
 
 class SqliteOutbox implements Outbox {
   readonly #options: OutboxOptions;
+  readonly #sealing: Sealing;
   readonly #core: OutboxCore;
+  readonly #held: Held;
+  readonly #expiredBefore: (maxAge: Millis | undefined) => Millis | undefined;
   readonly #reservedNext = new Map<Stream, number>();
-  readonly #pruneAt = new Map<Stream, Millis>();
-  #held: { stream: Stream; at: Millis; body: string }[] = [];
+  #pruneAt: Millis = Number.NEGATIVE_INFINITY;
+  #countAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutboxOptions) {
     const { path, clock, entropy, reserveBytes = RESERVE_BYTES, trouble = () => {} } = options;
     this.#options = options;
+    this.#sealing = {
+      ...options,
+      cutAtAlarms: (stream) => options.policies?.[stream] === 'keep-alarms',
+    };
+    this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
+    this.#expiredBefore = ageJudge(clock);
     this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, trouble });
-    this.#core.shrink = () => shrinkAll(this.#core);
+    this.#core.shrink = () => shrinkAll(this.#core, (stream) => this.#capsOf(stream));
   }
 
   append<S extends Stream>(stream: S, record: RecordOf[S]): void {
-    this.#held.push({ stream, at: this.#options.clock.now(), body: textOf(record) });
-    if (this.#held.length <= MAX_HELD) return;
-    this.#held.shift();
+    const at = this.#options.clock.now();
+    if (this.#held.add(stream, at, textOf(record), isAlarm(stream, record))) return;
+    if (this.#held.refused(stream) % TELL_REFUSED !== 1) return;
     const error = new SkeinError(
       'OVERLOADED',
-      `${MAX_HELD} records wait for a commit; the oldest is refused`,
+      `${this.#held.size} records wait for a commit; the oldest are refused`,
+      { fix: 'Make the disk take them again: see the errors before this one.' },
     );
     this.#core.options.trouble(error);
   }
 
-  commit(): number {
-    const held = this.#held;
-    if (held.length === 0) return 0;
-    this.#core.refillReserve();
-    this.#vouch();
-    this.#core.write(() => this.#insert());
-    this.#held = [];
-    for (const stream of STREAMS) this.#tidy(stream);
-    return held.length;
+  leaveOut(stream: Stream): void {
+    this.#held.leaveOut(stream);
   }
 
-  #waiting(stream: Stream): number {
-    return this.#held.reduce((count, held) => count + Number(held.stream === stream), 0);
+  /** In pieces: a backlog of hours is no transaction that a small disk could take at once. */
+  commit(): number {
+    let accepted = 0;
+    while (this.#held.size > 0) accepted += this.#commitSome();
+    const now = this.#options.clock.mono();
+    if (accepted > 0) this.#countAt = now + COUNT_EVERY_MS;
+    else if (now >= this.#countAt) {
+      this.#countAt = now + COUNT_EVERY_MS;
+      this.#keepCounts();
+    }
+    if (accepted > 0) for (const stream of STREAMS) this.#tidy(stream);
+    return accepted;
+  }
+
+  #commitSome(): number {
+    this.#core.space.refillReserve();
+    const piece = new Map<Stream, HeldRecord[]>();
+    for (const stream of STREAMS) {
+      const records = this.#held.oldest(stream, COMMIT_RECORDS, COMMIT_TEXT);
+      if (records.length > 0) piece.set(stream, records);
+    }
+    this.#vouch(piece);
+    this.#core.write(() => this.#insert(piece));
+    let accepted = 0;
+    for (const [stream, { length }] of piece) {
+      this.#held.drop(stream, length);
+      accepted += length;
+    }
+    return accepted;
   }
 
   /** Writes the mark ahead of the numbers about to be given, so that a destroyed database leaves a bound. */
-  #vouch(): void {
-    const next = (stream: Stream): number => this.#core.state(stream).nextSeq + this.#waiting(stream);
-    if (STREAMS.every((stream) => next(stream) <= (this.#reservedNext.get(stream) ?? 0))) return;
-    const marks = STREAMS.map((s) => reserve(this.#core.state(s), this.#waiting(s) + RESERVE_BLOCK));
+  #vouch(piece: ReadonlyMap<Stream, readonly unknown[]>): void {
+    const coming = (stream: Stream): number => piece.get(stream)?.length ?? 0;
+    let needed = false;
+    for (const stream of piece.keys()) {
+      const next = this.#core.state(stream).nextSeq + coming(stream);
+      needed ||= next > (this.#reservedNext.get(stream) ?? 0);
+    }
+    if (!needed) return;
+    const marks = STREAMS.map((s) => reserve(this.#core.state(s), coming(s) + RESERVE_BLOCK));
     writeMark(this.#options.path, marks);
     for (const mark of marks) this.#reservedNext.set(mark.stream, mark.nextSeq);
   }
 
   /** One chunk per stream. */
-  #insert(): void {
-    for (const stream of STREAMS) {
-      const held = this.#held.filter((record) => record.stream === stream);
-      if (held.length === 0) continue;
+  #insert(piece: ReadonlyMap<Stream, readonly HeldRecord[]>): void {
+    for (const [stream, records] of piece) {
       const state = this.#core.state(stream);
-      this.#core.chunks.insert(
-        stream,
-        state.nextSeq,
-        held[0]!.at,
-        held.map((record) => record.body),
-      );
-      this.#core.save(accept(state, held.length));
+      const leftOut = sum(records, 'leftOut');
+      this.#core.chunks.insert(stream, {
+        seq: state.nextSeq,
+        at: records[0]!.at,
+        texts: records.map(textIn),
+        leftOut: state.untold + leftOut,
+        alarms: sum(records, 'alarm'),
+      });
+      this.#core.save(accept(state, records.length, leftOut));
     }
   }
 
-  /** The cap comes after the step that reached it, and its failure is not that step's failure. */
+  /** Results left out that no kept one came after yet: written down now and then, to spare the disk. */
+  #keepCounts(): void {
+    const count = (stream: Stream): number => this.#held.leftOut(stream);
+    if (STREAMS.every((stream) => count(stream) === 0)) return;
+    this.#core.write(() => {
+      for (const stream of STREAMS) {
+        const state = this.#core.state(stream);
+        const [leftOut, untold] = [state.leftOut + count(stream), state.untold + count(stream)];
+        if (count(stream) > 0) this.#core.save({ ...state, leftOut, untold });
+      }
+    });
+    for (const stream of STREAMS) this.#held.takeLeftOut(stream);
+  }
+
+  #capsOf(stream: Stream): StreamCaps {
+    const { capBytes, maxAgeMs, policies } = this.#options;
+    return {
+      capBytes: capBytes?.[stream] ?? DEFAULT_CAPS[stream],
+      policy: policies?.[stream] ?? 'oldest',
+      expiredBefore: this.#expiredBefore(maxAgeMs?.[stream]),
+    };
+  }
+
+  /** The caps come after the step that reached them, and their failure is not that step's failure. */
   #tidy(stream: Stream): void {
     try {
-      keepWithinCap(this.#core, stream, this.#options.capBytes?.[stream] ?? DEFAULT_CAPS[stream]);
+      keepWithin(this.#core, stream, this.#capsOf(stream));
     } catch (error) {
       this.#core.options.trouble(asSkeinError(error));
     }
@@ -148,12 +224,12 @@ class SqliteOutbox implements Outbox {
   }
 
   #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {
-    return this.#core.write(() => sealOldest(this.#core, this.#options, stream, limit));
+    return this.#core.write(() => sealOldest(this.#core, this.#sealing, stream, limit));
   }
 
   pending(stream: Stream, limit: number): SealedRow[] {
     try {
-      return sendable(this.#core, stream, offerOldest(this.#core, this.#options, stream, limit));
+      return sendable(this.#core, stream, offerOldest(this.#core, this.#sealing, stream, limit));
     } catch (error) {
       this.#core.options.trouble(asSkeinError(error));
       return sendable(this.#core, stream, this.#core.queries.openBatches(stream, limit));
@@ -180,21 +256,27 @@ class SqliteOutbox implements Outbox {
     const now = this.#options.clock.now();
     this.#core.write(() => {
       const records = this.#core.queries.finishUpTo(stream, upTo, now);
-      this.#prune(stream, now);
       const state = this.#core.state(stream);
       const stored = state.stored + records;
       this.#core.save({ ...state, deliveredNext: upTo + 1, deliveredHead: head, stored });
     });
+    this.#prune(now);
     return true;
   }
 
   /** Now and then: it reads the whole table. */
-  #prune(stream: Stream, now: Millis): void {
+  #prune(now: Millis): void {
     const { clock, keepMs = KEEP_DELIVERED_MS } = this.#options;
-    const due = this.#pruneAt.get(stream) ?? Number.NEGATIVE_INFINITY;
-    if (clock.mono() < due) return;
-    this.#pruneAt.set(stream, clock.mono() + Math.min(keepMs, PRUNE_EVERY_MS));
-    this.#core.queries.deleteDoneBefore(stream, now - keepMs);
+    if (clock.mono() < this.#pruneAt) return;
+    this.#pruneAt = clock.mono() + Math.min(keepMs, PRUNE_EVERY_MS);
+    try {
+      this.#core.write(() => {
+        for (const stream of STREAMS) this.#core.queries.deleteDoneBefore(stream, now - keepMs);
+      });
+      this.#core.space.giveBack();
+    } catch (error) {
+      this.#core.options.trouble(asSkeinError(error));
+    }
   }
 
   settle(stream: Stream, hash: Sha256Hex, stored: boolean): void {
@@ -230,11 +312,22 @@ class SqliteOutbox implements Outbox {
         pending: sealed.n + loose.n,
         pendingBytes: sealed.bytes + loose.bytes,
         oldestPendingAt: sealed.at ?? loose.at,
+        waiting: this.#held.waiting(stream),
+        refused: this.#held.refused(stream),
       };
     });
   }
 
   close(): void {
+    try {
+      this.#keepCounts();
+    } catch {
+      // The loss window of a failing disk: a count that is too low by what came since the last commit.
+    }
     this.#core.database.close();
   }
 }
+
+const textIn = ({ text }: HeldRecord): string => text;
+const sum = (records: readonly HeldRecord[], key: 'leftOut' | 'alarm'): number =>
+  records.reduce((total, record) => total + Number(record[key]), 0);

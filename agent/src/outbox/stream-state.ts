@@ -36,6 +36,10 @@ export interface StreamState {
   /** Over all epochs. */
   accepted: number;
   stored: number;
+  /** Results that sampling did not keep, over all epochs: they have no numbers. */
+  leftOut: number;
+  /** Of these, what no record speaks for yet. */
+  untold: number;
   losses: readonly Loss[];
 }
 
@@ -53,6 +57,8 @@ export const newStream = (stream: Stream, epoch: string, ordinal: number): Strea
   deliveredHead: NO_HEAD,
   accepted: 0,
   stored: 0,
+  leftOut: 0,
+  untold: 0,
   losses: [],
 });
 
@@ -76,19 +82,24 @@ export function afterDestruction(reserved: Reservation, epoch: string, ordinal: 
       reason: 'database-destroyed',
     });
   }
-  const { accepted, stored } = reserved;
+  const { accepted, stored, leftOut, untold } = reserved;
   return {
     ...newStream(reserved.stream, epoch, Math.max(ordinal, reserved.ordinal + 1)),
     accepted,
     stored,
+    leftOut,
+    untold,
     losses,
   };
 }
 
-export const accept = (state: StreamState, count: number): StreamState => ({
+/** @param leftOut results that sampling left out before them; what was untold is told with them */
+export const accept = (state: StreamState, count: number, leftOut = 0): StreamState => ({
   ...state,
   nextSeq: state.nextSeq + count,
   accepted: state.accepted + count,
+  leftOut: state.leftOut + leftOut,
+  untold: 0,
 });
 
 export const lose = (
@@ -104,10 +115,14 @@ export interface Identity {
   device: string;
 }
 
-/** The header of the next batch: gaps since the last one, then `n` records from `seq` on. */
-export function nextHeader(state: StreamState, id: Identity, seq: number, n: number): BatchHeader {
+/** The header of the next batch: gaps since the last one, then `n` records from `seq` on, kept of `observed` results. */
+export function nextHeader(
+  state: StreamState,
+  id: Identity,
+  { seq, n, observed = n }: { seq: number; n: number; observed?: number },
+): BatchHeader {
   const gaps = gapsIn(state.losses, state.epoch, { from: state.sealedNext, to: seq - 1 });
-  return header(state, id, { seq, n, prev: state.head, gaps, bridge: null });
+  return header(state, id, { seq, n, observed, prev: state.head, gaps, bridge: null });
 }
 
 export interface BridgeRow extends Run {
@@ -117,15 +132,15 @@ export interface BridgeRow extends Run {
 
 export function bridgeHeader(state: StreamState, id: Identity, row: BridgeRow): BatchHeader {
   const gaps = gapsIn(state.losses, state.epoch, row);
-  return header(state, id, { seq: row.from, n: 0, prev: row.prev, gaps, bridge: row.head });
+  return header(state, id, { seq: row.from, n: 0, observed: 0, prev: row.prev, gaps, bridge: row.head });
 }
 
 function header(
   { stream, epoch, ordinal }: StreamState,
   id: Identity,
-  more: { seq: number; n: number; prev: Sha256Hex; gaps: Gap[]; bridge: Sha256Hex | null },
+  more: Pick<BatchHeader, 'seq' | 'n' | 'observed' | 'prev' | 'bridge'> & { gaps: Gap[] },
 ): BatchHeader {
-  return { v: 1, ...id, stream, epoch, ordinal, observed: more.n, kept: more.n, ...more };
+  return { v: 1, ...id, stream, epoch, ordinal, kept: more.n, ...more };
 }
 
 export const afterSeal = (state: StreamState, nextSeq: number, head: Sha256Hex): StreamState => ({
@@ -147,16 +162,17 @@ export function regain(state: StreamState, doubt: readonly Run[]): StreamState {
   return { ...state, losses, stored: state.stored + sizeOf(doubt) };
 }
 
-type Kept = Omit<StreamLedger, 'pending' | 'pendingBytes' | 'oldestPendingAt'>;
+type Kept = Omit<StreamLedger, 'pending' | 'pendingBytes' | 'oldestPendingAt' | 'waiting' | 'refused'>;
 
 /** All of the ledger but what rows have to tell. */
-export function ledgerOf({ stream, epoch, accepted, stored, losses }: StreamState): Kept {
+export function ledgerOf({ stream, epoch, accepted, stored, leftOut, losses }: StreamState): Kept {
   const of = (kind: LossKind) =>
     losses.filter((loss) => loss.kind === kind).map(({ kind: _, ...run }): SeqRange => run);
   const ranges = { droppedRanges: of('dropped'), lostRanges: of('lost'), unknownRanges: of('unknown') };
   return {
     stream,
     epoch,
+    observed: accepted + leftOut,
     accepted,
     stored,
     dropped: sizeOf(ranges.droppedRanges),

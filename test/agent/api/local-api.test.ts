@@ -96,6 +96,7 @@ const status = (ok: boolean): AgentStatus => ({
     {
       stream: 'predictions',
       epoch: 'e',
+      observed: 9,
       accepted: 7,
       stored: 5,
       pending: 2,
@@ -107,6 +108,8 @@ const status = (ok: boolean): AgentStatus => ({
       unknownRanges: [],
       oldestPendingAt: 1,
       pendingBytes: 120,
+      waiting: 0,
+      refused: 0,
     },
   ],
   incidents: [],

@@ -9,7 +9,6 @@ import {
   sizeOf,
   subtract,
 } from '../../../agent/src/outbox/ranges.ts';
-import { planDrops } from '../../../agent/src/outbox/retention.ts';
 import {
   accept,
   afterDestruction,
@@ -77,27 +76,12 @@ describe('runs of lost numbers', () => {
   });
 });
 
-describe('a stream at its cap', () => {
-  const holding = { kept: [10, 10], pending: [20, 20], unsealed: [5, 5] };
-
-  it.each([
-    [70, { kept: 0, pending: 0, unsealed: 0 }],
-    [65, { kept: 1, pending: 0, unsealed: 0 }],
-    [50, { kept: 2, pending: 0, unsealed: 0 }],
-    [49, { kept: 2, pending: 1, unsealed: 0 }],
-    [5, { kept: 2, pending: 2, unsealed: 1 }],
-    [0, { kept: 2, pending: 2, unsealed: 2 }],
-  ])('gives up the fewest, what is stored elsewhere first: cap %i', (cap, drops) => {
-    expect(planDrops(holding, cap)).toEqual(drops);
-  });
-});
-
 describe('the numbers of a stream', () => {
   const id = { fleet: 'home', device: 'd-1' };
 
   it('tell losses before the first record in the next header', () => {
     const state = lose(accept(newStream('health', 'e', 1), 10), { from: 0, to: 3 }, 'dropped', 'cap');
-    expect(nextHeader(state, id, 4, 6)).toMatchObject({
+    expect(nextHeader(state, id, { seq: 4, n: 6 })).toMatchObject({
       seq: 4,
       n: 6,
       gaps: [{ from: 0, to: 3, reason: 'cap' }],
