@@ -23,6 +23,7 @@ import { type HealthReport, reportHealth } from './health/report-health.ts';
 import { reportStanding } from './health/report-standing.ts';
 import { shadowMetrics } from './inference/shadow.ts';
 import type { Outbox } from './outbox/port.ts';
+import { createSampler } from './outbox/sampling.ts';
 import { incidentTeller, reportWork, type WorkReports } from './report-work.ts';
 import { createRecorder, type Recorder } from './run-records.ts';
 import { type RunningSinks, runSinks } from './sinks/run-sinks.ts';
@@ -75,6 +76,7 @@ export class Agent {
       log,
       boot,
       commitIntervalMs: config.outbox.commitInterval,
+      sampler: createSampler(config.outbox.sampling, entropy),
       send: () => this.#uplink.send(),
       trouble: (reason) => this.#reports.disk(reason),
     });

@@ -16,6 +16,7 @@ import type {
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Outbox } from './outbox/port.ts';
+import type { Sampler } from './outbox/sampling.ts';
 
 export interface RecorderDeps {
   outbox: Outbox;
@@ -23,6 +24,8 @@ export interface RecorderDeps {
   log: Log;
   boot: string;
   commitIntervalMs: Millis;
+  /** Which predictions are recorded. */
+  sampler: Sampler;
   /** Seals and sends what is committed, now. */
   send(): void;
   /** null: committing works again. */
@@ -74,7 +77,8 @@ export function createRecorder(deps: RecorderDeps): Recorder {
 
   return {
     prediction(record) {
-      append('predictions', record);
+      if (!deps.sampler(record)) outbox.leaveOut('predictions');
+      else append('predictions', record);
       const key = `${record.source}/${record.model}`;
       const begins = record.alarm === 1 && !alarmed.get(key);
       alarmed.set(key, record.alarm === 1);

@@ -10,9 +10,12 @@ function scene() {
   const accepted: string[] = [];
   const said: (string | null)[] = [];
   let full = false;
+  let sampled = true;
+  let leftOut = 0;
   let sends = 0;
   const outbox = {
     append: (stream: string) => void held.push(stream),
+    leaveOut: () => void leftOut++,
     commit() {
       if (full) throw new Error('disk full');
       accepted.push(...held.splice(0));
@@ -25,13 +28,17 @@ function scene() {
     log: { info() {}, warn() {}, error() {} },
     boot: 'b',
     commitIntervalMs: 10_000,
+    sampler: () => sampled,
     send: () => (sends += 1),
     trouble: (message) => said.push(message),
   });
   recorder.start();
   const predict = (alarm: 0 | 1) =>
     recorder.prediction({ source: 's', model: 'm', alarm } as PredictionRecord);
-  return { clock, recorder, accepted, said, predict, sends: () => sends, fill: (on: boolean) => (full = on) };
+  const sample = (on: boolean) => (sampled = on);
+  const fill = (on: boolean) => (full = on);
+  const counts = { sends: () => sends, leftOut: () => leftOut };
+  return { clock, recorder, accepted, said, predict, ...counts, fill, sample };
 }
 
 describe('recording', () => {
@@ -44,6 +51,17 @@ describe('recording', () => {
     await run.clock.advance(1);
     expect(run.accepted).toEqual(['predictions', 'predictions']);
     expect(run.sends()).toBe(0);
+  });
+
+  it('counts what sampling leaves out and records it not', async () => {
+    const run = scene();
+    run.predict(0);
+    run.sample(false);
+    run.predict(0);
+    run.predict(0);
+    await run.clock.advance(10_000);
+    expect(run.accepted).toEqual(['predictions']);
+    expect(run.leftOut()).toBe(2);
   });
 
   it('commits and sends at once when an alarm begins, once while it lasts', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import type { Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
 import { type LocalApiOptions, openLocalApi } from '../api/http-local-api.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
@@ -197,7 +197,9 @@ async function compose(
         clock,
         entropy: systemEntropy,
         signer,
-        capBytes: config.outbox.caps as Record<Stream, Bytes>,
+        capBytes: config.outbox.caps,
+        maxAgeMs: config.outbox.ages as Partial<Record<Stream, Millis>>,
+        policies: config.outbox.policies,
         trouble,
       }),
     openUplink: (outbox, deps) =>

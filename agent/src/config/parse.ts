@@ -11,6 +11,7 @@ import { checkShadows } from './inference.ts';
 import { nodeAt, ROOT, valuesOf } from './keys.ts';
 import { checkKinds, type KindedList } from './kinds.ts';
 import type { Node, Path } from './node.ts';
+import { checkSampling } from './outbox.ts';
 import { problem, unknownKey, type Where } from './problem.ts';
 import { type Config, ConfigSchema, withProfiles } from './schema.ts';
 import { type SinkConfig, sinkFault } from './sinks.ts';
@@ -55,6 +56,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);
   checkShadows(config.shadows, where);
+  checkSampling(config.outbox.sampling, where);
   checkKinds(SINKS, config.sinks, root.sinks, where);
   const reserved = Object.keys(config.backends).find((name) => IN_PROCESS.includes(name));
   if (reserved)

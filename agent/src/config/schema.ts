@@ -6,17 +6,15 @@
  * they are milliseconds and bytes.
  */
 import { strict } from '@skein/protocol/schema.ts';
-import { DAY, HOUR, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { InferenceConfig, ShadowConfig } from './inference.ts';
+import { OutboxConfig } from './outbox.ts';
 import { SinkConfig } from './sinks.ts';
 import { SiteConfig } from './site.ts';
 import { SourceConfig } from './sources.ts';
 import { choice, duration, optionalDuration } from './types.ts';
 import { UpdateConfig } from './update.ts';
-
-const size = (text: string, description: string) =>
-  Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });
 
 const Server = strict({
   deviceUrl: Type.Optional(
@@ -35,20 +33,6 @@ const Server = strict({
       description: 'The broker; default: what enrolment told',
     }),
   ),
-});
-
-const Outbox = strict({
-  commitInterval: optionalDuration(
-    100,
-    HOUR,
-    'Readings of at most this long are lost in a power cut; 10s, or 60s with storage sd',
-  ),
-  caps: strict({
-    predictions: size('256MiB', 'Oldest predictions are dropped beyond this, and the range is recorded'),
-    health: size('32MiB', 'Same for health'),
-    drift: size('32MiB', 'Same for drift'),
-    events: size('32MiB', 'Same for incidents and update reports'),
-  }),
 });
 
 const Uplink = strict({
@@ -185,7 +169,7 @@ export const ConfigSchema = strict({
     description: 'Where predictions go beside the buffer; none of them can hold up inference',
   }),
   server: Server,
-  outbox: Outbox,
+  outbox: OutboxConfig,
   uplink: Uplink,
   health: Health,
   inference: InferenceConfig,
@@ -210,7 +194,7 @@ export type SourceOf = SourceConfig & Required<Pick<SourceConfig, 'stallAfter'>>
 export type BackendConfig = Static<typeof BackendConfig>;
 export interface Config extends Parsed {
   sources: SourceOf[];
-  outbox: Required<Parsed['outbox']>;
+  outbox: Parsed['outbox'] & Required<Pick<Parsed['outbox'], 'commitInterval'>>;
   uplink: Required<Parsed['uplink']>;
 }
 

@@ -32,8 +32,28 @@ describe('a configuration', () => {
       'inference.models.a.placement: must be one of auto, inline',
     ],
     ['inference: {providers: []}', 'inference.providers'],
+    ['outbox: {sampling: {gas: {keep: every}}}', 'outbox.sampling.gas: keep: every needs `every`'],
+    [
+      'outbox: {sampling: {gas: {keep: share, share: 0.1, below: 1}}}',
+      'outbox.sampling.gas.below: does nothing with keep: share',
+    ],
+    [
+      'outbox: {policies: {health: keep-alarms}}',
+      'outbox.policies.health: must be one of oldest, downsample',
+    ],
   ])('refuses %s', (text, words) => {
     expect(() => parse(text)).toThrow(words);
+  });
+
+  it('says for each stream what it may hold and what goes first, and for a model what is recorded', () => {
+    const { outbox } = parse(
+      'outbox:\n  ages: {predictions: 30d}\n  policies: {predictions: downsample}\n  sampling:\n    gas: {keep: notable, below: 0.6, atLeast: 5min}\n',
+    );
+    expect(outbox).toMatchObject({
+      ages: { predictions: 30 * 86_400_000 },
+      policies: { predictions: 'downsample', health: 'oldest', events: 'oldest' },
+      sampling: { gas: { keep: 'notable', below: 0.6, atLeast: 300_000 } },
+    });
   });
 
   it('of an empty file is all defaults: this machine’s metrics, loopback, lan', () => {
