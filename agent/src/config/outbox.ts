@@ -6,7 +6,6 @@ import type { DropPolicy } from '../outbox/retention.ts';
 import { KEEPS } from '../outbox/sampling.ts';
 import { problem, type Where } from './problem.ts';
 import { choice, optionalDuration } from './types.ts';
-import { isObject } from './variables.ts';
 
 const size = (text: string, description: string) =>
   Type.Number({ unit: 'size', default: text, minimum: 64 * KIB, maximum: 2 ** 20 * MIB, description });
@@ -86,7 +85,7 @@ export function checkSampling(sampling: Record<string, SamplingConfig>, where: W
   for (const [model, rule] of Object.entries(sampling)) {
     const path = ['outbox', 'sampling', model];
     const read = READ_BY[rule.keep]!;
-    const idle = isObject(rule) && Object.keys(rule).find((key) => key !== 'keep' && !read.includes(key));
+    const idle = Object.keys(rule).find((key) => key !== 'keep' && !read.includes(key));
     if (idle) throw problem(where([...path, idle]), [...path, idle], `does nothing with keep: ${rule.keep}`);
     const absent = NEEDED.find((key) => read.includes(key) && rule[key as 'every' | 'share'] === undefined);
     if (absent) throw problem(where(path), path, `keep: ${rule.keep} needs \`${absent}\``);

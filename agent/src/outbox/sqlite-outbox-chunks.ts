@@ -115,7 +115,12 @@ export function chunkQueries(database: Database.Database) {
   };
 
   const recordsOf = ({ seq, at, body, left_out }: ChunkRow): RecordRow[] =>
-    unpackChunk(body).map((record, i) => ({ seq: seq + i, at, body: record, leftOut: i === 0 ? left_out : 0 }));
+    unpackChunk(body).map((record, i) => ({
+      seq: seq + i,
+      at,
+      body: record,
+      leftOut: i === 0 ? left_out : 0,
+    }));
 
   return {
     insert,
