@@ -4,6 +4,7 @@ import {
   DesiredMessage,
   EventMessage,
   HelloMessage,
+  ReadsMessage,
   StateMessage,
   StatusMessage,
   UpdateMessage,
@@ -30,7 +31,7 @@ const bytes = (summary: string, schema?: unknown): Payload => ({
 });
 const batch = (of: string, schema: unknown) =>
   bytes(
-    `Sealed batch of ${of}: chained, signed by the device, columnar CBOR (or JSON, then it starts with {)`,
+    `Sealed batch of ${of}: chained, signed by the device, see protocol/BATCH.md (or JSON, then it starts with {)`,
     schema,
   );
 
@@ -46,9 +47,13 @@ const PAYLOADS: Record<Channel, Payload> = {
   'batch/events': batch('incidents and update reports', EventRecord),
   reported: bytes('Signed envelope: what the device runs'),
   desired: json('Hint that the director has something for this device', DesiredMessage),
+  reads: bytes('Signed envelope: which batches the server reads', ReadsMessage),
   command: bytes('Signed envelope: an expiring command'),
   result: bytes('Signed envelope: the result of a command'),
-  ack: bytes('Signed envelope: how far the server has stored a stream', AckMessage),
+  ack: bytes(
+    'Signed envelope: how far the server has stored a stream; or a short acknowledgement (starts with SKA1)',
+    AckMessage,
+  ),
 };
 
 /** `batch/health` → `batchHealth`: AsyncAPI keys hold no slash. */

@@ -29,6 +29,7 @@ import { modelRoutes } from './http/model-routes.ts';
 import { openPeoplePort } from './http/people-port.ts';
 import { rolloutRoutes } from './http/rollout-routes.ts';
 import { trustRoutes } from './http/trust-routes.ts';
+import { announceReads } from './ingest/announce-reads.ts';
 import { startIngest } from './ingest/run-ingest.ts';
 import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
@@ -159,8 +160,16 @@ async function startRooms(live: Live) {
 type Rooms = Awaited<ReturnType<typeof startRooms>>;
 
 /** Publishes `desired`: a retained hint, so a failure is only logged; it is published anew on the next connect. */
-function announcer({ config, log }: Base, { broker }: OpenBroker) {
+function announcer({ config, log, adapters, online }: Base, { broker }: OpenBroker) {
+  const reads = announceReads({
+    broker,
+    fleet: config.fleet,
+    log,
+    zstd: adapters.codecs.zstd !== undefined,
+    signer: () => newestSigner(online, 'ack'),
+  });
   return (device: string, directorVersion: number): void => {
+    reads(device);
     const payload = JSON.stringify({ directorVersion } satisfies DesiredMessage);
     broker
       .publish(topicFor(config.fleet, device, 'desired'), payload, { qos: 1, retain: true })

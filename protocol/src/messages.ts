@@ -99,6 +99,14 @@ export const UpdateMessage = strict({
 /** A hint only: what counts is the signed director document. */
 export const DesiredMessage = strict({ directorVersion: Type.Integer({ minimum: 0 }) });
 
+export const READS_DOMAIN = 'skein/reads';
+
+/** Which batches the server reads, inside a signed envelope. It may say more than this version understands. */
+export const ReadsMessage = Type.Object({
+  forms: Type.Array(text(16), { maxItems: 16, description: 'SKB1, SKB2; see protocol/BATCH.md' }),
+  zstd: Type.Optional(flag),
+});
+
 export type StatusMessage = Static<typeof StatusMessage>;
 export type ModelInUse = Static<typeof ModelInUse>;
 export type HelloMessage = Static<typeof HelloMessage>;
@@ -106,6 +114,7 @@ export type StateMessage = Static<typeof StateMessage>;
 export type Incident = Static<typeof Incident>;
 export type EventMessage = Static<typeof EventMessage>;
 export type UpdateMessage = Static<typeof UpdateMessage>;
+export type ReadsMessage = Static<typeof ReadsMessage>;
 export type DesiredMessage = Static<typeof DesiredMessage>;
 export const DeviceId = id;
 
@@ -115,4 +124,5 @@ export const parseHello = checker(HelloMessage, 'MESSAGE_INVALID', MAX);
 export const parseState = checker(StateMessage, 'MESSAGE_INVALID', MAX);
 export const parseEvent = checker(EventMessage, 'MESSAGE_INVALID', MAX);
 export const parseUpdate = checker(UpdateMessage, 'MESSAGE_INVALID', MAX);
+export const parseReads = checker(ReadsMessage, 'MESSAGE_INVALID', 4096);
 export const parseDesired = checker(DesiredMessage, 'MESSAGE_INVALID', MAX);

@@ -14,6 +14,7 @@ export const CHANNELS = {
   'batch/events': { way: 'up', qos: 1, retain: false },
   reported: { way: 'up', qos: 1, retain: true },
   desired: { way: 'down', qos: 1, retain: true },
+  reads: { way: 'down', qos: 1, retain: true },
   command: { way: 'down', qos: 1, retain: false },
   result: { way: 'up', qos: 1, retain: false },
   ack: { way: 'down', qos: 1, retain: false },

@@ -42,7 +42,7 @@ export async function startMosquitto(
     return path;
   };
   const up = ['status', 'hello', 'state', 'event', 'update', 'batch/#', 'reported', 'result'];
-  const down = ['desired', 'command', 'ack'];
+  const down = ['desired', 'reads', 'command', 'ack'];
   const acl = [
     'user server',
     'topic readwrite skein/#',

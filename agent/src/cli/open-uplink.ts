@@ -10,6 +10,7 @@ import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';
 import { nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
 import type { BackoffPolicy } from '../uplink/backoff.ts';
+import type { FormChoice } from '../uplink/batch-form.ts';
 import { createDrain } from '../uplink/drain.ts';
 import { openMqttLink } from '../uplink/mqtt-link.ts';
 import { createPresence, statusMessage } from '../uplink/presence.ts';
@@ -19,6 +20,7 @@ export interface UplinkOptions {
   deps: UplinkDeps;
   config: Config;
   identity: Identity;
+  form: FormChoice;
   /** Asked at each connect. */
   tls(): TlsTrust;
   boot: string;
@@ -52,6 +54,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     },
     keepaliveMs: config.uplink.keepAlive,
     reconnect: RECONNECT[config.profile],
+    unconfirmedBatches: config.profile === 'metered',
     will: (session) => JSON.stringify(statusMessage(false, session, who)),
     log,
   });
@@ -71,6 +74,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     log.info('connected to the broker', { url: mqttUrl });
     deps.ordersMayHaveChanged();
   });
+  link.onMessage('reads', (payload) => options.form.hear(payload));
   link.onMessage('desired', (payload) => {
     parseDesired.parse(payload, 'desired');
     deps.ordersMayHaveChanged();

@@ -18,11 +18,12 @@ import { keepRenewed } from '../identity/renew.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
 import { nodeKeys } from '../node-keys.ts';
+import { nativeZstd } from '../node-zstd.ts';
 import { openSqliteOutbox } from '../outbox/sqlite-outbox.ts';
 import { workerPictures } from '../pipeline/worker-pictures.ts';
 import { pushDoor } from '../sources/push-door.ts';
 import { lockState } from '../sqlite-lock.ts';
-import { nativeSigner, systemClock, systemEntropy } from '../system-clock.ts';
+import { nativeSigner, nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
 import { installedIn } from '../update/barred.ts';
 import { childPreflight } from '../update/child-preflight.ts';
 import { childReserve } from '../update/child-reserve.ts';
@@ -35,6 +36,7 @@ import { linuxLink } from '../update/linux-link.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
+import { FormChoice } from '../uplink/batch-form.ts';
 import { addressFile } from './local-client.ts';
 import { backendOptions, engineOptions, openBackends } from './open-backends.ts';
 import { openDownloads } from './open-downloads.ts';
@@ -159,6 +161,13 @@ async function compose(
   const { threads, providers } = config.inference;
   const backends = opened.add(openBackends(config), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
+  const form = new FormChoice({
+    device: identity.device,
+    json: config.uplink.format === 'json',
+    verify: nativeVerify,
+    ackKeys: () => trust.view()?.ackKeys ?? [],
+    zstd: nativeZstd,
+  });
   const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
   return new Agent({
     config,
@@ -197,6 +206,7 @@ async function compose(
         clock,
         entropy: systemEntropy,
         signer,
+        form: () => form.form(),
         capBytes: config.outbox.caps,
         maxAgeMs: config.outbox.ages as Partial<Record<Stream, Millis>>,
         policies: config.outbox.policies,
@@ -208,6 +218,7 @@ async function compose(
         deps,
         config,
         identity,
+        form,
         tls: () => tls(current),
         boot,
         agentVersion: AGENT_VERSION,

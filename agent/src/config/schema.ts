@@ -42,6 +42,11 @@ const Uplink = strict({
     'A batch is sealed and sent this often; 1min, or 30min when metered',
   ),
   keepAlive: optionalDuration(5 * SECOND, 18 * HOUR, 'MQTT keep-alive; 1min, or 15min when metered'),
+  format: choice(
+    ['compact', 'json'],
+    'compact',
+    'How batches are written: json can be read by people on the broker and takes some ten times the bytes',
+  ),
   state: Type.Optional(Type.Boolean({ description: 'Publish live state; on, off when metered' })),
 });
 

@@ -7,6 +7,7 @@
  * `judge-ack.ts`; here it is done.
  */
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
+import { isShortAck, openShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
 import { batchChannel, STREAMS, type Stream } from '@skein/protocol/topics.ts';
@@ -175,12 +176,24 @@ class RunningDrain implements Drain {
   #hear(bytes: Uint8Array): void {
     const { ackKeys, verify, device, log } = this.#deps;
     try {
+      if (isShortAck(bytes)) {
+        for (const hash of openShortAck(verify, ackKeys(), device, bytes)) this.#takeShort(hash);
+        return;
+      }
       const payload = openEnvelope(verify, ackKeys(), ACK_DOMAIN, device, bytes);
       this.#take(parseAck.parse(payload, 'ack'));
     } catch (thrown) {
       const { code, message } = asSkeinError(thrown);
       log.warn('acknowledgement refused', { code, message });
     }
+  }
+
+  /** It says of bytes of ours that they are stored, and so is all before them. */
+  #takeShort(hash: Sha256Hex): void {
+    const row = this.#lanes.map((lane) => lane.sent.get(hash)?.row).find((sent) => sent !== undefined);
+    if (row === undefined || row.bridge) return;
+    const { stream, epoch, upTo } = row;
+    this.#take({ stream, epoch, upTo, head: hash, re: hash });
   }
 
   #take(ack: AckMessage): void {

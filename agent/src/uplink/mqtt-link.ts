@@ -41,6 +41,11 @@ export interface MqttLinkOptions {
   /** Asked at each connect, so a renewed certificate is used from the next one on. */
   tls?: () => MqttTls;
   keepaliveMs: Millis;
+  /**
+   * QoS 0 for batches and what answers them: each is asked for again until the server's signed word comes, so the
+   * broker's own confirmations say nothing and are saved.
+   */
+  unconfirmedBatches?: boolean;
   /** Published by the broker, retained on `status`, when this connection ends without goodbye. */
   will(session: string): string;
   clock: Clock;
@@ -161,10 +166,13 @@ class MqttLink implements Link {
     (client.stream as unknown as Socket).setNoDelay(true);
     try {
       const granted = await client.subscribeAsync(
-        downChannels.map((channel) => topicFor(fleet, device, channel)),
-        { qos: 1 },
+        Object.fromEntries(
+          downChannels.map((channel) => [topicFor(fleet, device, channel), { qos: this.#qosOf(channel) }]),
+        ),
       );
-      if (granted.some(({ qos }) => qos === 128)) throw new Error('the broker refused a subscription');
+      // A broker set up for an older version may not know `reads`: then it is not heard, and not missed.
+      const refused = granted.some(({ topic, qos }) => qos === 128 && parseTopic(topic)?.channel !== 'reads');
+      if (refused) throw new Error('the broker refused a subscription');
     } catch (error) {
       this.#over(client, reasonOf(error));
       return;
@@ -173,6 +181,11 @@ class MqttLink implements Link {
     this.connected = true;
     this.#connectedAt = this.#options.clock.mono();
     for (const handler of this.#onConnect) handler();
+  }
+
+  #qosOf(channel: Channel): 0 | 1 {
+    const saved = this.#options.unconfirmedBatches && (channel === 'ack' || channel.startsWith('batch/'));
+    return saved ? 0 : CHANNELS[channel].qos;
   }
 
   #hear(topic: string, payload: Uint8Array): void {
@@ -219,7 +232,8 @@ class MqttLink implements Link {
     if (this.#unconfirmed.size >= MAX_UNCONFIRMED || unwritten(client) > MAX_UNWRITTEN) {
       return Promise.reject(new SkeinError('OVERLOADED', 'the broker does not keep up'));
     }
-    const { qos, retain } = CHANNELS[channel];
+    const { retain } = CHANNELS[channel];
+    const qos = this.#qosOf(channel);
     const topic = topicFor(this.#options.fleet, this.#options.device, channel);
     const bytes = typeof payload === 'string' ? payload : Buffer.from(payload);
     return new Promise<void>((resolve, reject) => {

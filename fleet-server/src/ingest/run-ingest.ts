@@ -10,6 +10,7 @@
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
 import type { Codecs } from '@skein/protocol/batch/body.ts';
 import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
+import { MAX_ANSWERED, sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log, Signer, Verify } from '@skein/protocol/ports.ts';
 import { batchChannel, parseTopic, topicFor } from '@skein/protocol/topics.ts';
@@ -150,7 +151,11 @@ class RunningIngest implements Ingest {
     const answers = await this.#deps.store.transaction().execute((tx) => runCommit(tx, verified, this.#deps));
     for (const answer of answers) this.#count(answer);
     this.#announce(verified, answers);
-    await Promise.all(lastWords(answers).map((answer) => this.#publish(answer)));
+    const { short, full } = inWords(lastWords(answers));
+    await Promise.all([
+      ...full.map((answer) => this.#publish(answer)),
+      ...short.map(({ device, hashes }) => this.#publishShort(device, hashes)),
+    ]);
   }
 
   #count({ verdict, records }: Answer): void {
@@ -167,13 +172,20 @@ class RunningIngest implements Ingest {
     }
   }
 
-  async #publish({ device, ack, of }: Answer): Promise<void> {
-    const { ackSigner, broker, fleet, log } = this.#deps;
+  #publish({ device, ack, of }: Answer): Promise<void> {
     const message: AckMessage = { ...ack, re: bytesHash(of) };
     const payload = new TextEncoder().encode(JSON.stringify(message));
-    const envelope = sealEnvelope(ackSigner, ACK_DOMAIN, device, payload);
+    return this.#send(device, sealEnvelope(this.#deps.ackSigner, ACK_DOMAIN, device, payload));
+  }
+
+  #publishShort(device: string, hashes: readonly string[]): Promise<void> {
+    return this.#send(device, sealShortAck(this.#deps.ackSigner, device, hashes));
+  }
+
+  async #send(device: string, bytes: Uint8Array): Promise<void> {
+    const { broker, fleet, log } = this.#deps;
     try {
-      await broker.publish(topicFor(fleet, device, 'ack'), envelope, { qos: 1, retain: false });
+      await broker.publish(topicFor(fleet, device, 'ack'), bytes, { qos: 1, retain: false });
     } catch (error) {
       log.warn('ingest: ack not published; the device asks again', { device, error: String(error) });
     }
@@ -184,4 +196,23 @@ class RunningIngest implements Ingest {
 function lastWords(answers: readonly Answer[]): Answer[] {
   const last = new Map(answers.map((a) => [`${a.device}/${a.ack.stream}/${a.ack.epoch}`, a]));
   return answers.filter((a) => a.ack.stored !== undefined || [...last.values()].includes(a));
+}
+
+/**
+ * Who sends the second form is answered in short where there is no more to say than that this very batch is stored and
+ * nothing behind it: together for all streams of a device, one signature.
+ */
+function inWords(answers: readonly Answer[]): {
+  short: { device: string; hashes: string[] }[];
+  full: Answer[];
+} {
+  const fits = ({ of: { batch }, ack }: Answer) =>
+    batch.body.encoding === 'compact' && batch.header.bridge === null && ack.head === batch.head;
+  const short: { device: string; hashes: string[] }[] = [];
+  for (const { device, of } of answers.filter(fits)) {
+    const open = short.find((one) => one.device === device && one.hashes.length < MAX_ANSWERED);
+    if (open) open.hashes.push(of.batch.head);
+    else short.push({ device, hashes: [of.batch.head] });
+  }
+  return { short, full: answers.filter((answer) => !fits(answer)) };
 }

@@ -71,7 +71,12 @@ describe('a configuration', () => {
   it('takes what the profiles decide, and what is written over them', () => {
     const config = parse('profile: metered\nstorage: sd\nuplink:\n  batchInterval: 2s\n');
     expect(config.outbox.commitInterval).toBe(60_000);
-    expect(config.uplink).toEqual({ batchInterval: 2000, keepAlive: 900_000, state: false });
+    expect(config.uplink).toEqual({
+      batchInterval: 2000,
+      keepAlive: 900_000,
+      format: 'compact',
+      state: false,
+    });
   });
 
   it('names backends as it likes, each with defaults, on this machine only', () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
 import { covers } from '@skein/protocol/batch/header.ts';
 import { chainHead, openBatch } from '@skein/protocol/batch/sealed.ts';
+import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Channel } from '@skein/protocol/topics.ts';
 import { sealEnvelope } from '@skein/protocol/trust/envelope.ts';
@@ -293,5 +294,22 @@ describe('the drain', () => {
     expect(again.epoch).not.toBe(header.epoch);
     expect(predictions(outbox)).toMatchObject({ unknown: 2, pending: 2 });
     expectClosed(predictions(outbox));
+  });
+
+  it('takes a short acknowledgement for what it sent, and nothing from a stranger or for what it did not send', () => {
+    link.start();
+    drain.start();
+    batches(2);
+    drain.send();
+    const [first, second] = link.take() as [Uint8Array, Uint8Array];
+    link.hear(sealShortAck(testSigner('broker'), 'd-1', [chainHead(second)]));
+    link.hear(sealShortAck(server, 'd-2', [chainHead(second)]));
+    link.hear(sealShortAck(server, 'd-1', ['ab'.repeat(32)]));
+    expect(outbox.ledger()[0]).toMatchObject({ stored: 0, pending: 4 });
+    link.hear(sealShortAck(server, 'd-1', ['ab'.repeat(32), chainHead(first)]));
+    expect(outbox.ledger()[0]).toMatchObject({ stored: 2, pending: 2 });
+    link.hear(sealShortAck(server, 'd-1', [chainHead(second)]));
+    expect(outbox.ledger()[0]).toMatchObject({ stored: 4, pending: 0 });
+    expect(troubles).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
 import { type BatchHeader, NO_HEAD } from '@skein/protocol/batch/header.ts';
-import { chainHead, sealBatch } from '@skein/protocol/batch/sealed.ts';
+import { chainHead, type Encoding, sealBatch } from '@skein/protocol/batch/sealed.ts';
+import { isShortAck, openShortAck } from '@skein/protocol/batch/short-ack.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -41,6 +42,7 @@ const batchOf = (seq: number, n: number, more: Partial<BatchHeader> = {}, signer
 let store: Store;
 let ingest: Ingest;
 let acks: AckMessage[];
+let shorts: string[][];
 let send: (bytes: Uint8Array, topic?: string) => void;
 let waiters: (() => void)[];
 let seen: PredictionRecord[];
@@ -65,6 +67,7 @@ beforeEach(async () => {
     .values({ id: 'd-2', report_key, revoked_at: 5, ...row })
     .execute();
   acks = [];
+  shorts = [];
   waiters = [];
   seen = [];
   committed = [];
@@ -72,6 +75,11 @@ beforeEach(async () => {
   const broker: Broker = {
     async publish(topic, payload) {
       expect(topic).toBe('skein/v1/home/d-1/ack');
+      if (isShortAck(payload as Uint8Array)) {
+        shorts.push(openShortAck(testVerify, [hex(server.publicKey)], 'd-1', payload as Uint8Array));
+        for (const wake of waiters.splice(0)) wake();
+        return;
+      }
       // What an acknowledgement says must be in the store already.
       const bytes = openEnvelope(
         testVerify,
@@ -224,5 +232,26 @@ describe('ingest', () => {
   it('forgets what exceeds the queue; the device sends it again', async () => {
     for (let i = 0; i < 100; i++) send(new Uint8Array(1));
     expect(ingest.counts.overflow).toBe(36);
+  });
+
+  it('answers the compact form in short where that says all, and in full where it does not', async () => {
+    const seal = (seq: number, more: Partial<BatchHeader>, encoding: Encoding) =>
+      sealBatch(headerOf(seq, 2, more), records(seq, 2), device, encoding);
+    const first = seal(0, {}, 'compact');
+    const second = seal(2, { prev: chainHead(first) }, 'compact');
+    send(seal(9, { prev: chainHead(second) }, 'compact'));
+    await acked(1);
+    expect(acks[0]).toMatchObject({ upTo: -1 });
+    send(first);
+    while (shorts.length < 1) await new Promise<void>((resolve) => waiters.push(resolve));
+    send(second);
+    while (shorts.length < 2) await new Promise<void>((resolve) => waiters.push(resolve));
+    expect(shorts).toEqual([[chainHead(first)], [chainHead(second)]]);
+    send(first);
+    await acked(2);
+    expect(acks[1]).toMatchObject({ upTo: 3, head: chainHead(second), re: chainHead(first) });
+    send(second);
+    while (shorts.length < 3) await new Promise<void>((resolve) => waiters.push(resolve));
+    expect(shorts[2]).toEqual([chainHead(second)]);
   });
 });

@@ -1,0 +1,56 @@
+/**
+ * How the next batch is written: as the configuration says, and in the compact form only to a server that said, signed,
+ * that it reads it. What the broker hands over is kept as it is and believed once the keys are known, which may be later.
+ */
+import type { Zstd } from '@skein/protocol/batch/body.ts';
+import type { BatchForm } from '@skein/protocol/batch/sealed.ts';
+import { parseReads, READS_DOMAIN, type ReadsMessage } from '@skein/protocol/messages.ts';
+import type { Verify } from '@skein/protocol/ports.ts';
+import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
+
+export interface FormDeps {
+  device: string;
+  json: boolean;
+  verify: Verify;
+  /** Keys that may speak for the server; empty until the director's word is known. */
+  ackKeys(): readonly string[];
+  zstd: Zstd | undefined;
+}
+
+const OLDEST: ReadsMessage = { forms: ['SKB1'] };
+
+export class FormChoice {
+  readonly #deps: FormDeps;
+  #heard: Uint8Array | undefined;
+  #reads: ReadsMessage | undefined;
+
+  constructor(deps: FormDeps) {
+    this.#deps = deps;
+  }
+
+  /** The retained message on `reads`, not yet believed. */
+  hear(bytes: Uint8Array): void {
+    this.#heard = bytes;
+  }
+
+  form(): BatchForm {
+    const { json, zstd } = this.#deps;
+    if (json) return { encoding: 'json' };
+    this.#believe();
+    const { forms, zstd: readsZstd } = this.#reads ?? OLDEST;
+    if (!forms.includes('SKB2')) return { encoding: 'columns' };
+    return { encoding: 'compact', ...(readsZstd === 1 ? { zstd } : {}) };
+  }
+
+  #believe(): void {
+    const { ackKeys, device, verify } = this.#deps;
+    const keys = ackKeys();
+    if (this.#heard === undefined || keys.length === 0) return;
+    try {
+      this.#reads = parseReads.parse(openEnvelope(verify, keys, READS_DOMAIN, device, this.#heard), 'reads');
+      this.#heard = undefined;
+    } catch {
+      // Not the server's, or signed by a key that the director is yet to name: it is looked at again.
+    }
+  }
+}
