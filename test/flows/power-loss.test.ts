@@ -9,12 +9,23 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isOnPath } from '../../scripts/apt-tools.ts';
 import { Chance } from '../sim/seeded.ts';
-import { brokenAfter, type Cut, cuts, type Recording, record } from './crash/power-cuts.ts';
+import {
+  brokenAfter,
+  brokenAsFound,
+  type Cut,
+  cuts,
+  HONEST,
+  lying,
+  type Promises,
+  type Recording,
+  record,
+} from './crash/power-cuts.ts';
 import { Scene, type Way } from './crash/scene.ts';
 
 const LONG = process.env.SKEIN_LONG === '1';
 const SEED = Number(process.env.SKEIN_SEED ?? randomInt(2 ** 31));
 const SHORT_CUTS = 4;
+const LONG_LIES = 40;
 const MORE = LONG ? 6 : 2;
 const chance = new Chance(SEED);
 const folder = mkdtempSync(join(tmpdir(), 'skein-power-'));
@@ -35,18 +46,33 @@ afterAll(() => {
 const nameOf = ({ way, at, call, loss, seed }: Cut) => `${way} ${at}: ${loss} after ${call}, ${seed}`;
 
 /** Every failure by the cut that it came from. */
-async function sweep(chosen: Cut[]): Promise<Record<string, string[]>> {
+async function sweep(chosen: Cut[], promises: Promises = HONEST): Promise<Record<string, string[]>> {
   const left = [...chosen];
   const failures: Record<string, string[]> = {};
   const worker = async () => {
     for (let cut = left.pop(); cut; cut = left.pop()) {
-      const wrong = await brokenAfter(scene, cut);
-      if (wrong.length) failures[nameOf(cut)] = wrong;
+      const wrong = await brokenAfter(scene, cut, promises);
+      if (wrong.length === 0) continue;
+      failures[nameOf(cut)] = wrong;
+      console.log(nameOf(cut), wrong);
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   return failures;
 }
+
+/** What a disk lies about when it says that it has synced it, and what can still be promised there. */
+const LIES: Record<string, { about(path: string, chance: Chance): boolean; promises: Promises }> = {
+  'the database of trust': { about: (path) => path.startsWith('trust.db'), promises: HONEST },
+  'the second copy of trust': { about: (path) => path.startsWith('trust.guard'), promises: HONEST },
+  'the models': { about: (path) => path.startsWith('models'), promises: { ...HONEST, keptModels: false } },
+  'the state of updates': {
+    about: (path) => path.startsWith('update.db'),
+    promises: { ...HONEST, keptModels: false },
+  },
+  everything: { about: () => true, promises: { keptModels: false, keptTrust: false } },
+  'every second sync': { about: (_, by) => by.is(0.5), promises: { keptModels: false, keptTrust: false } },
+};
 
 const some = <T>(all: readonly T[], count: number): T[] =>
   Array.from({ length: count }, () => chance.pick(all));
@@ -62,4 +88,37 @@ describe.runIf(isOnPath('strace'))('a device that loses power on its way from me
     console.log(`power loss: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
     expect(failures).toEqual({});
   }, 7_200_000);
+
+  it.each(Object.keys(LIES))(
+    'loads nothing unsigned, and finishes, on a disk that lies about %s',
+    async (name) => {
+      const startedAt = performance.now();
+      const { about, promises } = LIES[name]!;
+      const of = (recording: Recording) => lying(recording, (path) => about(path, chance));
+      const all = [...recordings.values()].flatMap((one) => [...cuts(scene, of(one), SEED, MORE)]);
+      const chosen = some(all, LONG ? LONG_LIES : 1);
+      const failures = await sweep(chosen, promises);
+      const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+      const figures = `${chosen.length} of ${all.length} disks, ${Object.keys(failures).length} failed`;
+      console.log(`a lie about ${name}: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
+      expect(failures).toEqual({});
+    },
+    3_600_000,
+  );
+
+  it('would be caught if a part were renamed before its bytes are there, or trust were not synced', async () => {
+    const found = async (about: (path: string) => boolean) => {
+      const wrong: string[] = [];
+      for (const cut of cuts(scene, lying(recordings.get('next')!, about), SEED, 0)) {
+        if (cut.loss !== 'names' && cut.loss !== 'nothing') continue;
+        const directory = scene.restored('next', cut.image);
+        wrong.push(...(await brokenAsFound(scene, directory, cut, HONEST)));
+        scene.remove(directory);
+      }
+      return wrong.join('\n');
+    };
+    expect(await found((path) => path.endsWith('.part'))).toContain('does not hash to its name');
+    expect(await found((path) => /^trust/.test(path))).toContain('older metadata was accepted');
+    expect(await found(() => false)).toBe('');
+  }, 120_000);
 });

@@ -34,7 +34,7 @@ import { openGate } from '../update/gate.ts';
 import { httpFetcher } from '../update/http-fetcher.ts';
 import { linuxLink } from '../update/linux-link.ts';
 import { SqliteTrustStore } from '../update/sqlite-trust.ts';
-import { openUpdateStore } from '../update/sqlite-update-store.ts';
+import { openOrReplaceUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { FormChoice } from '../uplink/batch-form.ts';
 import { addressFile } from './local-client.ts';
@@ -127,7 +127,9 @@ async function compose(
     httpFetcher(identity.deviceUrl, () => tls(current), clock),
     (f) => f.close(),
   );
-  const updateStore = opened.add(openUpdateStore(join(stateDir, 'update.db')), (db) => db.close());
+  const updateStore = opened.add(openOrReplaceUpdateStore(join(stateDir, 'update.db'), log), (db) =>
+    db.close(),
+  );
   const trust = new TrustClient({
     fetcher,
     store: trustStore,

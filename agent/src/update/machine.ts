@@ -5,7 +5,7 @@
  * Invariants: what runs was ordered, agreed and preflighted, or is the last good release. The start counter is
  * saved before a load begins; three starts that did not end well revert and quarantine the hash. Activation needs
  * orders refreshed within `freshWithinMs`. An order ends once, with one report, and its id is never carried out
- * again. A fault of this machine or of the network never ends an order.
+ * again. A fault of this machine or of the network never ends an order, and a disk that loses what was installed is mended.
  */
 import type { Millis } from '@skein/protocol/units.ts';
 import { leaveBarred } from './barred.ts';
@@ -126,6 +126,7 @@ function handedOver(state: UpdateState, id: string): Step {
 
 function booted(state: UpdateState, event: EventOf<'activated'> | EventOf<'activateFailed'>): Step {
   if (state.committed?.order.id !== event.order) return { state, effects: [] };
+  if (event.type === 'activateFailed' && event.lost) return mend(state);
   const spoiled = event.type === 'activated' ? event.standIn : event.fault.retry === 'always';
   // An environment that fails now may work later: nothing is given up for it.
   if (spoiled) return bootLater(state);
@@ -138,6 +139,17 @@ function bootLater(state: UpdateState): Step {
   return {
     state: { ...state, bootStarts: 0, bootTries: attempt },
     effects: [{ type: 'bootLater', attempt }],
+  };
+}
+
+/** It was proven here, so what the disk lost of it is fetched again, and no order ends for that. */
+function mend(state: UpdateState): Step {
+  const { committed: release, previous: before } = state;
+  if (!release) return { state, effects: [] };
+  const attempt = (state.bootTries ?? 0) + 1;
+  return {
+    state: { ...state, bootStarts: 0, bootTries: attempt },
+    effects: [{ type: 'mend', order: release.order.id, release, before, attempt }],
   };
 }
 
@@ -273,9 +285,13 @@ function probe(
 function giveBack(
   state: UpdateState,
   phase: PhaseOf<'activating'>,
-  { purpose, fault }: EventOf<'activateFailed'>,
+  { purpose, fault, lost }: EventOf<'activateFailed'>,
 ): Step {
   if (purpose !== 'trial') return { state, effects: [] };
+  if (lost) {
+    const { agreed, release, attempt, doubts } = phase;
+    return retry(state, { name: 'downloading', agreed, release, attempt, doubts }, fault);
+  }
   if (fault.retry === 'always') {
     return retry(state, { ...phase, name: 'ready', starts: phase.starts - 1 }, fault);
   }
@@ -326,6 +342,10 @@ function settleAnyhow(
   if (event.purpose !== 'revert') return { state, effects: [] };
   const detail = `${phase.ending.detail ?? ''}; the last good model failed to load: ${event.fault.message}`;
   const ended = conclude(state, { ...phase.ending, detail }, phase.stats);
-  const later = event.fault.retry === 'always' ? bootLater(ended.state) : { state: ended.state, effects: [] };
+  const later = event.lost
+    ? mend(ended.state)
+    : event.fault.retry === 'always'
+      ? bootLater(ended.state)
+      : { state: ended.state, effects: [] };
   return { state: later.state, effects: [{ type: 'deactivate' }, ...ended.effects, ...later.effects] };
 }

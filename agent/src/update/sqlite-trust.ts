@@ -11,6 +11,7 @@ import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import Database from 'better-sqlite3';
+import { isDamage, soundOrThrow } from '../sqlite-damage.ts';
 import { openDiskTrustGuard, type TrustGuard } from './disk-trust-guard.ts';
 import {
   decodeGuarded,
@@ -141,11 +142,6 @@ function openOrReplace(path: string): Database.Database {
   }
 }
 
-const isDamage = (thrown: unknown): boolean =>
-  /^(SQLITE_CORRUPT|SQLITE_NOTADB|SQLITE_IOERR_SHORT_READ|TRUST_DB_UNSOUND)/.test(
-    (thrown as { code?: string }).code ?? '',
-  );
-
 const diskFailed = (thrown: unknown) =>
   new SkeinError('DISK_FAILED', `trust.db: ${asSkeinError(thrown).message}`, { cause: thrown });
 
@@ -155,9 +151,7 @@ function open(path: string): Database.Database {
   try {
     database.pragma('journal_mode = DELETE');
     database.pragma('synchronous = EXTRA');
-    const [first] = database.pragma('quick_check') as { quick_check: string }[];
-    if (first?.quick_check !== 'ok')
-      throw Object.assign(new Error(first?.quick_check), { code: 'TRUST_DB_UNSOUND' });
+    soundOrThrow(database);
     database.exec(TABLES);
     return database;
   } catch (thrown) {

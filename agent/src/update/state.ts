@@ -92,7 +92,7 @@ export interface UpdateState {
   previous: Release | null;
   /** Starts of `committed` since the last one that loaded. */
   bootStarts: number;
-  /** Tries to load `committed` that this machine spoiled, for the backoff. */
+  /** Tries to load `committed` that this machine or its disk spoiled, for the backoff. */
   bootTries?: number;
   /** The variant that was measured as the fastest here. */
   choice?: Choice | null;
@@ -143,7 +143,8 @@ export type UpdateEvent =
     }
   /** Not now: outside a maintenance window, or over a metered link. */
   | { type: 'deferred'; order: string; phase: 'fetching' | 'downloading' | 'preflight'; hold: Hold }
-  | { type: 'activateFailed'; purpose: Purpose; order: string; fault: Fault }
+  /** `lost`: the disk did not keep all of it; what is damaged was removed. */
+  | { type: 'activateFailed'; purpose: Purpose; order: string; fault: Fault; lost?: boolean }
   | { type: 'retry'; order: string }
   /** Load the last good release again: its backend went away, or may be back. */
   | { type: 'bootAgain' }
@@ -172,6 +173,8 @@ export type UpdateEffect =
   /** In turn, one after the other. → activated | activateFailed */
   | { type: 'activate'; purpose: Purpose; order: string; release: Release }
   | { type: 'deactivate' }
+  /** Fetch what the disk lost of the last good release; the one before runs meanwhile. → bootAgain | activateFailed */
+  | { type: 'mend'; order: string; release: Release; before: Release | null; attempt: number }
   /** Wait with backoff. → retry */
   | { type: 'backoff'; order: string; attempt: number }
   /** Wait until it may go on. → retry */

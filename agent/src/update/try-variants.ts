@@ -182,12 +182,21 @@ async function attempt(
   const staged = await stagedVariant(parts.slots, release, candidate, path);
   const verdict = await parts.preflight.run(staged, stopping, compiling);
   const { ok, code, detail, environment } = verdict;
-  if (code === 'BLOB_MISMATCH')
-    for (const store of [parts.slots, parts.scratch]) await store?.discard(candidate.model.sha256);
+  if (code === 'BLOB_MISMATCH') await dropDamaged(parts, release, candidate);
   if (!ok) parts.log.warn('preflight', { variant: candidate.variant, code, detail, environment });
   if (!isInProcess(candidate.backend) && !stopping.aborted)
     parts.backends?.changed?.(candidate.backend, faultIn(verdict));
   return { candidate, staged, verdict };
+}
+
+/** Reading removes golden vectors that are damaged; if they are whole, it was the model. */
+async function dropDamaged(
+  { slots, scratch }: TrialDeps['parts'],
+  { golden }: Release,
+  { model }: Candidate,
+): Promise<void> {
+  if (!(await slots.read(golden.sha256).catch(() => undefined))) return;
+  for (const store of [slots, scratch]) await store?.discard(model.sha256);
 }
 
 const BACKENDS = /^(BACKEND_(UNAVAILABLE|BUSY|FAULT|UNPROVEN)|DRIVER_MISMATCH)$/;

@@ -1,5 +1,5 @@
 /** The slow effects: each is performed through the ports and ends in the event that tells the machine how it went. */
-import { asSkeinError, type ErrorCode, type SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Order } from '@skein/protocol/orders.ts';
@@ -7,6 +7,7 @@ import type { BackendFacts } from '../inference/backend.ts';
 import { ANYTHING } from '../inference/backends.ts';
 import { downloadBlobs, type Sources } from './blob-download.ts';
 import { BlobSupply, serverSource } from './blob-supply.ts';
+import { blobsToRun, dropDamaged } from './damaged-release.ts';
 import type { BlobSize } from './download-plan.ts';
 import { Flights } from './flights.ts';
 import { Deferred } from './gate.ts';
@@ -29,7 +30,9 @@ import { planVariants } from './variants.ts';
 
 type WorkPhase = Extract<UpdateEvent, { type: 'failed' }>['phase'];
 type EffectOf<T extends UpdateEffect['type']> = Extract<UpdateEffect, { type: T }>;
-export type SlowEffect = EffectOf<'fetch' | 'download' | 'preflight' | 'activate' | 'deactivate' | 'prune'>;
+export type SlowEffect = EffectOf<
+  'fetch' | 'download' | 'preflight' | 'activate' | 'mend' | 'deactivate' | 'prune'
+>;
 
 export class UpdateWork {
   /** What was loaded last under each name. */
@@ -73,6 +76,8 @@ export class UpdateWork {
         return this.#preflight(model, effect);
       case 'activate':
         return this.#activate(model, effect);
+      case 'mend':
+        return this.#mend(model, effect);
       case 'deactivate':
         this.running.delete(model);
         this.standingIn.delete(model);
@@ -188,9 +193,37 @@ export class UpdateWork {
       return { type: 'activated', purpose, order, loaded, before, ...(standIn ? { standIn } : {}) };
     } catch (thrown) {
       const fault = faultOf(asSkeinError(thrown, 'MODEL_CRASHED'));
-      return { type: 'activateFailed', purpose, order, fault };
+      const lost =
+        fault.retry !== 'always' &&
+        (await dropDamaged(this.#parts.slots, release, fault.code).catch(() => false));
+      return { type: 'activateFailed', purpose, order, fault, ...(lost ? { lost } : {}) };
     } finally {
       this.#compiled(model);
+    }
+  }
+
+  async #mend(model: string, effect: EffectOf<'mend'>): Promise<UpdateEvent | undefined> {
+    const { order, release, before, attempt } = effect;
+    const { log, slots, gate } = this.#parts;
+    if (before && !this.running.has(model)) {
+      const meanwhile = { purpose: 'boot', order: before.order.id, release: before } as const;
+      await this.#activate(model, { type: 'activate', ...meanwhile });
+    }
+    const { version } = release;
+    log.warn('the disk lost some of the last good model; it is fetched again', { model, version });
+    try {
+      const hold = gate?.hold({}, 'download');
+      if (hold) throw new Deferred(hold);
+      const stale = () => this.#stopping.aborted || this.#stateOf(model)?.committed?.order.id !== order;
+      if (!(await downloadBlobs(this.#sources, slots, blobsToRun(release), { stale, progress() {} })))
+        return undefined;
+      // A disk that loses it each time is not asked in a hot loop.
+      if (attempt === 1) return { type: 'bootAgain' };
+      throw new SkeinError('DISK_FAILED', 'the disk lost it more than once');
+    } catch (thrown) {
+      const fault = { ...faultOf(asSkeinError(thrown)), retry: 'always' as const };
+      log.warn('the last good model is not whole yet', { model, code: fault.code, error: fault.message });
+      return { type: 'activateFailed', purpose: 'boot', order, fault };
     }
   }
 

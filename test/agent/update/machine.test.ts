@@ -74,6 +74,7 @@ describe('every transition', () => {
     ['other bytes than ordered are taken back','activating',  trial('9'.repeat(64)),                            'reverting',   'activate revert 1.0.0'],
     ['a model that will not load is reverted', 'activating',  { type: 'activateFailed', purpose: 'trial', order, fault: crashed }, 'idle', 'report reverted, prune, look'],
     ['a busy device tries the load again',     'activating',  { type: 'activateFailed', purpose: 'trial', order, fault: passing }, 'ready', 'backoff'],
+    ['what the disk lost is fetched again',    'activating',  { type: 'activateFailed', purpose: 'trial', order, fault: doubtful, lost: true }, 'downloading', 'backoff'],
     ['withdrawn while loading is taken back',  'activating',  withdrawn,                                        'reverting',   'activate revert 1.0.0'],
     ['too little yet is judged later',         'probation',   judged(NO_STATS),                                 'probation',   'judge'],
     ['enough is committed',                    'probation',   judged(),                                         'idle',        'report committed, prune, look'],
@@ -400,6 +401,20 @@ describe('the start counter', () => {
     expect(words(step)).toBe('activate boot 1.0.0, report reverted, look');
     expect(step.state).toMatchObject({ committed: OLD, previous: null, bootStarts: 1 });
     expect(step.state.quarantined).toEqual([{ sha256: NEW.model.sha256, code: 'START_FAILED' }]);
+  });
+
+  it('of a last good model that the disk lost is no start that failed: it is fetched again, and no order ends', () => {
+    const before = { ...stateIn('idle'), previous: NEW, bootStarts: 1 };
+    const lost: UpdateEvent = {
+      ...{ type: 'activateFailed', purpose: 'boot', order: OLD.order.id },
+      ...{ fault: doubtful, lost: true },
+    };
+    const step = stepUpdate(before, lost, 0);
+    expect(step.state).toEqual({ ...before, bootStarts: 0, bootTries: 1 });
+    expect(step.effects).toEqual([
+      { type: 'mend', order: OLD.order.id, release: OLD, before: NEW, attempt: 1 },
+    ]);
+    expect(words(stepUpdate(step.state, { type: 'bootAgain' }, 0))).toBe('activate boot 1.0.0');
   });
 
   it('stops loading a model that has nothing behind it, so that the agent itself stays up', () => {

@@ -471,3 +471,84 @@ describe('a version that offline keys withdraw', () => {
     expect(runner.active('host')?.version).toBe('2.0.0');
   });
 });
+
+describe('a disk that loses what it had kept', () => {
+  let first: ReturnType<typeof publish>;
+  let second: ReturnType<typeof publish>;
+  /** Takes only the bytes that were ordered, as a runtime does. */
+  const careful: Partial<ModelRuntime> = {
+    activate: async ({ manifest: { version }, variant: { file } }) => {
+      const bytes = disk.blobs.get(file.sha256);
+      if (!bytes) throw new SkeinError('MODEL_INVALID', 'it cannot be read');
+      if (sha256(bytes) !== file.sha256) throw new SkeinError('BLOB_MISMATCH', 'it changed on disk');
+      loads.push(version);
+      return { loaded: file.sha256 };
+    },
+  };
+  const install = async (release: ReturnType<typeof publish>) => {
+    orders = [release.agreed];
+    await runner.refresh();
+    await pass(10_000);
+  };
+  const damage = (hash: string) => disk.blobs.set(hash, new Uint8Array(disk.blobs.get(hash)!.length));
+
+  beforeEach(async () => {
+    [first, second] = [publish('o-1', '1.0.0'), publish('o-2', '1.1.0')];
+    await boot({ runtime: careful });
+    await install(first);
+  });
+
+  it.each(['model', 'manifest'])('fetches a damaged %s again, with nothing to fall back to', async (what) => {
+    damage(what === 'model' ? first.model : first.agreed.target.sha256);
+    [loads, online] = [[], false];
+    await boot({ runtime: careful });
+    await pass(60_000);
+    expect([loads, runner.states()[0]!.committed!.version]).toEqual([[], '1.0.0']);
+    online = true;
+    await pass(600_000);
+    expect([loads, runner.active('host')?.version]).toEqual([['1.0.0'], '1.0.0']);
+    expect(outcomes()).not.toContain('reverted');
+  });
+
+  it('runs the one before meanwhile, offline too, and ends no order for it', async () => {
+    await install(second);
+    disk.blobs.delete(second.model);
+    [loads, online] = [[], false];
+    await boot({ runtime: careful });
+    await pass(1_000);
+    expect([loads, runner.active('host')?.version]).toEqual([['1.0.0'], '1.0.0']);
+    online = true;
+    await pass(600_000);
+    expect([loads, runner.active('host')?.version]).toEqual([['1.0.0', '1.1.0'], '1.1.0']);
+    expect(outcomes()).not.toContain('reverted');
+  });
+
+  it('between preflight and load is no fault of the model', async () => {
+    let lost = false;
+    const activate: ModelRuntime['activate'] = async (model) => {
+      if (model.manifest.version === '1.1.0' && !lost) lost = disk.blobs.delete(second.model);
+      return careful.activate!(model);
+    };
+    await boot({ runtime: { activate } });
+    await install(second);
+    await pass(60_000);
+    expect([lost, runner.active('host')?.version, phase()]).toEqual([true, '1.1.0', 'idle']);
+    expect(outcomes()).not.toContain('reverted');
+  });
+
+  it('of golden vectors fetches those again, and not the model', async () => {
+    const golden = sha256(Buffer.from('golden 1.1.0'));
+    verdict = { ok: false, code: 'BLOB_MISMATCH', environment: true };
+    orders = [second.agreed];
+    await runner.refresh();
+    await pass(300);
+    damage(golden);
+    steps = [];
+    await pass(10_000);
+    expect(steps).toContain('fetch');
+    verdict = {};
+    await pass(600_000);
+    expect(runner.active('host')?.version).toBe('1.1.0');
+    expect(Buffer.from(disk.blobs.get(golden)!).toString()).toBe('golden 1.1.0');
+  });
+});

@@ -9,7 +9,7 @@ import { openDiskSlots } from '@skein/agent/update/disk-slots.ts';
 import { httpFetcher } from '@skein/agent/update/http-fetcher.ts';
 import { UpdateRunner } from '@skein/agent/update/run-update.ts';
 import { SqliteTrustStore } from '@skein/agent/update/sqlite-trust.ts';
-import { openUpdateStore } from '@skein/agent/update/sqlite-update-store.ts';
+import { openOrReplaceUpdateStore } from '@skein/agent/update/sqlite-update-store.ts';
 import { TrustClient } from '@skein/agent/update/trust-client.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import type { Fleet } from '../../../scripts/bench/download/wire.ts';
@@ -61,7 +61,7 @@ export async function liveUntil(start: DeviceStart, told: (life: Life) => void =
   const log = { info() {}, warn: say, error: say };
   try {
     const trustStore = open(new SqliteTrustStore(join(directory, 'trust.db')));
-    const store = open(openUpdateStore(join(directory, 'update.db')));
+    const store = open(openOrReplaceUpdateStore(join(directory, 'update.db'), log));
     const fetcher = open(httpFetcher(url, () => ({ ca: fleet.ca, ...fleet.device }), systemClock));
     const engine = open(
       new Engine({ backend: new OnnxBackend({ placement: 'inline' }), clock: systemClock }),

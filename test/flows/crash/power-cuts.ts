@@ -100,11 +100,23 @@ function digests(image: DiskImage): Map<string, string> {
   return new Map(held.map(([path, bytes]) => [path, bytes ? sha256(bytes) : 'folder']));
 }
 
+/** What an honest disk can be held to, and a lying one can not. */
+export interface Promises {
+  /** Nothing lies under a final name that is not the whole of it, and a model runs before anyone is asked. */
+  keptModels: boolean;
+  /** What was seen is remembered. */
+  keptTrust: boolean;
+}
+export const HONEST: Promises = { keptModels: true, keptTrust: true };
+
 /** Starts a device on what is left and says what does not hold; empty: all of it does. */
-export async function brokenAfter(scene: Scene, cut: Cut): Promise<string[]> {
+export async function brokenAfter(scene: Scene, cut: Cut, promises = HONEST): Promise<string[]> {
   const directory = scene.restored(cut.way, cut.image);
   try {
-    return await brokenOn(scene, directory, cut);
+    return [
+      ...(await brokenAsFound(scene, directory, cut, promises)),
+      ...(await brokenByStart(scene, directory, cut, promises)),
+    ];
   } catch (thrown) {
     return [`bricked: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}`];
   } finally {
@@ -112,16 +124,39 @@ export async function brokenAfter(scene: Scene, cut: Cut): Promise<string[]> {
   }
 }
 
-async function brokenOn(scene: Scene, directory: string, { way, acted, proven }: Cut): Promise<string[]> {
-  const wrong = scene.falseBlobs(directory).map((what) => `found: ${what}`);
-  if (way === 'next' && acted && (await scene.takesOlder(directory)))
-    wrong.push('found: older metadata was accepted');
-  const life = await liveUntil({ ...scene.start(directory, until(way)), withinMs: LIFE_MS });
-  wrong.push(...scene.unsigned(life), ...scene.falseBlobs(directory).map((what) => `whole: ${what}`));
+/** Before anything has started there. */
+export async function brokenAsFound(
+  scene: Scene,
+  directory: string,
+  { way, acted }: Pick<Cut, 'way' | 'acted'>,
+  { keptModels, keptTrust }: Promises,
+): Promise<string[]> {
+  const wrong = keptModels ? scene.falseBlobs(directory) : [];
+  if (way === 'next' && acted && keptTrust && (await scene.takesOlder(directory)))
+    wrong.push('older metadata was accepted');
+  return wrong.map((what) => `found: ${what}`);
+}
+
+async function brokenByStart(
+  scene: Scene,
+  directory: string,
+  { way, proven }: Cut,
+  { keptModels, keptTrust }: Promises,
+): Promise<string[]> {
+  const live = () => liveUntil({ ...scene.start(directory, until(way)), withinMs: LIFE_MS });
+  let life = await live();
+  const wrong = scene.unsigned(life);
+  // Both copies gone: it says what it needs, and goes on when it is enrolled again.
+  if (!keptTrust && life.said.some((text) => text.includes('NOT_ENROLLED'))) {
+    scene.pin(directory);
+    life = await live();
+    wrong.push(...scene.unsigned(life));
+  }
   if (life.committed !== until(way) || life.loads.at(-1)?.version !== until(way))
     wrong.push(`not finished: ${JSON.stringify(life)}`);
-  if (way === 'next' && life.booted === null) wrong.push('nothing ran before it asked anyone');
-  if (proven && life.booted !== until(way)) wrong.push(`it started with ${life.booted}, which is older`);
+  if (keptModels) wrong.push(...scene.falseBlobs(directory).map((what) => `whole: ${what}`));
+  if (keptModels && way === 'next' && life.booted === null) wrong.push('nothing ran before it asked anyone');
+  if (keptModels && proven && life.booted !== until(way)) wrong.push(`it began with ${life.booted}`);
   if (way === 'next' && (await scene.takesOlder(directory))) wrong.push('whole: older metadata was accepted');
   return wrong;
 }

@@ -123,9 +123,17 @@ export class Scene {
   async takesOlder(directory: string): Promise<boolean> {
     const copy = `${directory}-older`;
     cpSync(directory, copy, { recursive: true });
-    const store = new SqliteTrustStore(join(copy, 'trust.db'));
+    try {
+      return await this.#takes(copy, '1.0.0');
+    } finally {
+      rmSync(copy, { recursive: true });
+    }
+  }
+
+  async #takes(directory: string, version: Version): Promise<boolean> {
+    const store = new SqliteTrustStore(join(directory, 'trust.db'));
     const fetcher = {
-      document: async (path: string) => this.#publisher.document(path, '1.0.0'),
+      document: async (path: string) => this.#publisher.document(path, version),
       async *blob(): AsyncIterable<Uint8Array> {},
     };
     const keys = ed25519Keys(nativeVerify);
@@ -139,7 +147,6 @@ export class Scene {
       return (thrown as { code?: string }).code !== 'METADATA_ROLLBACK';
     } finally {
       store.close();
-      rmSync(copy, { recursive: true });
     }
   }
 
