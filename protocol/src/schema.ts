@@ -7,6 +7,7 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Check, Errors } from 'typebox/value';
 import { type ErrorCode, SkeinError } from './errors.ts';
+import { beginningOf, JsonRefused, parseJson } from './json-text.ts';
 import type { Bytes } from './units.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -22,7 +23,7 @@ export const strict = <T extends Record<string, TSchema>>(properties: T, descrip
 export interface Checker<T> {
   /** @throws SkeinError with `code`, naming the first wrong place. */
   check(value: unknown, what: string): T;
-  /** @throws SkeinError with `code` when too long, not UTF-8, not JSON or not of the schema. */
+  /** @throws SkeinError with `code` when too long, not UTF-8, not JSON (`json-text.ts`) or not of the schema. */
   parse(bytes: Uint8Array, what: string): T;
 }
 
@@ -49,18 +50,25 @@ function describeProblem({ keyword, instancePath, params, message }: SchemaProbl
 
 /** Compiling a schema costs as much as some hundred values checked by reading it, and most see few in a process's life. */
 const READ_FIRST = 16;
+/** Reading it takes some µs and a hundred bytes for each part of a value: from a hostile megabyte, minutes and gigabytes. */
+const READ_PARTS = 2_000;
+const DESCRIBED_PARTS = 16_384;
 
-/** Values are checked by reading `schema`; where they keep coming it is compiled. */
+/**
+ * Small values are checked by reading `schema`; where they keep coming, or are large, it is compiled. What is wrong is
+ * looked for in the beginning of a value only.
+ */
 export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
   let seen = 0;
   let compiled: Pick<Validator<S>, 'Check'> | undefined;
   return {
     Check(value): value is Static<S> {
-      if (!compiled && seen++ < READ_FIRST) return Check(schema, value);
+      if (!compiled && seen++ < READ_FIRST && beginningOf(value, READ_PARTS).isWhole)
+        return Check(schema, value);
       compiled ??= Compile(schema) as Validator<S>;
       return compiled.Check(value);
     },
-    Errors: (value) => [...Errors(schema, value)] as SchemaProblem[],
+    Errors: (value) => [...Errors(schema, beginningOf(value, DESCRIBED_PARTS).part)] as SchemaProblem[],
   };
 }
 
@@ -90,9 +98,10 @@ export function checker<S extends TSchema>(
     }
     let value: unknown;
     try {
-      value = JSON.parse(decoder.decode(bytes));
+      value = parseJson(decoder.decode(bytes));
     } catch (cause) {
-      throw new SkeinError(code, `${what}: not UTF-8 JSON`, { ...advice, cause });
+      const why = cause instanceof JsonRefused ? cause.message : 'not UTF-8 JSON';
+      throw new SkeinError(code, `${what}: ${why}`, { ...advice, cause });
     }
     return check(value, what);
   };

@@ -34,7 +34,7 @@ export async function enrolDevice({
     trust.close();
   };
   const deps = {
-    server: httpEnrolServer(server),
+    server: httpEnrolServer(server, systemClock),
     keys: x509Identity,
     store: diskIdentity(stateDir),
     pin,

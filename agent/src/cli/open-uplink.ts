@@ -5,7 +5,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import { MINUTE, SECOND } from '@skein/protocol/units.ts';
 import type { Uplink, UplinkDeps } from '../agent-parts.ts';
 import type { Config } from '../config/schema.ts';
-import { connectAt, type TlsTrust } from '../identity/http-tls.ts';
+import type { TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';
 import { nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
@@ -13,6 +13,7 @@ import type { BackoffPolicy } from '../uplink/backoff.ts';
 import type { FormChoice } from '../uplink/batch-form.ts';
 import { createDrain } from '../uplink/drain.ts';
 import { openMqttLink } from '../uplink/mqtt-link.ts';
+import { brokerTls } from '../uplink/mqtt-tls.ts';
 import { createPresence, statusMessage } from '../uplink/presence.ts';
 
 export interface UplinkOptions {
@@ -45,13 +46,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     url: mqttUrl,
     fleet,
     device,
-    tls() {
-      const { ca, certificate: cert, key, verifyAt } = options.tls();
-      if (verifyAt === undefined) return { ca, cert, key };
-      const { hostname: host, port } = new URL(mqttUrl);
-      const where = { host, port: Number(port || 8883), ca, cert, key };
-      return { ca, socket: () => connectAt(where, ca, verifyAt) };
-    },
+    tls: () => brokerTls(mqttUrl, options.tls()),
     keepaliveMs: config.uplink.keepAlive,
     reconnect: RECONNECT[config.profile],
     unconfirmedBatches: config.profile === 'metered',

@@ -12,10 +12,10 @@ import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
 import { httpRenew } from '../identity/http-enroll.ts';
-import type { TlsTrust } from '../identity/http-tls.ts';
+import { believable, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity, IdentityStore } from '../identity/identity.ts';
 import { keepRenewed } from '../identity/renew.ts';
-import { x509Identity } from '../identity/x509-identity.ts';
+import { enrolledFrom, x509Identity } from '../identity/x509-identity.ts';
 import { Engine } from '../inference/engine.ts';
 import { nodeKeys } from '../node-keys.ts';
 import { nativeZstd } from '../node-zstd.ts';
@@ -119,10 +119,10 @@ async function compose(
   let current = identity;
   const timeFloor = (): Millis => Math.max(identity.enrolledAt, trust.now());
   /** Below the floor the server is checked at the floor; see identity/http-tls.ts. */
-  const tls = ({ ca, certificate, tlsKey: key }: Identity): TlsTrust => {
-    const floor = timeFloor();
-    return { ca, certificate, key, ...(clock.now() < floor ? { verifyAt: floor } : {}) };
-  };
+  const tls = ({ ca, certificate, tlsKey: key }: Identity): TlsTrust => ({
+    ...{ ca, certificate, key },
+    ...believable(clock.now(), timeFloor()),
+  });
   const fetcher = opened.add(
     httpFetcher(identity.deviceUrl, () => tls(current), clock),
     (f) => f.close(),
@@ -138,8 +138,7 @@ async function compose(
     device: identity.device,
     hardwareTags: hardware.tags,
     installed: () => installedIn(updateStore),
-    // The clock may have been ahead at enrolment: then the certificate knows better.
-    enrolledAt: Math.min(identity.enrolledAt, x509Identity.datesOf(identity.certificate).notBefore),
+    enrolledAt: enrolledFrom(identity),
   });
   const gate = openGate({
     windows: cronWindows(config.update.windows),

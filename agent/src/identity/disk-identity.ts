@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import { diskError, writeWhole } from '../disk-whole.ts';
-import { Identity, type IdentityStore } from './identity.ts';
+import { Identity, type IdentityStore, MAX_IDENTITY_BYTES } from './identity.ts';
 
-const parseIdentity = checker(Identity, 'DISK_FAILED', 1 << 20);
+const parseIdentity = checker(Identity, 'DISK_FAILED', MAX_IDENTITY_BYTES);
 
 export const identityPath = (stateDir: string): string => join(stateDir, 'identity', 'identity.json');
 

@@ -4,14 +4,15 @@
  * 1. Fetch CA and roots over TLS that is not trusted yet; nothing of it is believed.
  * 2. Refuse unless they hash to what the token says (SERVER_NOT_TRUSTED): before this no secret has left the device.
  * 3. Make the keys here; send `id.secret`, public key and CSR over TLS pinned to that CA.
- * 4. Check that the certificate is for our key and from that CA.
+ * 4. Check that the certificate is for our key and from that CA, and that all of it can be read again.
  * 5. Pin the roots, then save the identity: its presence says that all before it is done.
  */
 import type { EnrolAnswer, EnrolRequest, EnrolTrust } from '@skein/protocol/api.ts';
+import { fromBase64 } from '@skein/protocol/base64.ts';
 import { type ClaimToken, parseClaimToken, trustHash } from '@skein/protocol/enrolment.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
-import type { Identity, IdentityKeys, IdentityStore } from './identity.ts';
+import { type Identity, type IdentityKeys, type IdentityStore, soundIdentity } from './identity.ts';
 
 /** The device port of a server, before and after its CA is known. */
 export interface EnrolServer {
@@ -47,8 +48,7 @@ export async function enrol(deps: EnrolDeps, tokenText: string, name?: string): 
   });
   const { certificate, device, fleet, deviceUrl, mqttUrl } = answer;
   deps.keys.checkIssued({ certificate, ca: trust.ca, tlsKey, device });
-  deps.pin(trust);
-  const identity: Identity = {
+  const identity = soundIdentity({
     format: 1,
     device,
     fleet,
@@ -59,7 +59,8 @@ export async function enrol(deps: EnrolDeps, tokenText: string, name?: string): 
     certificate,
     ca: trust.ca,
     enrolledAt: deps.clock.now(),
-  };
+  });
+  deps.pin(trust);
   deps.store.save(identity);
   return identity;
 }
@@ -93,16 +94,14 @@ export async function pinAnew(
   return known;
 }
 
+type Three = [Uint8Array, Uint8Array, Uint8Array];
+
 /** @throws SkeinError SERVER_NOT_TRUSTED unless CA and roots are the ones that the token was made for */
 function vouchedFor(token: ClaimToken, offered: EnrolTrust) {
-  const ca = bytesOf(offered.ca);
-  const image = bytesOf(offered.image);
-  const director = bytesOf(offered.director);
+  const [ca, image, director] = [offered.ca, offered.image, offered.director].map(fromBase64) as Three;
   if (trustHash(ca, image, director) !== token.trust)
     throw new SkeinError('SERVER_NOT_TRUSTED', 'this server is not the one the claim token was made for', {
       fix: 'Check the address. If the roots or the CA were changed since, make a new token.',
     });
   return { ca: new TextDecoder().decode(ca), image, director };
 }
-
-const bytesOf = (base64: string): Uint8Array => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));

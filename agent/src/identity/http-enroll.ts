@@ -2,11 +2,12 @@
 import type { Agent } from 'node:https';
 import { EnrolAnswer, EnrolTrust, ROUTES } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Clock } from '@skein/protocol/ports.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type { EnrolServer } from './enroll.ts';
 import { answerError, exchange } from './http-exchange.ts';
-import { blindAgent, type TlsTrust, tlsAgent } from './http-tls.ts';
+import { believable, blindAgent, startOf, type TlsTrust, tlsAgent } from './http-tls.ts';
 import type { RenewRequestSender } from './renew.ts';
 
 const MAX_ANSWER: Bytes = 4 << 20;
@@ -41,15 +42,19 @@ async function call(agent: Agent, base: URL, path: string, body?: unknown): Prom
   }
 }
 
-/** @param server the device address that a person typed: only the claim token's hash makes it trusted. */
-export function httpEnrolServer(server: string): EnrolServer {
+/**
+ * @param server the device address that a person typed: only the claim token's hash makes it trusted.
+ * @param clock a device may be enrolled before it knows the time
+ */
+export function httpEnrolServer(server: string, clock: Pick<Clock, 'now'>): EnrolServer {
   const base = deviceUrl(server);
   return {
     async trust() {
       return parseTrust.parse(await call(blindAgent(), base, ROUTES.enrolTrust.path), 'CA and roots');
     },
     async enrol(ca, request) {
-      return parseAnswer.parse(await call(tlsAgent({ ca }), base, ROUTES.enrol.path, request), 'enrolment');
+      const agent = tlsAgent({ ca, ...believable(clock.now(), startOf(ca)) });
+      return parseAnswer.parse(await call(agent, base, ROUTES.enrol.path, request), 'enrolment');
     },
   };
 }

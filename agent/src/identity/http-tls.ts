@@ -5,6 +5,9 @@
  * an attacker's alike, because the time error hides the chain error. So while the wall clock is behind the floor
  * (the highest time this device has reason to believe) the chain is checked here, at the floor, and the handshake's
  * own verdict is not used; otherwise the handshake decides.
+ *
+ * The floor says that it is at least so late, not how late it is: what ended before it is over, what begins after it
+ * may have begun. A server that was given a new certificate since is not locked out.
  */
 import { X509Certificate } from 'node:crypto';
 import { Agent } from 'node:https';
@@ -22,15 +25,31 @@ export interface TlsTrust {
   verifyAt?: Millis;
 }
 
-/** What is wrong with a server's certificate at time `at`, or undefined. One level below the CA, as ours is. */
+/** `{verifyAt}` while the clock is behind the floor. */
+export const believable = (now: Millis, floor: Millis): Pick<TlsTrust, 'verifyAt'> =>
+  now < floor ? { verifyAt: floor } : {};
+
+/** It is never earlier than when the CA that a claim token vouches for was made. */
+export const startOf = (caPem: string): Millis => Date.parse(new X509Certificate(caPem).validFrom);
+
+/** Extended key usage, RFC 5280 4.2.1.12: what the fleet's CA issues to its server and to no device. */
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
+
+/**
+ * What is wrong with a server's certificate when it is at least as late as `at`, or undefined. One level below the CA,
+ * as ours is.
+ */
 export function serverProblem(
   leaf: X509Certificate,
   caPem: string,
   host: string,
   at: Millis,
 ): string | undefined {
+  const problem = memberProblem(leaf, caPem, at);
+  if (problem) return problem;
+  if (!leaf.keyUsage?.includes(SERVER_AUTH)) return 'it is not a server’s';
   const named = isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host);
-  return memberProblem(leaf, caPem, at) ?? (named ? undefined : `it does not name ${host}`);
+  return named ? undefined : `it does not name ${host}`;
 }
 
 /** The same for any member of the fleet, a device or the server: whose it is does not matter. */
@@ -38,19 +57,23 @@ export function memberProblem(leaf: X509Certificate, caPem: string, at: Millis):
   const ca = new X509Certificate(caPem);
   if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey)) return 'it is not from the fleet’s CA';
   if (leaf.ca) return 'it is a CA certificate';
-  for (const certificate of [leaf, ca])
-    if (at < Date.parse(certificate.validFrom) || at > Date.parse(certificate.validTo))
-      return 'it is not valid now';
-  return undefined;
+  return [leaf, ca].some(({ validTo }) => at > Date.parse(validTo)) ? 'it has expired' : undefined;
 }
+
+/** A peer that takes the connection and then says nothing, or lets its handshake trickle. */
+const HANDSHAKE_MS: Millis = 15_000;
 
 /** Connects without asking OpenSSL for its verdict, and has the certificate judged before anyone gets the socket. */
 export function connectJudged(
   options: ConnectionOptions,
   problemOf: (leaf: X509Certificate) => string | undefined,
+  withinMs = HANDSHAKE_MS,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ ...options, rejectUnauthorized: false });
+    const silent = () => socket.destroy(new Error(`no handshake within ${withinMs / 1000} s`));
+    const late = setTimeout(silent, withinMs);
+    for (const over of ['secureConnect', 'close']) socket.once(over, () => clearTimeout(late));
     socket.once('error', reject);
     socket.once('secureConnect', () => {
       const leaf = socket.getPeerX509Certificate();

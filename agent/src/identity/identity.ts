@@ -1,8 +1,10 @@
 /** Who this device is. Kept in one file, so it is there whole or not at all. */
-import { strict } from '@skein/protocol/schema.ts';
+import { checker, strict } from '@skein/protocol/schema.ts';
 import { ID_PATTERN } from '@skein/protocol/topics.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+
+export const MAX_IDENTITY_BYTES: Bytes = MIB;
 
 const pem = Type.String({ maxLength: 65_536, pattern: '^-----BEGIN ' });
 
@@ -21,6 +23,11 @@ export const Identity = strict({
   enrolledAt: Type.Number({ description: 'Also a floor for the clock: it was at least this late' }),
 });
 export type Identity = Static<typeof Identity>;
+
+const received = checker(Identity, 'MESSAGE_INVALID', MAX_IDENTITY_BYTES);
+/** What a server gave, before it is kept: it must be what can be read again. @throws SkeinError MESSAGE_INVALID */
+export const soundIdentity = (identity: Identity): Identity =>
+  received.check(identity, 'identity from the server');
 
 export interface CertificateDates {
   notBefore: Millis;

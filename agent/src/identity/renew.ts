@@ -8,7 +8,13 @@ import { renewalBytes } from '@skein/protocol/enrolment.ts';
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Timer } from '@skein/protocol/ports.ts';
 import { HOUR, type Millis } from '@skein/protocol/units.ts';
-import { type Identity, type IdentityKeys, type IdentityStore, renewalDueAt } from './identity.ts';
+import {
+  type Identity,
+  type IdentityKeys,
+  type IdentityStore,
+  renewalDueAt,
+  soundIdentity,
+} from './identity.ts';
 
 export interface RenewRequestSender {
   renew(request: {
@@ -37,7 +43,7 @@ export async function renewNow(deps: RenewDeps, identity: Identity): Promise<Ide
   const signature = deps.keys.signRenewal(identity.reportSeed, renewalBytes(identity.device, at, csr));
   const { certificate } = await deps.server.renew({ device: identity.device, csr, at, signature });
   deps.keys.checkIssued({ certificate, ca: identity.ca, tlsKey, device: identity.device });
-  const next = { ...identity, tlsKey, certificate };
+  const next = soundIdentity({ ...identity, tlsKey, certificate });
   deps.store.save(next);
   return next;
 }

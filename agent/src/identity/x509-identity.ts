@@ -1,8 +1,9 @@
 /** Keys and certificates of a device: Ed25519 for reports, P-256 with a PKCS#10 request for TLS. */
 import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Millis } from '@skein/protocol/units.ts';
 import { nativeSigner } from '../system-clock.ts';
-import type { CertificateDates, IdentityKeys } from './identity.ts';
+import type { CertificateDates, Identity, IdentityKeys } from './identity.ts';
 
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
@@ -38,6 +39,10 @@ function checkIssued(issued: {
     throw untrusted(`does not name ${issued.device}`);
   return datesOf(issued.certificate);
 }
+
+/** The clock may have been ahead at enrolment, or in 1970: the certificate and the CA know better. */
+export const enrolledFrom = ({ ca, certificate, enrolledAt }: Identity): Millis =>
+  Math.max(datesOf(ca).notBefore, Math.min(enrolledAt, datesOf(certificate).notBefore));
 
 export const x509Identity: IdentityKeys = {
   /** The request's library is loaded here: it is needed once a year. */

@@ -82,7 +82,7 @@ export function openOne(kind: Kind, signed: object, signatures: readonly Sig[]):
 
 /** Said before the schema does, because it is the one mistake that would let anybody sign. */
 function requireThresholds(kind: Kind, signed: object): void {
-  const { roles } = signed as { roles?: Record<string, Partial<TufRole>> };
+  const { roles } = (signed ?? {}) as { roles?: Record<string, Partial<TufRole>> };
   for (const [name, role] of Object.entries(roles ?? {})) {
     const { threshold, keyids } = role ?? {};
     if (typeof threshold === 'number' && Array.isArray(keyids)) {
