@@ -6,6 +6,7 @@
 import { type Static, Type } from 'typebox';
 import { Postprocess, Preprocess } from './manifest-pipeline.ts';
 import { checker, oneOf, strict } from './schema.ts';
+import { type Bytes, MIB } from './units.ts';
 
 export type {
   ClassifyPostprocess,
@@ -148,9 +149,10 @@ export type Variant = Static<typeof Variant>;
 export type Manifest = Static<typeof Manifest>;
 export type GoldenVectors = Static<typeof GoldenVectors>;
 
+export const MAX_MANIFEST_BYTES: Bytes = 4 * MIB;
 const PACK_AGAIN = 'Pack the model again with `skein-model pack`; a manifest is not written by hand.';
 /** @throws SkeinError MANIFEST_INVALID */
-export const parseManifest = checker(Manifest, 'MANIFEST_INVALID', 4 << 20, PACK_AGAIN);
+export const parseManifest = checker(Manifest, 'MANIFEST_INVALID', MAX_MANIFEST_BYTES, PACK_AGAIN);
 /** @throws SkeinError BUNDLE_INVALID */
 export const parseGolden = checker(GoldenVectors, 'BUNDLE_INVALID', 16 << 20, PACK_AGAIN);
 

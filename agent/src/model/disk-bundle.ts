@@ -3,9 +3,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import { MAX_MANIFEST_BYTES } from '@skein/protocol/manifest.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import { type Bundle, type BundleFiles, bundleToTar, checkBundle, filesFromTar } from './bundle.ts';
 
-const MAX_FILE_BYTES = 2 ** 31;
+const MAX_FILE_BYTES: Bytes = 2 ** 31;
 const MAX_BLOBS = 1000;
 const BLOB_NAME = /^[0-9a-f]{64}$/;
 
@@ -32,7 +34,7 @@ export async function readBundleFiles(path: string): Promise<BundleFiles> {
   if (!existsSync(join(path, 'manifest.json'))) {
     throw new SkeinError('BUNDLE_INVALID', `${path} holds no manifest.json`);
   }
-  const manifestBytes = await readBounded(join(path, 'manifest.json'));
+  const manifestBytes = await readBounded(join(path, 'manifest.json'), MAX_MANIFEST_BYTES);
   const names = (await readdir(join(path, 'blobs')).catch(() => [])).filter((name) => BLOB_NAME.test(name));
   if (names.length > MAX_BLOBS) throw new SkeinError('BUNDLE_INVALID', `${path} holds ${names.length} blobs`);
   const blobs = new Map<string, Uint8Array>();
@@ -40,9 +42,12 @@ export async function readBundleFiles(path: string): Promise<BundleFiles> {
   return { manifestBytes, blobs };
 }
 
-async function readBounded(path: string): Promise<Uint8Array> {
-  const { size } = await stat(path);
-  if (size > MAX_FILE_BYTES) throw new SkeinError('BUNDLE_INVALID', `${path} is larger than 2 GiB`);
+/** A pipe would never end, and a link may lead to one. */
+async function readBounded(path: string, maxBytes: Bytes = MAX_FILE_BYTES): Promise<Uint8Array> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) throw new SkeinError('BUNDLE_INVALID', `${path} is no plain file`);
+  if (found.size > maxBytes)
+    throw new SkeinError('BUNDLE_INVALID', `${path} has ${found.size} bytes, at most ${maxBytes} are taken`);
   return new Uint8Array(await readFile(path));
 }
 

@@ -3,9 +3,10 @@
  * renamed, directory synced. A damaged, truncated or restored database can then neither lower a floor nor lose the
  * pinned roots.
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { diskError, writeWhole } from '../disk-whole.ts';
+import { MAX_GUARDED_BYTES } from './trust-state.ts';
 
 export interface TrustGuard {
   /** undefined: there is none. Whether it is intact is for the reader to find out. */
@@ -18,7 +19,9 @@ export function openDiskTrustGuard(path: string): TrustGuard {
   return {
     read() {
       try {
-        return readFileSync(path, 'utf8');
+        // What no guard can be is damage, and is not taken into memory.
+        const found = statSync(path);
+        return found.isFile() && found.size <= MAX_GUARDED_BYTES ? readFileSync(path, 'utf8') : '';
       } catch (thrown) {
         if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
         throw diskError(thrown);

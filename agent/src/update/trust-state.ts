@@ -10,7 +10,7 @@ import { checker, strict } from '@skein/protocol/schema.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
 import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import { type ImageFloors, NO_FLOORS } from '@skein/protocol/trust/trusted-set.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 
 export interface DirectorFloors {
@@ -71,8 +71,9 @@ const State = strict({
 const Guarded = strict({ sequence: count, state: Type.String(), sum: Type.String() });
 
 const encoder = new TextEncoder();
-const outer = checker(Guarded, 'DISK_FAILED', 16 << 20);
-const inner = checker(State, 'DISK_FAILED', 16 << 20);
+export const MAX_GUARDED_BYTES: Bytes = 16 * MIB;
+const outer = checker(Guarded, 'DISK_FAILED', MAX_GUARDED_BYTES);
+const inner = checker(State, 'DISK_FAILED', MAX_GUARDED_BYTES);
 const sumOf = (sequence: number, state: string) => sha256Hex(encoder.encode(`${sequence}\n${state}`));
 
 export function encodeGuarded(sequence: number, state: GuardedState): string {

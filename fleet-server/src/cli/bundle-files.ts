@@ -5,9 +5,16 @@ import { lstat, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { type BlobRef, blobsOf, type Manifest, parseManifest } from '@skein/protocol/manifest.ts';
+import {
+  type BlobRef,
+  blobsOf,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  parseManifest,
+} from '@skein/protocol/manifest.ts';
 import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import { unpackBundle } from './tar-bundle.ts';
 
 export interface BundleFiles {
@@ -40,7 +47,8 @@ export async function withBundle<T>(path: string, use: (bundle: BundleFiles) => 
 
 async function readBundle(folder: string): Promise<BundleFiles> {
   const path = join(folder, 'manifest.json');
-  await requirePlainFile(path, 'manifest.json');
+  const size = await requirePlainFile(path, 'manifest.json');
+  if (size > MAX_MANIFEST_BYTES) throw tooLarge(size);
   const bytes = new Uint8Array(await readFile(path));
   const manifest = parseManifest.parse(bytes, 'manifest.json');
   checkManifest(manifest);
@@ -50,6 +58,15 @@ async function readBundle(folder: string): Promise<BundleFiles> {
   const manifestRef = { sha256: sha256Hex(bytes), size: bytes.length };
   return { manifest, manifestRef, files: [{ ...manifestRef, path }, ...blobs] };
 }
+
+const tooLarge = (size: Bytes) =>
+  new SkeinError(
+    'MANIFEST_INVALID',
+    `manifest.json: ${size} bytes, at most ${MAX_MANIFEST_BYTES} are taken`,
+    {
+      fix: 'Make the bundle again with `skein-model pack`.',
+    },
+  );
 
 /** A link could name any file of the operator's machine, and it would be published. */
 async function requirePlainFile(path: string, what: string): Promise<number> {

@@ -72,10 +72,10 @@ export async function conclude(
 /** @throws SkeinError as {@link parseDraft}; CONFLICT when the files are not copies of one draft */
 export function readDrafts(files: readonly string[], read: ReadKey): Draft {
   const drafts = files.map((path) => {
-    const { size } = statSync(path, { throwIfNoEntry: false }) ?? {};
-    if (size === undefined) throw new SkeinError('NOT_FOUND', `there is no file ${path}`);
-    if (size > MAX_DRAFT_BYTES)
-      throw new SkeinError('METADATA_INVALID', `${path}: ${size} bytes is no draft`);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (!found?.isFile()) throw new SkeinError('NOT_FOUND', `there is no file ${path}`);
+    if (found.size > MAX_DRAFT_BYTES)
+      throw new SkeinError('METADATA_INVALID', `${path}: ${found.size} bytes is no draft`);
     return parseDraft(new Uint8Array(readFileSync(path)), read, path);
   });
   const [first, ...others] = drafts;

@@ -41,10 +41,10 @@ export async function exportPublicKey(token: Token, key: KeyInfo, ask: AskPin): 
 
 /** @throws SkeinError NOT_FOUND, KEYS_INVALID, NAME_INVALID */
 export function readPublicKey(path: string, verify: Verify): PublicKeyFile {
-  const { size } = statSync(path, { throwIfNoEntry: false }) ?? {};
-  if (size === undefined) throw new SkeinError('NOT_FOUND', `there is no file ${path}`, { fix: AGAIN });
-  if (size > MAX_BYTES)
-    throw new SkeinError('KEYS_INVALID', `${path}: ${size} bytes is no public key`, { fix: AGAIN });
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found?.isFile()) throw new SkeinError('NOT_FOUND', `there is no file ${path}`, { fix: AGAIN });
+  if (found.size > MAX_BYTES)
+    throw new SkeinError('KEYS_INVALID', `${path}: ${found.size} bytes is no public key`, { fix: AGAIN });
   const { format, proof, ...said } = parse.parse(new Uint8Array(readFileSync(path)), path);
   requireName(said.name);
   if (verify(hexToBytes(said.public), proofBytes(said), hexToBytes(proof))) return { format, proof, ...said };

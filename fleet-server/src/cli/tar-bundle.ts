@@ -4,7 +4,7 @@
  * refused. Limits: {@link MAX_ENTRIES} entries, and no entry longer than the archive itself.
  */
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 
@@ -53,7 +53,9 @@ async function readHeader(file: FileHandle, at: Bytes, size: Bytes) {
 }
 
 async function copyOut(from: FileHandle, start: Bytes, size: Bytes, path: string): Promise<void> {
-  const to = await open(path, 'wx', 0o600);
+  const to = await open(path, 'wx', 0o600).catch((cause: NodeJS.ErrnoException) => {
+    throw cause.code === 'EEXIST' ? invalid(`it holds \`${basename(path)}\` twice`) : cause;
+  });
   const chunk = Buffer.alloc(Math.min(CHUNK, size));
   try {
     for (let done = 0; done < size; ) {

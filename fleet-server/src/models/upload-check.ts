@@ -4,7 +4,7 @@
  * release counters grow.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { blobsOf, type Manifest, parseManifest } from '@skein/protocol/manifest.ts';
+import { blobsOf, MAX_MANIFEST_BYTES, type Manifest, parseManifest } from '@skein/protocol/manifest.ts';
 import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { ModelTarget } from '@skein/protocol/orders.ts';
 import { readModelTarget } from '@skein/protocol/trust/director.ts';
@@ -19,8 +19,6 @@ import { requireFresh } from '@skein/protocol/trust/root-chain.ts';
 import { countSignatures, type ReadKey, requireThreshold } from '@skein/protocol/trust/signatures.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Blobs } from '../blobs/port.ts';
-
-const MAX_MANIFEST_BYTES = 4 << 20;
 
 export interface SignedModel {
   target: ModelTarget;

@@ -21,6 +21,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { SkeinError } from '../errors.ts';
+import { parseJson } from '../json-text.ts';
 import type { Signer, Verify } from '../ports.ts';
 import type { Bytes, Sha256Hex } from '../units.ts';
 import { type Body, type Codecs, MAX_INFLATED_BYTES, packRecords, unpackRecords, type Zstd } from './body.ts';
@@ -184,7 +185,7 @@ function openJson(bytes: Uint8Array): OpenedBatch {
   const end = bytes.length - JSON_SUFFIX_BYTES;
   const suffix = end > 0 ? JSON_SUFFIX.exec(decoder.decode(bytes.subarray(end))) : null;
   if (suffix === null) throw broken('no signature at its end');
-  const { records, signature: _, ...rest } = JSON.parse(decoder.decode(bytes)) as Record<string, unknown>;
+  const { records, signature: _, ...rest } = parseJson(decoder.decode(bytes)) as Record<string, unknown>;
   const header = checkHeader({ ...rest, kept: rest.n });
   return {
     header,
