@@ -37,8 +37,13 @@ export const StreamView = strict({
   stream: oneOf(STREAMS),
   epoch: Type.String(),
   stored: Type.Integer(),
+  observed: Type.Integer({ description: 'Results the stored records were kept of' }),
   nextSeq: Type.Integer(),
-  dropped: Type.Integer(),
+  dropped: Type.Integer({ description: 'Given up by the device, by its policy' }),
+  lostAtServer: Type.Integer({ description: 'Acknowledged, lost in a restore, and kept by nobody' }),
+  gaps: Type.Array(strict({ from: Type.Integer(), to: Type.Integer(), reason: Type.String() }), {
+    description: 'Numbers without a record, both ends inclusive; the newest ranges',
+  }),
   updatedAt: millis,
 });
 

@@ -88,13 +88,37 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
     columns: [
       column('STREAM', (s) => s.stream),
       column('EPOCH', (s) => s.epoch),
+      column('OBSERVED', (s) => s.observed, 'right'),
+      column('NUMBERED', (s) => s.nextSeq, 'right'),
       column('STORED', (s) => s.stored, 'right'),
       column('DROPPED', (s) => s.dropped, 'right'),
+      column('LOST', (s) => s.lostAtServer, 'right'),
       column('UPDATED', (s) => ago(s.updatedAt, Date.now())),
     ],
   });
+  const gaps = streams.flatMap(({ stream, epoch, gaps: all }) =>
+    all.map((gap) => ({ stream, epoch, ...gap })),
+  );
+  if (gaps.length > 0) process.stdout.write('\n');
+  if (gaps.length > 0) printGaps(gaps, ctx);
   if (incidents.length > 0) process.stdout.write('\n');
   if (incidents.length > 0) printIncidents(incidents, ctx);
+}
+
+type Gap = DeviceView['streams'][number]['gaps'][number] & { stream: string; epoch: string };
+
+/** Numbers that no record will come for, as the device told them. */
+function printGaps(gaps: readonly Gap[], ctx: CliContext): void {
+  ctx.print(gaps, {
+    columns: [
+      column('GAP IN', (g) => g.stream),
+      column('EPOCH', (g) => g.epoch),
+      column('FROM', (g) => g.from, 'right'),
+      column('TO', (g) => g.to, 'right'),
+      column('RECORDS', (g) => g.to - g.from + 1, 'right'),
+      column('REASON', (g) => g.reason),
+    ],
+  });
 }
 
 /** How far the device is with its update, and what it waits for. */

@@ -2,10 +2,15 @@
 import type { DeviceView } from '@skein/protocol/api.ts';
 import type { Incident } from '@skein/protocol/messages.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
+import type { Selectable } from 'kysely';
+import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import { type LiveDevice, summaryOf } from './view.ts';
 
 const MAX_INCIDENTS = 100;
+const MAX_GAP_RANGES = 100;
+/** Reason of a gap whose records the server had acknowledged once. */
+const LOST = 'lost-at-server';
 
 export async function readDeviceView(store: Store, live: LiveDevice): Promise<DeviceView> {
   const { id, enrolledAt, certificateExpiresAt } = live.stored;
@@ -27,7 +32,8 @@ export async function readDeviceView(store: Store, live: LiveDevice): Promise<De
   };
 }
 
-async function readStreams(store: Store, device: string): Promise<DeviceView['streams']> {
+/** The device's ledger as far as the server knows it: each number it was told of, stored or in a gap. */
+export async function readStreams(store: Store, device: string): Promise<DeviceView['streams']> {
   const gaps = await store.selectFrom('gaps').selectAll().where('device', '=', device).execute();
   const rows = await store
     .selectFrom('streams')
@@ -36,16 +42,37 @@ async function readStreams(store: Store, device: string): Promise<DeviceView['st
     .orderBy('stream')
     .orderBy('ordinal')
     .execute();
-  return rows.map((row) => ({
+  return rows.map((row) =>
+    streamView(
+      row,
+      gaps.filter((gap) => gap.stream === row.stream && gap.epoch === row.epoch),
+    ),
+  );
+}
+
+const sizeOf = (gaps: readonly { from_seq: number; to_seq: number }[]): number =>
+  gaps.reduce((sum, gap) => sum + gap.to_seq - gap.from_seq + 1, 0);
+
+/** stored + dropped + lostAtServer = nextSeq; what the device still holds, it says itself. */
+function streamView(
+  row: Selectable<Tables['streams']>,
+  gaps: readonly Selectable<Tables['gaps']>[],
+): DeviceView['streams'][number] {
+  const lost = gaps.filter(({ reason }) => reason === LOST);
+  return {
     stream: row.stream as Stream,
     epoch: row.epoch,
     stored: row.stored,
+    observed: Math.max(row.observed, row.stored),
     nextSeq: row.next_seq,
-    dropped: gaps
-      .filter((gap) => gap.stream === row.stream && gap.epoch === row.epoch)
-      .reduce((sum, gap) => sum + gap.to_seq - gap.from_seq + 1, 0),
+    dropped: sizeOf(gaps) - sizeOf(lost),
+    lostAtServer: sizeOf(lost),
+    gaps: gaps
+      .toSorted((x, y) => x.from_seq - y.from_seq)
+      .slice(-MAX_GAP_RANGES)
+      .map(({ from_seq, to_seq, reason }) => ({ from: from_seq, to: to_seq, reason })),
     updatedAt: row.updated_at,
-  }));
+  };
 }
 
 /** Open ones first, then the newest. */

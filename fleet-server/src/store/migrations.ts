@@ -60,4 +60,5 @@ CREATE TABLE deltas (from_sha256 TEXT NOT NULL, to_sha256 TEXT NOT NULL, patch T
 CREATE INDEX deltas_by_result ON deltas (to_sha256);
 `,
   },
+  { id: '0004-observed', sql: 'ALTER TABLE streams ADD COLUMN observed BIGINT NOT NULL DEFAULT 0;' },
 ];

@@ -45,6 +45,8 @@ export interface Tables {
     next_seq: number;
     head: string;
     stored: number;
+    /** Results the stored records were kept of; 0 in rows from before it was counted. */
+    observed: Generated<number>;
     updated_at: number;
   };
   batches: {

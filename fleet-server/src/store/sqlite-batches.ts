@@ -89,7 +89,7 @@ export async function insertBatches(db: Db, accepted: readonly AcceptedBatch[]):
   const streams = new Map<string, ReturnType<typeof streamRow>>();
   for (const one of accepted) {
     const key = keyOf(one.batch.header);
-    streams.set(key, streamRow(one, streams.get(key)?.stored ?? 0));
+    streams.set(key, streamRow(one, streams.get(key)));
   }
   if (streams.size === 0) return;
   await db
@@ -101,16 +101,23 @@ export async function insertBatches(db: Db, accepted: readonly AcceptedBatch[]):
         head: eb.ref('excluded.head'),
         updated_at: eb.ref('excluded.updated_at'),
         stored: eb('streams.stored', '+', eb.ref('excluded.stored')),
+        observed: eb('streams.observed', '+', eb.ref('excluded.observed')),
       })),
     )
     .execute();
 }
 
-/** @param before records of the same stream in this very group */
-function streamRow({ batch, next, receivedAt }: AcceptedBatch, before: number) {
-  const { device, stream, epoch, ordinal, n } = batch.header;
+interface Sums {
+  stored: number;
+  observed: number;
+}
+
+/** @param before of the same stream in this very group */
+function streamRow({ batch, next, receivedAt }: AcceptedBatch, before: Sums = { stored: 0, observed: 0 }) {
+  const { device, stream, epoch, ordinal, n, observed } = batch.header;
   const mark = { next_seq: next.nextSeq, head: next.head, updated_at: receivedAt };
-  return { device, stream, epoch, ordinal, stored: before + n, ...mark };
+  const sums = { stored: before.stored + n, observed: before.observed + observed };
+  return { device, stream, epoch, ordinal, ...sums, ...mark };
 }
 
 function batchRow({ batch, bytes, records, receivedAt }: AcceptedBatch) {

@@ -1,3 +1,4 @@
+import { readStreams } from '@skein/fleet-server/fleet/device-view.ts';
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
 import { type BatchHeader, NO_HEAD } from '@skein/protocol/batch/header.ts';
 import { chainHead, type Encoding, sealBatch } from '@skein/protocol/batch/sealed.ts';
@@ -166,7 +167,7 @@ describe('ingest', () => {
   });
 
   it('records what a device gave up, and says whether it was stored before', async () => {
-    const first = batchOf(0, 3);
+    const first = batchOf(0, 3, { observed: 8 });
     const late = batchOf(0, 0, { gaps: [{ from: 0, to: 2, reason: 'cap' }], bridge: chainHead(first) });
     const more = batchOf(3, 0, {
       prev: chainHead(first),
@@ -181,6 +182,9 @@ describe('ingest', () => {
     expect(acks[2]).toMatchObject({ upTo: 9, head: 'cd'.repeat(32), stored: false });
     const gaps = await store.selectFrom('gaps').selectAll().execute();
     expect(gaps).toMatchObject([{ device: 'd-1', from_seq: 3, to_seq: 9, reason: 'cap' }]);
+    expect(await readStreams(store, 'd-1')).toMatchObject([
+      { observed: 8, stored: 3, dropped: 7, lostAtServer: 0, nextSeq: 10, gaps: [{ from: 3, to: 9 }] },
+    ]);
   });
 
   it('reports a second chain under one identity and stores none of it', async () => {
