@@ -95,7 +95,10 @@ async function patched(
   });
 }
 
-/** Again from the first byte while its bytes hash wrong and there is someone else to ask. */
+/**
+ * Again from the first byte while its bytes hash wrong and there is someone else to ask. Where it went on from a part that
+ * was there, nobody has lied for certain: power may have torn it, as often as there are power cuts.
+ */
 async function take(
   supply: Supply,
   slots: Slots,
@@ -108,6 +111,7 @@ async function take(
     if (watch.stale()) return false;
     watch.hold?.();
     const writer = await slots.writer(blob.sha256, blob.size);
+    const resumed = writer.offset > 0;
     flight.advance(writer.offset);
     try {
       return await fill(supply, writer, blob, watch, (bytes) => {
@@ -115,8 +119,9 @@ async function take(
         wrote(bytes);
       });
     } catch (thrown) {
-      // Each doubt leaves out at least one source, so this ends.
-      if (asSkeinError(thrown).code !== 'BLOB_MISMATCH' || !supply.doubt(blob.sha256)) throw thrown;
+      if (asSkeinError(thrown).code !== 'BLOB_MISMATCH') throw thrown;
+      // Each doubt leaves out at least one source, and nothing is left of a part, so this ends.
+      if (!supply.doubt(blob.sha256) && !resumed) throw thrown;
       flight.advance(0);
       wrote(-blob.size);
     }

@@ -108,6 +108,27 @@ describe('a download', () => {
     expect([disk.parts.size, disk.blobs.size]).toEqual([0, 0]);
   });
 
+  it('begins a part that the disk tore from its first byte, once, and blames nobody for it', async () => {
+    const disk = new SimDisk();
+    const asked: number[] = [];
+    disk.parts.set(sha, new Uint8Array(60));
+    const seen: number[] = [];
+    const progress = (done: number) => seen.push(done);
+    expect(
+      await downloadBlobs(fetcherOf(bytes, 999, asked), simSlots(disk), wanted, { ...watch, progress }),
+    ).toBe(true);
+    expect(asked).toEqual([60, 0]);
+    expect(seen.at(-1)).toBe(100);
+    expect(disk.blobs.get(sha)).toEqual(bytes);
+    disk.blobs.clear();
+    disk.parts.set(sha, new Uint8Array(60));
+    const liar = fetcherOf(new Uint8Array(100), 999, asked);
+    await expect(downloadBlobs(liar, simSlots(disk), wanted, watch)).rejects.toMatchObject({
+      code: 'BLOB_MISMATCH',
+    });
+    expect(asked).toEqual([60, 0, 60, 0]);
+  });
+
   it('calls a blob that ends early unreachable, and keeps the part', async () => {
     const disk = new SimDisk();
     await expect(
