@@ -14,7 +14,7 @@ interface TextSetting {
   expected?: string;
 }
 interface NumberSetting {
-  kind: 'port' | 'size';
+  kind: 'port' | 'size' | 'count';
   default: number;
   minimum?: number;
   maximum?: number;
@@ -25,6 +25,8 @@ const text = (variable: string, fallback: string, doc: string, rest: Partial<Tex
   ({ kind: 'text', default: fallback, variable, doc, ...rest }) as const;
 const port = (variable: string, fallback: number, doc: string) =>
   ({ kind: 'port', default: fallback, minimum: 0, maximum: 65_535, variable, doc }) as const;
+const count = (variable: string, fallback: number, doc: string) =>
+  ({ kind: 'count', default: fallback, minimum: 1, maximum: 1_000_000, variable, doc }) as const;
 const size = (variable: string, fallback: number, doc: string) =>
   ({ kind: 'size', default: fallback, minimum: KIB, maximum: 1024 * 1024 * MIB, variable, doc }) as const;
 
@@ -60,6 +62,12 @@ export const SETTINGS = {
   brokerCertFile: text('SKEIN_BROKER_CERT_FILE', '', 'PEM; this server’s client certificate there'),
   brokerKeyFile: text('SKEIN_BROKER_KEY_FILE', '', 'PEM; its key'),
   maxPacket: size('SKEIN_MAX_PACKET', 2 * MIB, 'Largest MQTT packet; a device that sends more is cut off'),
+  deviceBatchRate: count('SKEIN_DEVICE_BATCH_RATE', 100, 'Batches a second that one device may send'),
+  deviceByteRate: size(
+    'SKEIN_DEVICE_BYTE_RATE',
+    4 * MIB,
+    'Bytes of batches a second that one device may send',
+  ),
   maxBlob: size('SKEIN_MAX_BLOB', 4096 * MIB, 'Largest model file that can be uploaded'),
 } as const satisfies Record<string, Setting>;
 
@@ -108,10 +116,16 @@ function readValue(setting: Setting, key: string, given: unknown, where: string)
   const amount = setting.kind === 'size' ? readSize(given) : readInteger(given);
   const { minimum = 0, maximum = Number.MAX_SAFE_INTEGER } = setting;
   if (amount === undefined || amount < minimum || amount > maximum) {
-    throw refuse(setting.kind === 'size' ? 'a size such as 64KiB, 2MiB or 4GiB' : `a port, 0 to ${maximum}`);
+    throw refuse(EXPECTED[setting.kind](minimum, maximum));
   }
   return amount;
 }
+
+const EXPECTED: Record<NumberSetting['kind'], (minimum: number, maximum: number) => string> = {
+  size: () => 'a size such as 64KiB, 2MiB or 4GiB',
+  port: (_, maximum) => `a port, 0 to ${maximum}`,
+  count: (minimum, maximum) => `a whole number, ${minimum} to ${maximum}`,
+};
 
 const readInteger = (given: unknown): number | undefined => {
   const text = String(given).trim();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
-import { HOUR, type Millis } from '@skein/protocol/units.ts';
+import { HOUR, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
 import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
@@ -39,9 +39,11 @@ import { DeltaRunner } from './models/run-deltas.ts';
 import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
+import { endQuietFaults } from './store/sqlite-faults.ts';
 import type { Store } from './store/sqlite-store.ts';
 
 const UPKEEP_MS: Millis = HOUR;
+const QUIET_MS: Millis = MINUTE;
 
 export interface RunningServer {
   ports: Ports;
@@ -134,6 +136,8 @@ async function startRooms(live: Live) {
     clock,
     log,
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
+    rates: { batchesPerSecond: config.deviceBatchRate, bytesPerSecond: config.deviceByteRate },
+    reported: view.touch,
   });
   lifetime.onStop(() => ingest.stop());
   const deltas = new DeltaRunner({ store, blobs: live.blobs, clock, log, make: adapters.makeDelta });
@@ -207,6 +211,9 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
     await pruneAccess({ store, clock, entropy });
     await idempotency.prune();
     await renewCertificate(rooms, devicePort);
+  });
+  lifetime.every(QUIET_MS, 'ending incidents', async () => {
+    for (const device of await endQuietFaults(store, clock.now())) rooms.view.touch(device);
   });
   // By itself: nothing else that fails may keep freshness from being signed.
   lifetime.every(UPKEEP_MS, 'signing online documents again', () => signAgain(rooms));

@@ -47,6 +47,17 @@ export const StreamView = strict({
   updatedAt: millis,
 });
 
+export const FAULT_KINDS = ['forged', 'invalid', 'fork', 'missing', 'flood'] as const;
+
+/** Batches that a device should not have sent, by kind, since it was enrolled. */
+export const FaultView = strict({
+  kind: oneOf(FAULT_KINDS),
+  count: Type.Integer(),
+  firstAt: millis,
+  lastAt: millis,
+  detail: Type.String({ description: 'Of the last one' }),
+});
+
 /** What `skein devices list -o json` prints, one object a device. */
 export const DeviceSummary = strict({
   id: deviceId,
@@ -70,6 +81,7 @@ export const DeviceView = Type.Object({
   state: nullable(StateMessage),
   update: nullable(UpdateMessage),
   streams: Type.Array(StreamView),
+  faults: Type.Array(FaultView),
   incidents: Type.Array(Type.Object({ id: Type.String(), ...Incident.properties })),
   installed: Type.Array(
     strict({ model: Type.String(), version: Type.String(), sha256: Type.String(), since: millis }),

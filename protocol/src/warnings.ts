@@ -100,6 +100,26 @@ export const WARNINGS = {
     text: 'Two devices use the same identity.',
     fix: 'Revoke the device and enrol each copy by itself.',
   },
+  BATCH_FORGED: {
+    severity: 'critical',
+    text: 'Batches came under this device’s name that it did not sign.',
+    fix: 'Find out who holds its TLS key; revoke the device and enrol it anew.',
+  },
+  BATCH_INVALID: {
+    severity: 'warning',
+    text: 'The device sends batches that can not be read; they are not stored.',
+    fix: 'Update its agent; look at what else publishes under its name.',
+  },
+  BATCHES_MISSING: {
+    severity: 'warning',
+    text: 'Records of a device are missing and it has not said why; what comes after them is not taken.',
+    fix: 'Look at `skein-agent buffer` on the device: its outbox was damaged or changed by hand.',
+  },
+  DEVICE_FLOODING: {
+    severity: 'warning',
+    text: 'The device sends more than it may; the server takes it more slowly, without harm to others.',
+    fix: 'Look at the rate of its sources and its batch interval; raise deviceBatchRate or deviceByteRate if it is right.',
+  },
   METADATA_STALE: {
     severity: 'notice',
     text: 'Signed metadata has not been refreshed for a day; no update will be installed.',

@@ -160,6 +160,37 @@ for (const { name, start, missing } of ADAPTERS) {
       expect(payloads).toEqual(['{"online":0}']);
     });
 
+    it('makes a sender wait while the server is busy with it, and nobody else', async (context) => {
+      if (!subject.broker.holdsSenders) return context.skip('one connection for all devices');
+      const [a, b] = [await connectDevice('a'), await connectDevice('b')];
+      const topic = topicFor(FLEET, 'd-a', 'batch/health');
+      const taken: number[] = [];
+      let release!: () => void;
+      let busy: Promise<void> | undefined = new Promise((resolve) => {
+        release = resolve;
+      });
+      subject.broker.onMessage((to, payload) => {
+        if (to !== topic) return;
+        taken.push(new DataView(payload.buffer, payload.byteOffset).getUint32(0));
+        return busy;
+      });
+      const sent = Array.from({ length: 200 }, (_, i) => {
+        const payload = Buffer.alloc(16 * 1024);
+        payload.writeUInt32BE(i);
+        return payload;
+      });
+      const all = Promise.all(sent.map((payload) => a.mqtt.publishAsync(topic, payload, { qos: 1 })));
+      const other = topicFor(FLEET, 'd-b', 'batch/health');
+      for (let i = 0; i < 20; i++) await b.mqtt.publishAsync(other, `b ${i}`, { qos: 1 });
+      expect(await untilHeard(other, 20)).toHaveLength(20);
+      expect(taken.length).toBeLessThan(50);
+      busy = undefined;
+      release();
+      await all;
+      expect(taken).toEqual(sent.map((_, i) => i));
+      await Promise.all([a.mqtt.endAsync(), b.mqtt.endAsync()]);
+    });
+
     it('lets no device publish as another', async () => {
       const liar = await connectDevice('b');
       const stolen = topicFor(FLEET, 'd-a', 'state');

@@ -13,7 +13,7 @@ import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { Aedes, type AedesOptions, type Client } from 'aedes';
 import { type Endpoint, listenOn } from '../tcp-listen.ts';
 import { createPacketLimit } from './packet-limit.ts';
-import type { Broker } from './port.ts';
+import type { Broker, MessageHandler } from './port.ts';
 
 export interface AedesBrokerOptions {
   fleet: string;
@@ -41,7 +41,6 @@ interface ConnectPacket {
 }
 
 type Door = { kind: 'device'; device: string } | { kind: 'local' };
-type MessageHandler = (topic: string, payload: Uint8Array) => void;
 
 /** For the person who reads the log. */
 const STRANGER =
@@ -56,6 +55,12 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
   const { fleet, log } = options;
   const doors = new WeakMap<object, Door>();
   const handlers: MessageHandler[] = [];
+  /** Connections of which nothing is read now, and how many of their messages wait. */
+  const held = new WeakMap<object, number>();
+  const holdReader = (conn: object): (() => void) => {
+    held.set(conn, (held.get(conn) ?? 0) + 1);
+    return () => void held.set(conn, held.get(conn)! - 1);
+  };
   const doorOf = (client: Client): Door => doors.get(client.conn) ?? { kind: 'local' };
 
   const aedes = await Aedes.createBroker({
@@ -71,8 +76,14 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
       const { channel } = parseTopic(packet.topic)!;
       packet.retain = packet.retain && CHANNELS[channel].retain;
       const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-      for (const handler of handlers) handler(packet.topic, payload);
-      done();
+      const busy = handlers.flatMap((handler) => handler(packet.topic, payload) ?? []);
+      if (busy.length === 0) return done();
+      const letGo = holdReader(client.conn);
+      void Promise.all(busy).then(() => {
+        letGo();
+        // Reads on, when this was the last that waited.
+        done();
+      });
     },
   });
   aedes.on('clientError', (client, error) =>
@@ -88,7 +99,8 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     socket.once('close', () => sockets.delete(socket));
     socket.setNoDelay(true);
     doors.set(socket, door);
-    limitPackets(socket, options.maxPacketBytes, log);
+    const mayRead = () => !held.get(socket);
+    limitPackets(socket, { maxBytes: options.maxPacketBytes, mayRead, log });
     aedes.handle(socket);
   };
   const devices = createTlsServer(
@@ -101,6 +113,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
 
   return {
     ports,
+    holdsSenders: true,
     get connected() {
       return aedes.connectedClients;
     },
@@ -195,11 +208,19 @@ function commonNameOf(socket: TLSSocket): string {
   return typeof name === 'string' ? name : '';
 }
 
+interface ReadLimits {
+  maxBytes: Bytes;
+  /** Aedes itself reads on at the next chunk, whatever still waits. */
+  mayRead(): boolean;
+  log: Log;
+}
+
 /** Aedes takes its bytes by `read`; counting there bounds what its parser may have to hold. */
-function limitPackets(socket: Socket, maxBytes: Bytes, log: Log): void {
+function limitPackets(socket: Socket, { maxBytes, mayRead, log }: ReadLimits): void {
   const within = createPacketLimit(maxBytes);
   const read = socket.read.bind(socket);
   socket.read = (size?: number) => {
+    if (!mayRead()) return null;
     const chunk: Buffer | null = read(size);
     if (chunk === null || within(chunk)) return chunk;
     log.warn('mqtt packet too large', { maxBytes });

@@ -10,7 +10,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import { connect } from 'mqtt';
-import type { Broker } from './port.ts';
+import type { Broker, MessageHandler } from './port.ts';
 
 export interface MqttBrokerOptions {
   /** `mqtts://host:8883` or `mqtt://127.0.0.1:1883`. */
@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Resolves once connected and subscribed. @throws SkeinError UNREACHABLE */
 export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Broker> {
   const { fleet, log } = options;
-  const messageHandlers: ((topic: string, payload: Uint8Array) => void)[] = [];
+  const messageHandlers: MessageHandler[] = [];
   const connectHandlers: (() => void)[] = [];
   const client = connect(options.url, {
     protocolVersion: 4,
@@ -52,7 +52,7 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   };
   client.on('message', (topic, payload) => {
     if (payload.length > options.maxPacketBytes) return log.warn('mqtt message too large', { topic });
-    for (const handler of messageHandlers) handler(topic, payload);
+    for (const handler of messageHandlers) void handler(topic, payload);
   });
   client.on('close', () => {
     ready = false;
@@ -82,6 +82,8 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   });
 
   return {
+    // One connection for all devices: holding it would make all wait for one.
+    holdsSenders: false,
     async publish(topic, payload, { qos, retain }) {
       if (!client.connected) throw new SkeinError('UNREACHABLE', `${options.url} is not connected`);
       await client.publishAsync(topic, Buffer.from(payload), { qos, retain });

@@ -4,11 +4,21 @@ export interface PublishOptions {
   retain: boolean;
 }
 
+export type MessageHandler = (topic: string, payload: Uint8Array) => Promise<void> | undefined | void;
+
 export interface Broker {
   /** Resolves when the broker has taken the message; says nothing about delivery. */
   publish(topic: string, payload: Uint8Array | string, options: PublishOptions): Promise<void>;
-  /** Every message a device published under `skein/v1/`, in order per device. */
-  onMessage(handler: (topic: string, payload: Uint8Array) => void): void;
+  /**
+   * Every message a device published under `skein/v1/`, in order per device. Of a handler's promise see
+   * {@link holdsSenders}.
+   */
+  onMessage(handler: MessageHandler): void;
+  /**
+   * True: while a handler's promise is open, nothing more is read of that sender's connection, so what waits is
+   * bounded by it; others go on. False: promises are ignored, and a handler must not keep what it has no room for.
+   */
+  readonly holdsSenders: boolean;
   /** Called each time the broker is reached (again), at once if it is: what must be retained is published anew. */
   onConnect(handler: () => void): void;
   /** Ends the device's connection within 5 s where the broker is ours. */

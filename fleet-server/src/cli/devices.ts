@@ -67,7 +67,7 @@ function showDevice(ctx: CliContext, device: DeviceView): void {
 }
 
 function printDevice(ctx: CliContext, device: DeviceView): void {
-  const { streams, incidents, installed: _, hello, state, update, ...rest } = device;
+  const { streams, faults, incidents, installed: _, hello, state, update, ...rest } = device;
   const hardware = hello?.hardware;
   const reading = Object.entries(state ?? {}).filter(([key]) => !['ts', 'model', 'version'].includes(key));
   ctx.print({
@@ -101,6 +101,8 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
   );
   if (gaps.length > 0) process.stdout.write('\n');
   if (gaps.length > 0) printGaps(gaps, ctx);
+  if (faults.length > 0) process.stdout.write('\n');
+  if (faults.length > 0) printFaults(faults, ctx);
   if (incidents.length > 0) process.stdout.write('\n');
   if (incidents.length > 0) printIncidents(incidents, ctx);
 }
@@ -117,6 +119,17 @@ function printGaps(gaps: readonly Gap[], ctx: CliContext): void {
       column('TO', (g) => g.to, 'right'),
       column('RECORDS', (g) => g.to - g.from + 1, 'right'),
       column('REASON', (g) => g.reason),
+    ],
+  });
+}
+
+function printFaults(faults: DeviceView['faults'], ctx: CliContext): void {
+  ctx.print(faults, {
+    columns: [
+      column('BATCHES REFUSED', (f) => f.kind),
+      column('COUNT', (f) => f.count, 'right'),
+      column('LAST', (f) => ago(f.lastAt, Date.now())),
+      column('DETAIL', (f) => f.detail),
     ],
   });
 }

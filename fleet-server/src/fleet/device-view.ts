@@ -4,6 +4,7 @@ import type { Incident } from '@skein/protocol/messages.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Selectable } from 'kysely';
 import type { Tables } from '../store/schema.ts';
+import { readFaults } from '../store/sqlite-faults.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import { type LiveDevice, summaryOf } from './view.ts';
 
@@ -22,6 +23,7 @@ export async function readDeviceView(store: Store, live: LiveDevice): Promise<De
     state: live.state,
     update: live.update,
     streams: await readStreams(store, id),
+    faults: await readFaults(store, id),
     incidents: await readIncidents(store, id),
     installed: await store
       .selectFrom('installed')

@@ -31,8 +31,26 @@ export interface IngestCounts {
   /** Not a batch, or signed by nobody we know. */
   invalid: number;
   forged: number;
-  /** Queue full: the device sends again. */
+  /** Queue full at a broker that can not hold its sender: forgotten, the device sends again. */
   overflow: number;
+  /** Queue full: the sender had to wait. */
+  held: number;
+  /** Waited because its device sends more than it may. */
+  slowed: number;
   /** The store refused: nothing was acknowledged. */
   failed: number;
 }
+
+export const NOTHING_YET: IngestCounts = {
+  accepted: 0,
+  records: 0,
+  duplicates: 0,
+  gaps: 0,
+  forks: 0,
+  invalid: 0,
+  forged: 0,
+  overflow: 0,
+  held: 0,
+  slowed: 0,
+  failed: 0,
+};

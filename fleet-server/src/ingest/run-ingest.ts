@@ -5,44 +5,57 @@
  * order they came; several waiting batches share one transaction, and when that fails each is tried alone, so one
  * that cannot be stored holds up nobody else. Nothing that arrives can stop ingest: it is counted and reported.
  *
- * Limits: the queue's (`queue.ts`; beyond: forgotten, the device sends again), {@link GROUP} batches a transaction.
+ * Limits: the queue's (`queue.ts`), each device's rates (`allowance.ts`), {@link GROUP} batches a transaction. What
+ * finds no room makes its sender wait where the broker can hold it (embedded); else it is forgotten and the device
+ * sends it again.
  */
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
-import type { Codecs } from '@skein/protocol/batch/body.ts';
-import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
-import { MAX_ANSWERED, sealShortAck } from '@skein/protocol/batch/short-ack.ts';
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Clock, Log, Signer, Verify } from '@skein/protocol/ports.ts';
-import { batchChannel, parseTopic, topicFor } from '@skein/protocol/topics.ts';
+import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
+import { asSkeinError } from '@skein/protocol/errors.ts';
+import type { Clock, Log, Signer, Timer } from '@skein/protocol/ports.ts';
+import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { sealEnvelope } from '@skein/protocol/trust/envelope.ts';
+import { type Bytes, MIB, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Broker } from '../broker/port.ts';
+import { readReportKeys, writeFaults } from '../store/sqlite-faults.ts';
 import type { Store } from '../store/sqlite-store.ts';
-import type { IngestCounts, RecordSink } from './port.ts';
+import type { Rates } from './allowance.ts';
+import { inWords, lastWords } from './answers.ts';
+import { type CheckDeps, checkBatch } from './check-batch.ts';
+import { createFaults, createHoleWatch, type FaultKind } from './faults.ts';
+import { type IngestCounts, NOTHING_YET, type RecordSink } from './port.ts';
 import { createQueue, type Waiting } from './queue.ts';
 import { type Answer, bytesHash, runCommit, type Verified } from './run-commit.ts';
 
-export interface IngestDeps {
+export interface IngestDeps extends CheckDeps {
   store: Store;
   broker: Broker;
-  fleet: string;
   /** Named to the devices in the director's `ackKeys`. */
   ackSigner: Signer;
-  verify: Verify;
-  /** Default: the portable ones, which are slow, and no zstd. */
-  codecs?: Codecs;
   clock: Clock;
   log: Log;
   sinks: readonly RecordSink[];
+  /** Of one device. */
+  rates?: Rates;
+  /** Incidents of these devices changed. */
+  reported?(device: string): void;
 }
 
 export interface Ingest {
   readonly counts: Readonly<IngestCounts>;
+  /** What waits now. */
+  readonly waiting: { batches: number; bytes: Bytes };
   /** Resolves when nothing is being stored any more; what waits is forgotten, devices send it again. */
   stop(): Promise<void>;
 }
 
+export const USUAL_RATES: Rates = { batchesPerSecond: 100, bytesPerSecond: 4 * MIB };
+
 /** As many as wait: a commit costs the same for one or many. Bounded, so that nobody waits long for others. */
-const GROUP = 256;
+const GROUP = { batches: 256, bytes: 8 * MIB };
+/** What a refused batch costs its device: verifying it was for nothing. */
+const REFUSED_COST = 8;
+const FAULTS_MS: Millis = SECOND;
 
 export function startIngest(deps: IngestDeps): Ingest {
   const ingest = new RunningIngest(deps);
@@ -51,49 +64,84 @@ export function startIngest(deps: IngestDeps): Ingest {
 }
 
 class RunningIngest implements Ingest {
-  readonly counts: IngestCounts = {
-    accepted: 0,
-    records: 0,
-    duplicates: 0,
-    gaps: 0,
-    forks: 0,
-    invalid: 0,
-    forged: 0,
-    overflow: 0,
-    failed: 0,
-  };
+  readonly counts: IngestCounts = { ...NOTHING_YET };
   readonly #deps: IngestDeps;
-  readonly #queue = createQueue();
+  readonly #queue;
+  readonly #faults = createFaults();
+  readonly #holes = createHoleWatch();
   #working: Promise<void> | undefined;
+  #wake: Timer | undefined;
+  #faultTimer: Timer | undefined;
   #stopped = false;
 
   constructor(deps: IngestDeps) {
     this.#deps = deps;
+    this.#queue = createQueue(deps.rates ?? USUAL_RATES, (device) => this.#slowed(device));
   }
 
-  take(topic: string, payload: Uint8Array): void {
+  get waiting() {
+    return { batches: this.#queue.size, bytes: this.#queue.bytes };
+  }
+
+  /** A promise: the sender should wait for it before more of it is read. */
+  take(topic: string, payload: Uint8Array): Promise<void> | undefined {
     const parts = parseTopic(topic);
     if (this.#stopped || !parts?.channel.startsWith('batch/') || parts.fleet !== this.#deps.fleet) return;
-    if (!this.#queue.push({ device: parts.device, channel: parts.channel, payload })) {
+    const waiting: Waiting = { device: parts.device, channel: parts.channel, payload };
+    const held = this.#queue.push(waiting) ? undefined : this.#noRoom(waiting);
+    this.#start();
+    return held;
+  }
+
+  #noRoom(waiting: Waiting): Promise<void> | undefined {
+    if (!this.#deps.broker.holdsSenders) {
       this.counts.overflow++;
       return;
     }
-    this.#working ??= this.#work();
+    this.counts.held++;
+    return new Promise((admitted) => this.#queue.hold(waiting, admitted));
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#wake?.cancel();
+    this.#faultTimer?.cancel();
     await this.#working;
+    await this.#writeFaults();
+  }
+
+  #start(): void {
+    if (this.#working || this.#stopped) return;
+    this.#wake?.cancel();
+    this.#wake = undefined;
+    this.#working = this.#work().finally(() => {
+      this.#working = undefined;
+      this.#lookAgain();
+    });
   }
 
   async #work(): Promise<void> {
     // Whatever arrived in the same turn joins the first group.
     await Promise.resolve();
-    for (let group = this.#queue.take(GROUP); group.length > 0; group = this.#queue.take(GROUP)) {
-      if (this.#stopped) break;
+    for (;;) {
+      const group = this.#queue.take(GROUP.batches, GROUP.bytes, this.#deps.clock.mono());
+      if (group.length === 0 || this.#stopped) return;
       await this.#handle(group).catch((error) => this.#failed(error, group.length));
     }
-    this.#working = undefined;
+  }
+
+  /** What is left belongs to devices over their rate. */
+  #lookAgain(): void {
+    const { clock } = this.#deps;
+    const waitMs = this.#queue.nextInMs(clock.mono());
+    if (waitMs === undefined || this.#stopped || this.#working) return;
+    this.#wake = clock.after(waitMs, () => this.#start());
+  }
+
+  #slowed(device: string): void {
+    this.counts.slowed++;
+    const { batchesPerSecond, bytesPerSecond } = this.#deps.rates ?? USUAL_RATES;
+    this.#note(device, 'flood', `more than ${batchesPerSecond} batches or ${bytesPerSecond} bytes a second`);
   }
 
   #failed(thrown: unknown, batches: number): void {
@@ -103,7 +151,7 @@ class RunningIngest implements Ingest {
   }
 
   async #handle(group: readonly Waiting[]): Promise<void> {
-    const keys = await this.#reportKeys([...new Set(group.map((waiting) => waiting.device))]);
+    const keys = await readReportKeys(this.#deps.store, [...new Set(group.map(({ device }) => device))]);
     const verified = group.flatMap((waiting) => this.#verify(waiting, keys.get(waiting.device)) ?? []);
     if (verified.length === 0) return;
     try {
@@ -114,35 +162,18 @@ class RunningIngest implements Ingest {
     }
   }
 
-  /** Of devices that are enrolled and not revoked. */
-  async #reportKeys(devices: readonly string[]): Promise<Map<string, Uint8Array>> {
-    const rows = await this.#deps.store
-      .selectFrom('devices')
-      .select(['id', 'report_key'])
-      .where('id', 'in', devices)
-      .where('revoked_at', 'is', null)
-      .execute();
-    return new Map(rows.map((row) => [row.id, new Uint8Array(Buffer.from(row.report_key, 'hex'))]));
-  }
-
-  #verify({ device, channel, payload }: Waiting, key: Uint8Array | undefined): Verified | undefined {
+  #verify(waiting: Waiting, key: Uint8Array | undefined): Verified | undefined {
+    const { device, channel } = waiting;
     try {
-      const batch = openBatch(payload);
-      const { header } = batch;
-      const elsewhere = header.device !== device || header.fleet !== this.#deps.fleet;
-      if (elsewhere || batchChannel(header.stream) !== channel) {
-        throw new SkeinError(
-          'BATCH_FORGED',
-          `a batch of ${header.device}/${header.stream} on ${device}/${channel}`,
-        );
-      }
-      if (key === undefined) throw new SkeinError('BATCH_FORGED', `${device} is not enrolled or was revoked`);
-      verifyBatch(batch, this.#deps.verify, key);
-      return { batch, bytes: payload, records: readRecords(batch, this.#deps.codecs) };
+      return checkBatch(waiting, key, this.#deps);
     } catch (thrown) {
       const { code, message } = asSkeinError(thrown, 'BATCH_INVALID');
-      this.counts[code === 'BATCH_FORGED' ? 'forged' : 'invalid']++;
+      const kind = code === 'BATCH_FORGED' ? 'forged' : 'invalid';
+      this.counts[kind]++;
+      this.#queue.charge(device, REFUSED_COST, this.#deps.clock.mono());
       this.#deps.log.warn('ingest: batch refused', { device, channel, code, message });
+      // Of strangers nothing is kept: there may be any number of them.
+      if (key !== undefined) this.#note(device, kind, message);
       return undefined;
     }
   }
@@ -158,10 +189,41 @@ class RunningIngest implements Ingest {
     ]);
   }
 
-  #count({ verdict, records }: Answer): void {
+  #count({ verdict, records, device, ack, of }: Answer): void {
     const counter = { accept: 'accepted', duplicate: 'duplicates', gap: 'gaps', fork: 'forks' } as const;
     this.counts[counter[verdict]]++;
     this.counts.records += records;
+    const stream = `${device}/${ack.stream}/${ack.epoch}`;
+    if (verdict === 'accept') this.#holes.filled(stream);
+    if (verdict === 'fork') this.#note(device, 'fork', `${ack.stream} after ${ack.upTo}: another chain`);
+    if (verdict !== 'gap') return;
+    const missing = this.#holes.hole(stream, of.batch.header, ack.upTo + 1, this.#deps.clock.mono());
+    if (missing !== undefined) this.#note(device, 'missing', missing);
+  }
+
+  #note(device: string, kind: FaultKind, detail: string): void {
+    const { clock } = this.#deps;
+    this.#faults.note(device, kind, clock.now(), detail.slice(0, 300));
+    if (this.#stopped) return;
+    this.#faultTimer ??= clock.after(FAULTS_MS, () => {
+      this.#faultTimer = undefined;
+      void this.#writeFaults();
+    });
+  }
+
+  async #writeFaults(): Promise<void> {
+    const { store, log, reported } = this.#deps;
+    const faults = this.#faults.collect();
+    if (faults.length === 0) return;
+    for (const { device, kind, count, detail } of faults) {
+      log.warn('ingest: device at fault', { device, kind, count, detail });
+    }
+    try {
+      await writeFaults(store, faults);
+      for (const device of new Set(faults.map((fault) => fault.device))) reported?.(device);
+    } catch (error) {
+      log.error('ingest: faults not written down', { error: String(error) });
+    }
   }
 
   #announce(verified: readonly Verified[], answers: readonly Answer[]): void {
@@ -190,29 +252,4 @@ class RunningIngest implements Ingest {
       log.warn('ingest: ack not published; the device asks again', { device, error: String(error) });
     }
   }
-}
-
-/** An ack speaks for all before it, but every bridge gets an answer of its own. */
-function lastWords(answers: readonly Answer[]): Answer[] {
-  const last = new Map(answers.map((a) => [`${a.device}/${a.ack.stream}/${a.ack.epoch}`, a]));
-  return answers.filter((a) => a.ack.stored !== undefined || [...last.values()].includes(a));
-}
-
-/**
- * Who sends the second form is answered in short where there is no more to say than that this very batch is stored and
- * nothing behind it: together for all streams of a device, one signature.
- */
-function inWords(answers: readonly Answer[]): {
-  short: { device: string; hashes: string[] }[];
-  full: Answer[];
-} {
-  const fits = ({ of: { batch }, ack }: Answer) =>
-    batch.body.encoding === 'compact' && batch.header.bridge === null && ack.head === batch.head;
-  const short: { device: string; hashes: string[] }[] = [];
-  for (const { device, of } of answers.filter(fits)) {
-    const open = short.find((one) => one.device === device && one.hashes.length < MAX_ANSWERED);
-    if (open) open.hashes.push(of.batch.head);
-    else short.push({ device, hashes: [of.batch.head] });
-  }
-  return { short, full: answers.filter((answer) => !fits(answer)) };
 }

@@ -61,4 +61,11 @@ CREATE INDEX deltas_by_result ON deltas (to_sha256);
 `,
   },
   { id: '0004-observed', sql: 'ALTER TABLE streams ADD COLUMN observed BIGINT NOT NULL DEFAULT 0;' },
+  {
+    id: '0005-faults',
+    sql: `
+CREATE TABLE faults (device TEXT NOT NULL, kind TEXT NOT NULL, count BIGINT NOT NULL, first_at BIGINT NOT NULL, last_at BIGINT NOT NULL,
+  detail TEXT NOT NULL, PRIMARY KEY (device, kind));
+`,
+  },
 ];

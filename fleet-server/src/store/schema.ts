@@ -79,6 +79,15 @@ export interface Tables {
     source: string | null;
     detail: string | null;
   };
+  /** What a device did that it should not, counted by kind since it was enrolled. */
+  faults: {
+    device: string;
+    kind: string;
+    count: number;
+    first_at: number;
+    last_at: number;
+    detail: string;
+  };
   drift_windows: {
     device: string;
     boot: string;

@@ -74,6 +74,7 @@ beforeEach(async () => {
   committed = [];
   sinkFails = false;
   const broker: Broker = {
+    holdsSenders: false,
     async publish(topic, payload) {
       expect(topic).toBe('skein/v1/home/d-1/ack');
       if (isShortAck(payload as Uint8Array)) {
@@ -211,6 +212,35 @@ describe('ingest', () => {
     expect(await acked(1)).toMatchObject([{ upTo: 2 }]);
     expect(ingest.counts).toMatchObject({ accepted: 1, forged: 5, invalid: 2 });
     expect(acks).toHaveLength(1);
+  });
+
+  it('counts what a device should not have sent, and tells of it', async () => {
+    send(batchOf(0, 3, {}, testSigner('somebody')));
+    send(batchOf(0, 3, {}, testSigner('somebody')));
+    send(new Uint8Array(9));
+    send(batchOf(0, 3, { device: 'd-2' }), 'skein/v1/home/d-2/batch/predictions');
+    send(batchOf(0, 3));
+    await acked(1);
+    await ingest.stop();
+    const faults = await store.selectFrom('faults').selectAll().orderBy('kind').execute();
+    expect(faults).toMatchObject([
+      { device: 'd-1', kind: 'forged', count: 2 },
+      { device: 'd-1', kind: 'invalid', count: 1 },
+    ]);
+    const told = await store.selectFrom('incidents').selectAll().orderBy('code').execute();
+    expect(told).toMatchObject([
+      { device: 'd-1', code: 'BATCH_FORGED', severity: 'critical', end_time: null },
+      { device: 'd-1', code: 'BATCH_INVALID', severity: 'warning', end_time: null },
+    ]);
+  });
+
+  it('knows a repeated number within one group by its chain', async () => {
+    const first = batchOf(0, 3);
+    send(first);
+    send(first);
+    send(sealBatch(headerOf(0, 3), records(50, 3), device));
+    expect(await acked(1)).toMatchObject([{ upTo: 2, head: chainHead(first) }]);
+    expect(ingest.counts).toMatchObject({ accepted: 1, duplicates: 1, forks: 1, records: 3 });
   });
 
   it('acknowledges nothing that it could not store, and recovers', async () => {
