@@ -4,7 +4,6 @@ import type { Incident } from '@skein/protocol/messages.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Selectable } from 'kysely';
 import type { Tables } from '../store/schema.ts';
-import { readFaults } from '../store/sqlite-faults.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import { type LiveDevice, summaryOf } from './view.ts';
 
@@ -96,4 +95,22 @@ async function readIncidents(store: Store, device: string): Promise<DeviceView['
     ...(row.source === null ? {} : { source: row.source }),
     ...(row.detail === null ? {} : { detail: row.detail }),
   }));
+}
+
+export async function readFaults(store: Store, device: string): Promise<DeviceView['faults']> {
+  const rows = await store
+    .selectFrom('faults')
+    .selectAll()
+    .where('device', '=', device)
+    .orderBy('kind')
+    .execute();
+  return rows.map(({ kind, count, first_at, last_at, detail }) => {
+    return {
+      kind: kind as DeviceView['faults'][number]['kind'],
+      count,
+      firstAt: first_at,
+      lastAt: last_at,
+      detail,
+    };
+  });
 }

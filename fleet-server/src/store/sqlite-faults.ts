@@ -1,5 +1,4 @@
 /** What devices did that they should not: counted for good, and an incident while it lasts. */
-import type { DeviceView } from '@skein/protocol/api.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { WARNINGS } from '@skein/protocol/warnings.ts';
 import type { Kysely } from 'kysely';
@@ -96,16 +95,4 @@ export async function endQuietFaults(db: Db, now: Millis): Promise<string[]> {
     ended.push(...rows.map((row) => row.device));
   }
   return ended;
-}
-
-export async function readFaults(db: Db, device: string): Promise<DeviceView['faults']> {
-  const rows = await db
-    .selectFrom('faults')
-    .selectAll()
-    .where('device', '=', device)
-    .orderBy('kind')
-    .execute();
-  return rows.map(({ kind, count, first_at, last_at, detail }) => {
-    return { kind: kind as FaultKind, count, firstAt: first_at, lastAt: last_at, detail };
-  });
 }

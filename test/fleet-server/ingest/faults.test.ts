@@ -1,7 +1,8 @@
 import type { BatchHeader } from '@skein/protocol/batch/header.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readFaults } from '../../../fleet-server/src/fleet/device-view.ts';
 import { createFaults, createHoleWatch } from '../../../fleet-server/src/ingest/faults.ts';
-import { endQuietFaults, readFaults, writeFaults } from '../../../fleet-server/src/store/sqlite-faults.ts';
+import { endQuietFaults, writeFaults } from '../../../fleet-server/src/store/sqlite-faults.ts';
 import { openSqliteStore, type Store } from '../../../fleet-server/src/store/sqlite-store.ts';
 
 const MINUTE = 60_000;
