@@ -14,7 +14,7 @@ const decoder = new TextDecoder();
 const padded = (size: number): number => Math.ceil(size / BLOCK) * BLOCK;
 /** Octal digits and nothing else: `parseInt` would take a number with rubbish behind it. */
 const numberAt = (block: Uint8Array, from: number, length: number): number => {
-  const text = textAt(block, from, length);
+  const text = textAt(block, from, length).trim();
   return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN;
 };
 const octal = (value: number, digits: number): string => `${value.toString(8).padStart(digits, '0')}\0`;
@@ -56,11 +56,9 @@ export function writeTar(files: Iterable<readonly [string, Uint8Array]>): Uint8A
   return whole;
 }
 
+/** As it stands: a name that ends in white space is another name. */
 const textAt = (block: Uint8Array, from: number, length: number): string =>
-  decoder
-    .decode(block.subarray(from, from + length))
-    .split('\0')[0]!
-    .trim();
+  decoder.decode(block.subarray(from, from + length)).split('\0')[0]!;
 
 function checkHeader(block: Uint8Array): { name: string; size: number } {
   const stored = numberAt(block, 148, 8);

@@ -39,10 +39,11 @@ async function readHeader(file: FileHandle, at: Bytes, size: Bytes) {
   const block = Buffer.alloc(BLOCK);
   if (at + BLOCK > size || (await file.read(block, 0, BLOCK, at)).bytesRead < BLOCK) throw truncated(size);
   if (block.every((byte) => byte === 0)) return undefined;
-  const text = (from: number, to: number) => block.toString('latin1', from, to).split('\0', 1)[0]!.trim();
+  const text = (from: number, to: number) => block.toString('latin1', from, to).split('\0', 1)[0]!;
   const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 0x20 : byte), 0);
   if (Number.parseInt(text(148, 156), 8) !== sum) throw invalid('an entry has a wrong checksum');
-  const length = /^[0-7]+$/.test(text(124, 136)) ? Number.parseInt(text(124, 136), 8) : Number.NaN;
+  const octal = text(124, 136).trim();
+  const length = /^[0-7]+$/.test(octal) ? Number.parseInt(octal, 8) : Number.NaN;
   const name = text(0, 100).replace(/^\.\//, '');
   const kind = block.toString('latin1', 156, 157);
   if (!Number.isSafeInteger(length)) throw invalid(`${name} has no length`);

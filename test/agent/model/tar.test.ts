@@ -35,12 +35,19 @@ describe('an archive', () => {
     ['blobs/aa', text('hello')],
   ]);
 
-  it.each(['../x', 'a/../../x', '/etc/passwd', '..', 'a\\..\\x', '-rf', 'x\ny'])(
-    'with the name “%s” is refused',
-    (name) => {
-      expect(() => readTar(forged(good, named(name)))).toThrow(/not a plain file/);
-    },
-  );
+  it.each([
+    '../x',
+    'a/../../x',
+    '/etc/passwd',
+    '..',
+    'a\\..\\x',
+    '-rf',
+    'x\ny',
+    'manifest.json\n',
+    ' manifest.json',
+  ])('with the name “%s” is refused', (name) => {
+    expect(() => readTar(forged(good, named(name)))).toThrow(/not a plain file/);
+  });
 
   it.each([
     ['a symbolic link', '2'],
