@@ -18,17 +18,21 @@ const FLIPS = [0x01, 0x02, 0x04, 0x20, 0x80, 0xff];
 const TAILS = ['\0', ' ', '\n', '}', '{}', '\ufeff', '\0'.repeat(4096)];
 const encoder = new TextEncoder();
 
-/** @param sample how many of each kind when not long; every one is different from `good` */
-export function* mutations(good: Uint8Array, sample = 40): Generator<Mutation> {
+/**
+ * Every one is different from `good`.
+ * @param sample how many of each kind when not every one
+ * @param every where one case costs much, it stays a sample
+ */
+export function* mutations(good: Uint8Array, sample = 40, every = LONG): Generator<Mutation> {
   const uniform = seededUniform(SEED);
   const below = (limit: number) => Math.floor(uniform() * limit);
   const said = (what: string) => `${what} (SKEIN_SEED=${SEED})`;
-  const places = LONG ? good.keys() : Array.from({ length: sample }, () => below(good.length));
+  const places = every ? good.keys() : Array.from({ length: sample }, () => below(good.length));
   for (const at of places) {
-    for (const flip of LONG ? FLIPS : [FLIPS[below(FLIPS.length)]!])
+    for (const flip of every ? FLIPS : [FLIPS[below(FLIPS.length)]!])
       yield { what: said(`byte ${at} ^ ${flip}`), bytes: flipped(good, at, flip) };
   }
-  const lengths = LONG ? good.keys() : Array.from({ length: sample }, () => below(good.length));
+  const lengths = every ? good.keys() : Array.from({ length: sample }, () => below(good.length));
   for (const length of lengths) yield { what: said(`cut to ${length}`), bytes: good.slice(0, length) };
   for (const tail of TAILS) {
     const more = encoder.encode(tail);
@@ -36,7 +40,7 @@ export function* mutations(good: Uint8Array, sample = 40): Generator<Mutation> {
     yield { what: said(`behind ${JSON.stringify(tail.slice(0, 4))}`), bytes: join(more, good) };
   }
   yield { what: said('twice'), bytes: join(good, good) };
-  for (let round = 0; round < (LONG ? 2000 : sample); round++) {
+  for (let round = 0; round < (every ? 2000 : sample); round++) {
     const [from, to] = [below(good.length), below(good.length)].sort((a, b) => a - b) as [number, number];
     const part = good.slice(from, to + 1);
     const [what, bytes] = [

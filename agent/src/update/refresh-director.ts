@@ -40,12 +40,14 @@ export async function refreshDirector(
   progress: DirectorProgress,
 ): Promise<void> {
   const { fetcher } = context;
+  // 5.3.3: version N + 1, until there is none or Y were taken; 5.3.9: again.
   for (let step = 0; step < MAX_ROOT_STEPS; step++) {
     const path = `/v1/director/${progress.rootParsed.version + 1}.root.json`;
     const bytes = await fetcher.document(path, MAX_BYTES.root);
     if (!bytes) break;
     advanceRoot(progress, bytes, context.keys);
   }
+  // 5.3.10.
   requireNewest(progress);
   requireFresh(progress.rootParsed, context.now, 'director root');
   const bytes = await fetcher.document('/v1/director/targets.json', MAX_BYTES.targets);

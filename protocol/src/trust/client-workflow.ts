@@ -39,6 +39,7 @@ export interface StoredRoot {
 
 /** Clauses 5.1 and 5.2. @param now the fixed start time @throws SkeinError when even the pinned root is no root */
 export function startRefresh(read: ReadKey, { last, pinned, floors }: StoredRoot, now: Millis): Refresh {
+  // 5.2: verified again, not its expiry. 5.1: `now` stays what it is until the refresh ends.
   const root = loadIntactRoot(read, last, pinned, 'image root');
   const set = new TrustedSet(read, root.parsed, floors, now);
   return { set, root: root.bytes, documents: new Map(), targets: undefined };

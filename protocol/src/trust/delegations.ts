@@ -25,7 +25,9 @@ export function* searchTarget(
   let stack: RoleWanted[] = [];
   let current: Delegator = { name: 'targets', targets: top };
   for (;;) {
+    // 5.6.7.1: this role speaks of it.
     if (Object.hasOwn(current.targets.targets, path)) return current.targets.targets[path];
+    // 5.6.7.2: in order of appearance; 4.5: only roles that are trusted with the path, at every step of the way.
     const children = delegatesFor(current.targets, path);
     // 5.6.7.2.1: nothing after a terminating delegation is asked, here or further up.
     if (children.some((child) => child.terminating)) stack = [];

@@ -71,18 +71,21 @@ export function readDirector(bytes: Uint8Array, context: DirectorContext): Direc
   const what = 'director document';
   const opened = openDocument('targets', bytes, what);
   const { root } = context;
+  // As 5.6.3: signed by a threshold of the director root's targets keys, before anything of it is read.
   requireThreshold(context.keys, root.keys, root.roles.targets, opened, what);
   const signed = readTargets(opened, what);
   const said = readOrders(signed.custom, what);
   if (said.device !== context.device) {
     throw new SkeinError('METADATA_DISAGREES', `${what}: made for ${said.device}, this is ${context.device}`);
   }
+  // As 5.4.3.1: there is no timestamp here, so the document itself may not go back.
   if (signed.version < context.floor) {
     throw new SkeinError(
       'METADATA_ROLLBACK',
       `${what}: version ${signed.version} after version ${context.floor} was trusted`,
     );
   }
+  // As 5.6.5: not expired.
   requireFresh(signed, context.now, what);
   return { version: signed.version, expiresAt: expiresAt(signed), orders: said, targets: signed.targets };
 }
@@ -107,6 +110,7 @@ export function agree(
 ): Agreement | Refusal {
   const refuse = (code: ErrorCode, message: string): Refusal => ({ order, code, message, final: true });
   const name = `${order.model}@${order.version}`;
+  // 5.7.2: nobody speaks of it.
   if (!image) return refuse('METADATA_DISAGREES', `${name} is not among the models that offline keys signed`);
   if (!director || !sameFile(director, image)) {
     return refuse('METADATA_DISAGREES', `director and image repository name different bytes for ${name}`);

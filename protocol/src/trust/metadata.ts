@@ -38,7 +38,7 @@ const TufKey = Type.Object({
   keyval: Type.Object({ public: Type.Optional(Type.String({ maxLength: 16384 })) }),
 });
 
-/** A threshold of 0 would let anything pass (a known bug of other clients). */
+/** Clauses 4.3 and 4.5: "a positive integer"; a threshold of 0 would let anything pass (a known bug of other clients). */
 const RoleKeys = {
   keyids: Type.Array(name, { uniqueItems: true, maxItems: 256 }),
   threshold: Type.Integer({ minimum: 1, maximum: 256 }),

@@ -21,6 +21,7 @@ import {
   type Watermark,
 } from '../../../fleet-server/src/ingest/accept-batch.ts';
 import { expectClosed, prediction, predictions } from '../../contracts/outbox.contract.ts';
+import { mutations } from '../../mutations.ts';
 import { seeded, testSigner, testVerify } from '../../protocol/batch/random.ts';
 import { type ManualClock, manualClock } from '../manual-clock.ts';
 
@@ -243,6 +244,23 @@ describe('the drain', () => {
     link.hear(envelope(ack));
     expect(predictions(outbox).stored).toBe(2);
   });
+
+  it('takes nothing of an acknowledgement with any byte changed, in either form', () => {
+    batches(2);
+    start();
+    const [first] = link.take() as [Uint8Array];
+    const long = envelope(fleet.answer(first));
+    const before = { ledger: outbox.ledger(), mark: outbox.mark('predictions') };
+    for (const good of [long, sealShortAck(server, 'd-1', [chainHead(first)])]) {
+      for (const { what, bytes } of mutations(good, 20)) {
+        link.hear(bytes);
+        expect({ ledger: outbox.ledger(), mark: outbox.mark('predictions') }, what).toEqual(before);
+      }
+    }
+    expect(troubles).toEqual([]);
+    link.hear(long);
+    expect(predictions(outbox).stored).toBe(2);
+  }, 3_600_000);
 
   it('is not taken back by acknowledgements that a broker kept', () => {
     batches(1);

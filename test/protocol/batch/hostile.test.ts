@@ -44,14 +44,14 @@ function codeOf(task: () => unknown, what: string): string {
   }
 }
 
-describe.each(['columns', 'json'] as const)('a batch in %s', (encoding) => {
+describe.each(['columns', 'compact', 'json'] as const)('a batch in %s', (encoding) => {
   const good = sealBatch(header, records, signer, encoding);
 
   it(
     'with any byte changed is refused',
     () => {
       expect(take(good)).toEqual(records);
-      for (const { what, bytes } of mutations(good, 300))
+      for (const { what, bytes } of mutations(good, 120))
         expect(
           codeOf(() => take(bytes), what),
           what,
@@ -63,7 +63,7 @@ describe.each(['columns', 'json'] as const)('a batch in %s', (encoding) => {
   it(
     'that its own device signed with any byte changed is read or refused as such',
     () => {
-      for (const { what, bytes } of mutations(good, 300))
+      for (const { what, bytes } of mutations(good, 120))
         expect(['', 'BATCH_INVALID'], what).toContain(codeOf(() => readRecords(openBatch(bytes)), what));
     },
     HOURS,

@@ -13,6 +13,7 @@ import {
 import { OperationModels } from '@skein/protocol/delta/operations.ts';
 import { seededUniform } from '@skein/protocol/drift/bootstrap.ts';
 import { describe, expect, it } from 'vitest';
+import { LONG, mutations } from '../../mutations.ts';
 import { apply, patchOf, sha256, tuned, twoLayers } from './pairs.ts';
 
 const first = tuned(32 * 32, 0.01, 1);
@@ -35,6 +36,8 @@ const header = (change: Partial<Header> = {}): Uint8Array =>
 /** The error's code, or what was made. */
 const outcome = (bytes: Uint8Array): Promise<Buffer | string> =>
   apply(old, bytes).catch((error: { code?: string; message: string }) => error.code ?? error.message);
+
+const differing = (a: Uint8Array, b: Uint8Array): number[] => [...a.keys()].filter((at) => a[at] !== b[at]);
 
 describe('a patch that lies', () => {
   it('is refused against any other file than its own', async () => {
@@ -73,6 +76,29 @@ describe('a patch that lies', () => {
       else expect(made.length === now.length && !made.equals(now), `byte ${at}`).toBe(true);
     }
   });
+
+  it('is refused with any part of it changed, or makes something else than the signed file, and no more of it', async () => {
+    for (const { what, bytes } of mutations(patch, 30)) {
+      const made = await outcome(bytes);
+      if (typeof made === 'string') expect(made, what).toMatch(/^PATCH_/);
+      else expect(made.length, what).toBe(now.length);
+      // The one place that says what is made, and is held against what was made by whoever applies it.
+      if (typeof made !== 'string' && made.equals(now)) {
+        expect(bytes.length, what).toBe(patch.length);
+        expect(
+          differing(bytes, patch).every((at) => at >= 16 && at < 32),
+          what,
+        ).toBe(true);
+      }
+    }
+  }, 3_600_000);
+
+  it('between files that are no ONNX any more still makes exactly the new one', async () => {
+    for (const { what, bytes } of mutations(old, LONG ? 300 : 2, false)) {
+      expect((await apply(bytes, patchOf(bytes, now))).equals(now), what).toBe(true);
+      expect((await apply(old, patchOf(old, bytes))).equals(bytes), what).toBe(true);
+    }
+  }, 3_600_000);
 
   it('takes neither memory nor time for sizes that only it claims', async () => {
     const frames = (...numbers: number[]): Uint8Array => {

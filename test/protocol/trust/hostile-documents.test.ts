@@ -194,7 +194,7 @@ describe('any changed byte', () => {
       const honest = await refresh(good);
       expect(honest.orders).toHaveLength(1);
       const without = await refresh(new SkeinError('UNREACHABLE', 'withheld'));
-      for (const { what, bytes } of mutations(good, LONG ? 0 : 2)) {
+      for (const { what, bytes } of mutations(good, LONG ? 150 : 2, false)) {
         const { ended, state, orders } = await refresh(bytes);
         if (orders.length > 0) expect(orders, what).toEqual(honest.orders);
         else if (ended instanceof Error) {
