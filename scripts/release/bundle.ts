@@ -82,22 +82,32 @@ const programNames = (root: string): Plugin => ({
 });
 
 /**
- * Node's own modules are taken by `process.getBuiltinModule`, not imported: the first import of each as an ES module
- * reads every property it exports, which loads what nobody asked for (`node:http` brings a whole web client).
+ * Node's own modules are taken by `process.getBuiltinModule`, each when something of it is first used: an import would
+ * load it at the start, and the first import of each as an ES module also reads every property it exports, which loads
+ * what nobody asked for (`node:http` brings a whole web client).
  */
-const plainBuiltins: Plugin = {
-  name: 'plain-builtins',
+const lateBuiltins: Plugin = {
+  name: 'late-builtins',
   setup(builder) {
     const namespace = 'node-builtin';
     builder.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
       kind === 'import-statement' || kind === 'dynamic-import' ? { path, namespace } : undefined,
     );
     builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+      contents: lateBuiltin(path),
       loader: 'js',
     }));
   },
 };
+
+/** Names are those of the Node that builds, which is the one that is packed. */
+function lateBuiltin(path: string): string {
+  const module = process.getBuiltinModule(path) as object;
+  return `let loaded;
+const load = () => (loaded ??= process.getBuiltinModule(${JSON.stringify(path)}));
+for (const name of ${JSON.stringify(Object.keys(module))})
+  Object.defineProperty(module.exports, name, { enumerable: true, get: () => load()[name] });`;
+}
 
 /** Writes the modules into `target`. The result's inputs say which packages are inside. */
 export async function bundleAgent(root: string, target: string): Promise<Metafile> {
@@ -123,7 +133,7 @@ export async function bundleAgent(root: string, target: string): Promise<Metafil
     metafile: true,
     logLevel: 'silent',
     banner: { js: REQUIRE },
-    plugins: [programNames(root), plainBuiltins],
+    plugins: [programNames(root), lateBuiltins],
   });
   for (const file of files.flatMap(wasmNamedIn)) copyFileSync(file, join(target, basename(file)));
   return metafile;
