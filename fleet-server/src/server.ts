@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
-import { HOUR, MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { DAY, HOUR, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
 import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
@@ -39,6 +39,8 @@ import { DeltaRunner } from './models/run-deltas.ts';
 import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
+import type { Policy } from './store/rollup.ts';
+import { startRetention } from './store/run-retention.ts';
 import { endQuietFaults } from './store/sqlite-faults.ts';
 import type { Store } from './store/sqlite-store.ts';
 
@@ -140,6 +142,8 @@ async function startRooms(live: Live) {
     reported: view.touch,
   });
   lifetime.onStop(() => ingest.stop());
+  const retention = startRetention({ store, clock, log, policy: policyOf(config) });
+  lifetime.onStop(() => retention.stop());
   const deltas = new DeltaRunner({ store, blobs: live.blobs, clock, log, make: adapters.makeDelta });
   lifetime.onStop(() => deltas.stop());
   const metrics = createMetrics({
@@ -147,6 +151,8 @@ async function startRooms(live: Live) {
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
     streamClients: () => hub.clients,
     batches: () => ({ ...ingest.counts }),
+    waiting: () => ingest.waiting,
+    retention: () => retention.counts,
     trust: () => trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() }),
   });
   broker.onMessage((topic, payload) => {
@@ -162,6 +168,12 @@ async function startRooms(live: Live) {
   return { ...live, director, rollouts, deltas, metrics, announceAll };
 }
 type Rooms = Awaited<ReturnType<typeof startRooms>>;
+
+const policyOf = ({ keepRawDays, keepMinuteDays, keepHourDays }: Config): Policy => ({
+  rawMs: keepRawDays * DAY,
+  minuteMs: keepMinuteDays * DAY,
+  hourMs: keepHourDays * DAY,
+});
 
 /** Publishes `desired`: a retained hint, so a failure is only logged; it is published anew on the next connect. */
 function announcer({ config, log, adapters, online }: Base, { broker }: OpenBroker) {
@@ -266,7 +278,7 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   return {
     ...accessRoutes({ store, clock, entropy, hub, describe }),
     ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
-    ...deviceRoutes({ store, clock, view, broker: rooms.mqtt.broker, fleet }),
+    ...deviceRoutes({ policy: policyOf(config), store, clock, view, broker: rooms.mqtt.broker, fleet }),
     ...driftRoutes(store, clock),
     ...trustRoutes({ store, repository, online, clock, verify, published }),
     ...modelRoutes({ ...models, published }),

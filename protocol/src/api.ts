@@ -44,6 +44,7 @@ export const StreamView = strict({
   gaps: Type.Array(strict({ from: Type.Integer(), to: Type.Integer(), reason: Type.String() }), {
     description: 'Numbers without a record, both ends inclusive; the newest ranges',
   }),
+  expired: Type.Integer({ description: 'Of the stored, those kept only as sums by now' }),
   updatedAt: millis,
 });
 
@@ -93,6 +94,9 @@ export const Series = strict({
   ts: Type.Array(millis),
   values: Type.Record(Type.String(), Type.Array(nullable(Type.Number()))),
   labels: Type.Optional(Type.Array(Type.String())),
+  resolution: Type.Optional(
+    oneOf(['raw', 'minute', 'hour'], 'Sums: each series is a mean, beside it NAME_min and NAME_max'),
+  ),
 });
 
 export const ModelView = strict({
@@ -253,7 +257,16 @@ const paging = {
   cursor: Type.Optional(text(256)),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
 };
-const recent = strict({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 5000 })) });
+const recent = strict({
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 5000 })),
+  from: Type.Optional(
+    Type.Number({
+      minimum: 0,
+      description: 'From then on, as fine as is kept and fits `limit`; absent: the newest records',
+    }),
+  ),
+  to: Type.Optional(Type.Number({ minimum: 0, description: 'With `from`; absent: now' })),
+});
 const people = <const R extends Partial<Route> = Record<never, never>>(
   method: Route['method'],
   path: string,

@@ -93,6 +93,7 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
       column('STORED', (s) => s.stored, 'right'),
       column('DROPPED', (s) => s.dropped, 'right'),
       column('LOST', (s) => s.lostAtServer, 'right'),
+      column('SUMS ONLY', (s) => s.expired, 'right'),
       column('UPDATED', (s) => ago(s.updatedAt, Date.now())),
     ],
   });

@@ -65,6 +65,7 @@ function streamView(
     epoch: row.epoch,
     stored: row.stored,
     observed: Math.max(row.observed, row.stored),
+    expired: row.expired,
     nextSeq: row.next_seq,
     dropped: sizeOf(gaps) - sizeOf(lost),
     lostAtServer: sizeOf(lost),

@@ -1,15 +1,16 @@
 /** Devices as people see and change them. */
-import type { DeviceView } from '@skein/protocol/api.ts';
+import type { DeviceView, QueryOf } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
 import type { Broker } from '../broker/port.ts';
 import { readDeviceView } from '../fleet/device-view.ts';
 import type { FleetView } from '../fleet/view.ts';
+import type { Policy } from '../store/rollup.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import type { Handlers } from './handlers.ts';
 import { DEFAULT_LIMIT, decodeCursor, pageOf } from './paging.ts';
-import { healthSeries, predictionSeries } from './series.ts';
+import { newestSeries, seriesBetween } from './series.ts';
 
 export interface DeviceRouteDeps {
   store: Store;
@@ -17,6 +18,7 @@ export interface DeviceRouteDeps {
   view: FleetView;
   broker: Broker;
   fleet: string;
+  policy: Policy;
 }
 
 const DEFAULT_POINTS = 600;
@@ -30,6 +32,13 @@ export function deviceRoutes(deps: DeviceRouteDeps): Handlers {
     });
   };
   const show = (id: string): Promise<DeviceView> => readDeviceView(store, view.live(known(id))!);
+  const series = (stream: 'predictions' | 'health', device: string, query: QueryOf<'deviceHealth'>) => {
+    const { limit = DEFAULT_POINTS, from, to } = query;
+    if (from === undefined) return newestSeries(store, stream, device, limit);
+    const now = deps.clock.now();
+    const span = { device, stream, limit, fromMs: from, toMs: to ?? now };
+    return seriesBetween(store, span, deps.policy, now);
+  };
   return {
     async listDevices({ query }) {
       const limit = query.limit ?? DEFAULT_LIMIT;
@@ -57,9 +66,8 @@ export function deviceRoutes(deps: DeviceRouteDeps): Handlers {
       await revoke(deps, known(params.id));
       return { ok: true };
     },
-    devicePredictions: ({ params, query }) =>
-      predictionSeries(store, known(params.id), query.limit ?? DEFAULT_POINTS),
-    deviceHealth: ({ params, query }) => healthSeries(store, known(params.id), query.limit ?? DEFAULT_POINTS),
+    devicePredictions: ({ params, query }) => series('predictions', known(params.id), query),
+    deviceHealth: ({ params, query }) => series('health', known(params.id), query),
   };
 }
 

@@ -19,6 +19,10 @@ export interface Gauges {
   trust?(): Promise<TrustView>;
   /** What ingest did with batches, and the records in those it accepted, since the start. */
   batches?(): Record<string, number>;
+  /** What waits at ingest now. */
+  waiting?(): { batches: number; bytes: number };
+  /** What retention did since the start. */
+  retention?(): Record<string, number>;
 }
 
 export function createMetrics(gauges: Gauges): ServerMetrics {
@@ -44,6 +48,7 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
     labelNames: ['channel'],
     registers,
   });
+  const waiting = () => gauges.waiting?.() ?? { batches: 0, bytes: 0 };
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
       name,
@@ -63,6 +68,21 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
     registers,
     collect() {
       for (const [outcome, count] of Object.entries(gauges.batches?.() ?? {})) this.set({ outcome }, count);
+    },
+  });
+  gauge('skein_ingest_waiting_batches', 'Batches waiting for their transaction', () => waiting().batches);
+  gauge(
+    'skein_ingest_waiting_bytes',
+    'Bytes of batches waiting for their transaction',
+    () => waiting().bytes,
+  );
+  new Gauge({
+    name: 'skein_retention_count',
+    help: 'Batches summed up (rolled), rows removed (expired), failed steps, since the server started',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      for (const [outcome, count] of Object.entries(gauges.retention?.() ?? {})) this.set({ outcome }, count);
     },
   });
   new Gauge({

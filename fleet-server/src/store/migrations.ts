@@ -68,4 +68,17 @@ CREATE TABLE faults (device TEXT NOT NULL, kind TEXT NOT NULL, count BIGINT NOT 
   detail TEXT NOT NULL, PRIMARY KEY (device, kind));
 `,
   },
+  {
+    id: '0006-rollups',
+    sql: `
+ALTER TABLE batches ADD COLUMN rolled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN expired BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX batches_unrolled ON batches (device, stream, received_at) WHERE rolled = 0;
+CREATE INDEX batches_unrolled_by_age ON batches (received_at) WHERE rolled = 0;
+CREATE INDEX batches_rolled ON batches (stream, received_at) WHERE rolled = 1;
+CREATE TABLE rollups (device TEXT NOT NULL, stream TEXT NOT NULL, resolution TEXT NOT NULL, chunk BIGINT NOT NULL, bytes BLOB NOT NULL,
+  PRIMARY KEY (device, stream, resolution, chunk));
+CREATE INDEX rollups_by_age ON rollups (resolution, chunk);
+`,
+  },
 ];

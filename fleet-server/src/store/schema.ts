@@ -47,6 +47,8 @@ export interface Tables {
     stored: number;
     /** Results the stored records were kept of; 0 in rows from before it was counted. */
     observed: Generated<number>;
+    /** Of `stored`, those whose batches were removed by policy; they live on in sums. */
+    expired: Generated<number>;
     updated_at: number;
   };
   batches: {
@@ -59,7 +61,11 @@ export interface Tables {
     last_ts: number;
     received_at: number;
     bytes: Uint8Array;
+    /** 1: it has been summed up. */
+    rolled: Generated<number>;
   };
+  /** Readings summed up: `resolution` `minute` | `hour`, all points of the hour or day from `chunk` on. */
+  rollups: { device: string; stream: string; resolution: string; chunk: number; bytes: Uint8Array };
   gaps: {
     device: string;
     stream: string;

@@ -12,14 +12,16 @@ import { usePredictions } from './use-history.ts';
 const RANGES = [
   { value: 120, text: '2 min' },
   { value: 900, text: '15 min' },
-  { value: 5000, text: 'All' },
+  { value: 86_400, text: '24 h' },
+  { value: 30 * 86_400, text: '30 d' },
+  { value: 365 * 86_400, text: '1 y' },
 ] as const;
 
 /** Score over time: what is stored at the server, and what comes in live. */
 export function PredictionPlot({ id, model }: { id: string; model: string | null }) {
-  const [limit, setLimit] = useState<number>(RANGES[1].value);
+  const [seconds, setSeconds] = useState<number>(RANGES[1].value);
   const [readout, setReadout] = useState<Readout>();
-  const { history, problem } = usePredictions(id, limit);
+  const { history, problem } = usePredictions(id, seconds);
   const alarm = alarmLimit(model);
   const data = useMemo(() => withGaps(history?.ts ?? [], history?.values.score ?? []), [history]);
   const state = liveDevice(id).state.value;
@@ -41,8 +43,8 @@ export function PredictionPlot({ id, model }: { id: string; model: string | null
           <Segments<number>
             label="Range"
             choices={RANGES}
-            value={limit}
-            onChoose={(next) => setLimit(next)}
+            value={seconds}
+            onChoose={(next) => setSeconds(next)}
           />
         </span>
       </header>

@@ -3,20 +3,27 @@ import { call } from '../data/client.ts';
 import { liveDevice } from '../data/live.ts';
 import type { ProblemError } from '../data/problem.ts';
 import { useRequest } from '../data/use-request.ts';
-import { extended, type History, historyOf } from './columns.ts';
+import { extended, type History, historyOf, MAX_POINTS } from './columns.ts';
 
-/** Stored predictions of a device, with the live score appended as it comes. */
+/** Up to here every record is shown; beyond, the server gives as fine as fits {@link SPAN_POINTS}. */
+const RECORDS = 900;
+const SPAN_POINTS = 1500;
+
+/**
+ * Stored predictions of a device, with the live score appended as it comes.
+ * @param seconds how far back; of a short time as many records, as most devices give one a second
+ */
 export function usePredictions(
   id: string,
-  limit: number,
+  seconds: number,
 ): { history: History | undefined; problem?: ProblemError } {
   const { data, problem } = useRequest(
-    (signal) => call('devicePredictions', { params: { id }, query: { limit }, signal }),
-    ['predictions', id, limit],
+    (signal) => call('devicePredictions', { params: { id }, query: queryOf(seconds), signal }),
+    ['predictions', id, seconds],
   );
   const [history, setHistory] = useState<History>();
-  const shownLimit = useRef(limit);
-  shownLimit.current = limit;
+  const shownLimit = useRef(seconds);
+  shownLimit.current = seconds > RECORDS ? MAX_POINTS : seconds;
   useEffect(() => {
     if (data) setHistory(extended(scoreOnly(historyOf(data)), liveDevice(id).readings.peek()));
   }, [data, id]);
@@ -29,6 +36,9 @@ export function usePredictions(
   );
   return { history, ...(problem ? { problem } : {}) };
 }
+
+const queryOf = (seconds: number) =>
+  seconds <= RECORDS ? { limit: seconds } : { from: Date.now() - seconds * 1000, limit: SPAN_POINTS };
 
 const scoreOnly = (history: History): History => ({
   ts: history.ts,
