@@ -57,7 +57,7 @@ describe.runIf(isOnPath('strace'))('a device killed on its way from metadata to 
     console.log(`crash matrix: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
     expect(failures).toEqual({});
     if (LONG) expect(all.length).toBeGreaterThanOrEqual(200);
-  }, 3_600_000);
+  }, 14_400_000);
 
   it('would be caught if it committed its trust after the install', async () => {
     const points = await matrix.points('next');

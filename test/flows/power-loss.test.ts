@@ -88,7 +88,7 @@ describe.runIf(isOnPath('strace'))('a device that loses power on its way from me
     const figures = `${chosen.length} of ${all.length} disks, ${Object.keys(failures).length} failed`;
     console.log(`power loss: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
     expect(failures).toEqual({});
-  }, 7_200_000);
+  }, 14_400_000);
 
   it.runIf(LONG)(
     'finishes although power is lost, or it is killed, once more while it recovers',
@@ -119,7 +119,7 @@ describe.runIf(isOnPath('strace'))('a device that loses power on its way from me
       console.log(`power loss while recovering: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
       expect(failures).toEqual({});
     },
-    3_600_000,
+    14_400_000,
   );
 
   it.each(LONG ? Object.keys(LIES) : [chance.pick(Object.keys(LIES))])(
@@ -136,7 +136,7 @@ describe.runIf(isOnPath('strace'))('a device that loses power on its way from me
       console.log(`a lie about ${name}: ${figures}, ${seconds} s, SKEIN_SEED=${SEED}`);
       expect(failures).toEqual({});
     },
-    3_600_000,
+    14_400_000,
   );
 
   it('would be caught if a part were renamed before its bytes are there, or trust were not synced', async () => {

@@ -1,7 +1,7 @@
 /**
  * A device's disk as its ports see it, with the parts that a crash takes away: bytes of a `.part` that were not
  * synced come back cut short or torn. What update.db saved is there after any crash (FULL), and so is a blob whose
- * finish() returned.
+ * finish() returned; but a disk that lies about its syncs takes of those too what came since the crash before.
  */
 import { createHash } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
@@ -19,21 +19,57 @@ export class SimDisk {
   /** Reports in the device's outbox, oldest first. */
   readonly outbox: unknown[] = [];
 
-  /** What a power cut leaves. */
-  crash(chance: Chance): void {
-    for (const [sha, bytes] of this.parts) {
-      const kept = bytes.slice(0, chance.below(bytes.length + 1));
-      if (kept.length > 0 && chance.is(0.2)) kept[chance.below(kept.length)]! ^= 0x5a;
-      this.parts.set(sha, kept);
+  /** Since the crash before: blobs that came, and rows as they were before each save, oldest first. */
+  readonly #fresh = new Set<Sha256Hex>();
+  #saves: [model: string, before: string | undefined][] = [];
+
+  save(model: string, state: string): void {
+    this.#saves.push([model, this.rows.get(model)]);
+    if (this.#saves.length > SAVES_MAX) this.#saves.shift();
+    this.rows.set(model, state);
+  }
+
+  finish(sha: Sha256Hex, bytes: Uint8Array): void {
+    this.#fresh.add(sha);
+    this.blobs.set(sha, bytes);
+  }
+
+  /** What a power cut leaves. @param lied syncs that were reported had not happened */
+  crash(chance: Chance, lied = false): void {
+    for (const [sha, bytes] of this.parts) this.parts.set(sha, torn(bytes, chance));
+    if (lied) this.#lose(chance);
+    this.#fresh.clear();
+    this.#saves = [];
+  }
+
+  #lose(chance: Chance): void {
+    for (const sha of this.#fresh) {
+      const bytes = this.blobs.get(sha);
+      if (!bytes || chance.is(0.3)) continue;
+      if (chance.is(0.5)) this.blobs.delete(sha);
+      else this.blobs.set(sha, chance.is(0.5) ? torn(bytes, chance) : new Uint8Array(bytes.length));
+    }
+    for (let left = chance.below(this.#saves.length + 1); left > 0; left--) {
+      const [model, before] = this.#saves.pop()!;
+      if (before === undefined) this.rows.delete(model);
+      else this.rows.set(model, before);
     }
   }
+}
+
+const SAVES_MAX = 64;
+
+function torn(bytes: Uint8Array, chance: Chance): Uint8Array {
+  const kept = bytes.slice(0, chance.below(bytes.length + 1));
+  if (kept.length > 0 && chance.is(0.2)) kept[chance.below(kept.length)]! ^= 0x5a;
+  return kept;
 }
 
 export function simUpdateStore(disk: SimDisk): UpdateStore {
   return {
     load: (model) => disk.rows.get(model),
     models: () => [...disk.rows.keys()].sort(),
-    save: (model, state) => void disk.rows.set(model, state),
+    save: (model, state) => disk.save(model, state),
   };
 }
 
@@ -114,7 +150,7 @@ class SimWriter implements BlobWriter {
     if (this.#bytes.length !== this.#size || sha256(this.#bytes) !== this.#sha) {
       throw new SkeinError('BLOB_MISMATCH', `blob ${this.#sha} is not what was signed`);
     }
-    this.#disk.blobs.set(this.#sha, this.#bytes);
+    this.#disk.finish(this.#sha, this.#bytes);
   }
 
   async abandon(): Promise<void> {}

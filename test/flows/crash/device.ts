@@ -97,7 +97,10 @@ export async function liveUntil(start: DeviceStart, told: (life: Life) => void =
     await runner.start();
     life.booted = runner.active(MODEL)?.version ?? null;
     void runner.refresh();
-    const isDone = () => committedOf(runner) === until && runner.states()[0]!.phase.name === 'idle';
+    const isDone = () =>
+      committedOf(runner) === until &&
+      runner.states()[0]!.phase.name === 'idle' &&
+      runner.active(MODEL)?.version === until;
     const endsAt = performance.now() + withinMs;
     while (!isDone() && performance.now() < endsAt) await new Promise((next) => setTimeout(next, TICK_MS));
     if (isDone()) await runner.prune();

@@ -36,7 +36,8 @@ export interface Cut {
 
 /** Longest string of a log; a write is smaller. */
 const STRING_MAX = 16 << 20;
-const LIFE_MS = 30_000;
+/** Far more than a life takes: what is asked is whether it ends, on a machine that does other things too. */
+const LIFE_MS = 150_000;
 
 /** A whole undisturbed way from this directory, which it changes. */
 export async function record(scene: Scene, directory: string, way: Way): Promise<Recording> {

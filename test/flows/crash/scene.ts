@@ -17,7 +17,7 @@ import { Publisher, VERSIONS, type Version } from './publisher.ts';
 export type Way = 'first' | 'next';
 export const until = (way: Way): Version => (way === 'first' ? '1.0.0' : '1.1.0');
 
-const LIFE_MS = 60_000;
+const LIFE_MS = 150_000;
 
 export class Scene {
   readonly #folder: string;
