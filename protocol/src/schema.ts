@@ -54,6 +54,9 @@ const READ_FIRST = 16;
 const READ_PARTS = 2_000;
 const DESCRIBED_PARTS = 16_384;
 
+/** As much of a value as is looked through for what is wrong with it. */
+export const describable = (value: unknown): unknown => beginningOf(value, DESCRIBED_PARTS).part;
+
 /**
  * Small values are checked by reading `schema`; where they keep coming, or are large, it is compiled. What is wrong is
  * looked for in the beginning of a value only.
@@ -68,7 +71,7 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
       compiled ??= Compile(schema) as Validator<S>;
       return compiled.Check(value);
     },
-    Errors: (value) => [...Errors(schema, beginningOf(value, DESCRIBED_PARTS).part)] as SchemaProblem[],
+    Errors: (value) => [...Errors(schema, describable(value))] as SchemaProblem[],
   };
 }
 

@@ -9,6 +9,7 @@ import type { SecureContextOptions } from 'node:tls';
 import { ROUTES, type Route, type RouteName } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
+import { describable } from '@skein/protocol/schema.ts';
 import { KIB, MIB } from '@skein/protocol/units.ts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
@@ -72,7 +73,7 @@ function validator(schema: TSchema, part: string): (data: unknown) => { value: u
   return (data) => {
     const value = part === 'querystring' ? Convert(schema, data) : data;
     if (compiled.Check(value)) return { value };
-    const first = [...compiled.Errors(value)].at(-1);
+    const first = [...compiled.Errors(describable(value))].at(-1);
     const path = first?.instancePath ?? '';
     const what = part === 'querystring' ? 'query' : part;
     return {
