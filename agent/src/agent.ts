@@ -5,10 +5,10 @@
  * Stopping goes the other way round and ends with a commit, so what was predicted is accepted. Everything is handed in
  * by {@link AgentParts}; nothing here knows an adapter.
  */
-import { asSkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
-import { type Millis, SECOND } from '@skein/protocol/units.ts';
+import { HOUR, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { AgentParts, Uplink } from './agent-parts.ts';
 import { modelInUse, modelStatus, trustStatus, updateStatus } from './api/collect-status.ts';
 import type { GrpcApi } from './api/grpc-api.ts';
@@ -32,6 +32,9 @@ import { UpdateRunner } from './update/run-update.ts';
 
 /** Each of the steps of stopping; three of them may wait for something outside. */
 const STEP_WITHIN_MS: Millis = 900;
+
+/** A damaged buffer is told of for so long; its ranges stay in the ledger. */
+const TELL_DAMAGE_MS: Millis = HOUR;
 
 const BACKEND_POLL_MS: Millis = 30_000;
 /** What a device is there for comes first: all that is only told of it waits for its first prediction, at most so long. */
@@ -68,7 +71,7 @@ export class Agent {
     this.#parts = parts;
     this.#hardware = parts.hardware;
     this.#rest = atLatest(clock, () => this.#startRest());
-    this.#outbox = parts.openOutbox(({ code, fix, message }) => log.error(message, { code, fix }));
+    this.#outbox = parts.openOutbox((error) => this.#outboxTrouble(error));
     this.#uplink = this.#openUplink();
     this.#recorder = createRecorder({
       outbox: this.#outbox,
@@ -121,6 +124,16 @@ export class Agent {
       read: (sha256) => parts.update.slots.read(sha256),
       clock,
     });
+  }
+
+  /** It may come from inside a commit, and an incident makes another one. */
+  #outboxTrouble({ code, fix, message }: SkeinError): void {
+    const { clock, log } = this.#parts;
+    log.error(message, { code, fix });
+    if (code !== 'OUTBOX_CORRUPT') return;
+    const about = { source: 'outbox', detail: message };
+    clock.after(0, () => this.#incidents.raise('OUTBOX_DAMAGED', about));
+    clock.after(TELL_DAMAGE_MS, () => this.#incidents.clear('OUTBOX_DAMAGED', 'outbox'));
   }
 
   #openUplink(): Uplink {
@@ -320,6 +333,7 @@ export class Agent {
         ),
       trust: trustStatus(trust.view()),
       ledger: this.#outbox.ledger(),
+      lossWindowMs: config.outbox.commitInterval,
       incidents: this.#incidents.open(),
       health: this.#health.latest(),
       shadows: engine.shadows(),

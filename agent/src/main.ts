@@ -8,11 +8,12 @@ import { readFileSync } from 'node:fs';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { readiness } from './api/status.ts';
+import { BUFFER_HELP, bufferText, readBuffer } from './cli/buffer.ts';
 import { fetchStatus, requestPrediction } from './cli/local-client.ts';
 import { EXIT, type Output, print, reportFailure } from './cli/output.ts';
 import { readSettings, type Settings } from './cli/settings.ts';
 import { listSources, SOURCE_HELP, testCommand } from './cli/source-command.ts';
-import { configText, findingsText, ledgerText, selftestText, statusText } from './cli/tables.ts';
+import { configText, findingsText, selftestText, statusText } from './cli/tables.ts';
 import { AGENT_VERSION } from './cli/version.ts';
 import { configKeys } from './config/keys.ts';
 import { jsonLog } from './json-log.ts';
@@ -87,8 +88,8 @@ async function status(_options: unknown, command: Command): Promise<void> {
 }
 
 async function buffer(_options: unknown, command: Command): Promise<void> {
-  const { ledger } = await fetchStatus(settingsOf(command).config);
-  print(ledger, outputOf(command), () => ledgerText(ledger));
+  const found = await readBuffer(settingsOf(command).config);
+  print(found, outputOf(command), () => bufferText(found));
 }
 
 async function predict(model: string, values: string[], _options: unknown, command: Command): Promise<void> {
@@ -191,7 +192,9 @@ function createProgram(): Command {
     'predict <model> <values...>',
     'One prediction of a running model: numbers in order, one JSON object, or a picture’s file',
   ).action(predict);
-  add('buffer', 'The ledger: where every accepted record is').action(buffer);
+  add('buffer', 'The ledger: where every accepted record is; of the file when no agent runs')
+    .addHelpText('after', BUFFER_HELP)
+    .action(buffer);
   add('doctor', 'Check everything this device needs').action(doctor);
   add('selftest', 'Does this machine run a model and keep what it says? Needs no server and no identity')
     .requiredOption('--bundle <path>', 'bundle folder or .skein file')

@@ -95,6 +95,11 @@ export const WARNINGS = {
     text: 'The buffer reached its cap and drops records by policy; the ranges are recorded.',
     fix: 'Restore the connection or raise the cap.',
   },
+  OUTBOX_DAMAGED: {
+    severity: 'critical',
+    text: 'The buffer was damaged and replaced; what could not be read is unknown, in the ranges that are named.',
+    fix: 'Check the disk. `skein-agent buffer` lists the ranges; the damaged file lies beside the new one.',
+  },
   IDENTITY_CLONED: {
     severity: 'critical',
     text: 'Two devices use the same identity.',

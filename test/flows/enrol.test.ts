@@ -156,7 +156,7 @@ describe('an enrolled device', () => {
     await expect.poll(online, { timeout: 15_000 }).toBe(true);
     const status = command([AGENT, 'status', '-o', 'json'], agentEnv());
     expect(JSON.parse(status.stdout)).toMatchObject({ device, connected: true, models: [] });
-    expect(command([AGENT, 'buffer'], agentEnv()).stdout).toMatch(/^STREAM +ACCEPTED/);
+    expect(command([AGENT, 'buffer'], agentEnv()).stdout).toMatch(/^STREAM +OBSERVED +ACCEPTED/m);
     const doctor = command([AGENT, 'doctor', '-o', 'json'], agentEnv());
     const findings = JSON.parse(doctor.stdout) as { check: string; result: string; detail: string }[];
     expect(findings.filter((finding) => finding.result === 'failed')).toEqual([]);

@@ -86,6 +86,8 @@ export interface AgentStatus {
   updates: UpdateStatus[];
   trust: { directorVersion: number; refreshedAt: Millis; orders: number; refused: number } | null;
   ledger: StreamLedger[];
+  /** Records of at most this long are in memory only: what a power cut may take. Alarms and events are not among them. */
+  lossWindowMs: Millis;
   incidents: Incident[];
   health: Metrics;
   shadows: ShadowStatus[];

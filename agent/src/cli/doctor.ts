@@ -8,8 +8,11 @@ import { MIB } from '@skein/protocol/units.ts';
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
 import type { Config } from '../config/schema.ts';
+import { formatUnit } from '../config/units.ts';
 import { diskIdentity, identityPath } from '../identity/disk-identity.ts';
+import type { StreamLedger } from '../outbox/port.ts';
 import { systemClock } from '../system-clock.ts';
+import { readBuffer } from './buffer.ts';
 import { type Finding, fail, perform } from './doctor-check.ts';
 import { examineEnrolled } from './doctor-enrolled.ts';
 import { fetchStatus } from './local-client.ts';
@@ -26,6 +29,7 @@ export async function examine(settings: Settings, now = systemClock.now()): Prom
   ];
   const identity = attempt(() => diskIdentity(config.stateDir).load());
   if (identity) findings.push(...(await examineEnrolled(config, identity, now)));
+  findings.push(await perform('buffer', () => bufferOf(config)));
   findings.push(await perform('agent', () => running(config)));
   return findings;
 }
@@ -64,6 +68,24 @@ function identityOf({ stateDir }: Config) {
   if ((mode & 0o077) === 0) return `${identity.device} of fleet ${identity.fleet}`;
   const fix = `chmod 600 ${identityPath(stateDir)}`;
   return { warning: `others may read the private keys (mode ${mode.toString(8)})`, fix };
+}
+
+async function bufferOf(config: Config) {
+  const found = await readBuffer(config).catch((thrown) => {
+    if (asSkeinError(thrown).code === 'UNREACHABLE') return undefined;
+    throw thrown;
+  });
+  if (!found) return 'none yet: it is made when the agent first runs';
+  const { from, lossWindowMs, streams } = found;
+  const sum = (of: (stream: StreamLedger) => number): number => streams.reduce((n, each) => n + of(each), 0);
+  const [pending, unknown, refused] = [sum((s) => s.pending), sum((s) => s.unknown), sum((s) => s.refused)];
+  const window = formatUnit('duration', lossWindowMs);
+  const said = `${pending} records wait (${from}), ${sum((s) => s.dropped)} dropped; a power cut loses at most ${window}`;
+  if (unknown + refused === 0) return said;
+  return {
+    warning: `${said}; ${unknown} unknown after damage, ${refused} refused because no disk took them`,
+    fix: 'Check the disk; `skein-agent buffer` lists the ranges.',
+  };
 }
 
 async function running(config: Config) {

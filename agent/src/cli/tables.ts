@@ -27,7 +27,7 @@ const ago = (ms: number | null): string => (ms === null ? 'never' : `${(ms / 100
 export function statusText(status: AgentStatus): string {
   const { ready, reason } = readiness(status);
   const parts = [
-    `${status.device} of fleet ${status.fleet}, ${status.connected ? 'connected' : 'not connected'}, ${ready ? 'ready' : 'not ready'}: ${reason}`,
+    `${status.device} of fleet ${status.fleet}, ${status.connected ? 'connected' : 'not connected'}, ${ready ? 'ready' : 'not ready'}: ${reason}; a power cut loses at most ${formatUnit('duration', status.lossWindowMs)}`,
     table(
       ['SOURCE', 'KIND', 'MODEL', 'STATE', 'READINGS', 'BAD', 'DROPPED', 'LATEST'],
       status.sources.map((s) => [
@@ -130,23 +130,6 @@ const whyLines = ({ models, updates }: AgentStatus): string[] =>
     const why = `${name} runs so because ${reason}; proof of its bytes: ${proof}`;
     return chosen ? [why, `${name} is variant ${chosen}`] : [why];
   });
-
-/** The ledger: stored + pending + dropped + lost at server + unknown = accepted. */
-export function ledgerText(ledger: AgentStatus['ledger']): string {
-  return table(
-    ['STREAM', 'ACCEPTED', 'STORED', 'PENDING', 'DROPPED', 'LOST_AT_SERVER', 'UNKNOWN', 'PENDING_BYTES'],
-    ledger.map((e) => [
-      e.stream,
-      e.accepted,
-      e.stored,
-      e.pending,
-      e.dropped,
-      e.lostAtServer,
-      e.unknown,
-      e.pendingBytes,
-    ]),
-  );
-}
 
 const MARKS = { ok: 'ok', warning: 'WARNING', failed: 'FAILED' } as const;
 

@@ -52,7 +52,8 @@ export function unpackChunk(body: Uint8Array): string[] {
 }
 
 /** As `crc` has it; null: written before there was one. */
-export const isWhole = (body: Uint8Array, crc: number | null): boolean => crc === null || crc32(body) === crc;
+export const isWhole = (body: Uint8Array, crc: number | null | undefined): boolean =>
+  (crc ?? null) === null || crc32(body) === crc;
 
 export interface ChunkRow {
   seq: number;

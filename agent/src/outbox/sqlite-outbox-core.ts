@@ -5,53 +5,153 @@
  * A task handed to {@link OutboxCore.write} reads what it needs inside itself: when the disk is full it runs a
  * second time, after room was made, and the rows may then be others.
  */
-import { SkeinError } from '@skein/protocol/errors.ts';
+import type { SkeinError } from '@skein/protocol/errors.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
-import { sizeOf } from './ranges.ts';
+import { hasForgotten } from './after-damage.ts';
+import { openWitness, readTestimony, type Testimony, type Witness } from './disk-witness.ts';
 import { CHUNK_ROW_BYTES, type ChunkQueries, chunkQueries } from './sqlite-outbox-chunks.ts';
-import { diskError, openFile } from './sqlite-outbox-file.ts';
+import { damageReport, forgotten, type Recovered, recoverStream, remainsOf } from './sqlite-outbox-damage.ts';
+import { type Damage, diskError, openFile, readMark, replaceFile, writeMark } from './sqlite-outbox-file.ts';
 import { type OutboxQueries, outboxQueries } from './sqlite-outbox-queries.ts';
+import { carryOver } from './sqlite-outbox-records.ts';
+import { salvage } from './sqlite-outbox-salvage.ts';
 import { DiskSpace, type SpaceOptions } from './sqlite-outbox-space.ts';
-import { afterDestruction, newStream, type StreamState } from './stream-state.ts';
+import { newStream, type StreamState } from './stream-state.ts';
 
 export interface CoreOptions extends SpaceOptions {
   trouble: (error: SkeinError) => void;
 }
 
+interface Parts {
+  database: Database.Database;
+  queries: OutboxQueries;
+  chunks: ChunkQueries;
+  space: DiskSpace;
+}
+
 export class OutboxCore {
   readonly options: CoreOptions;
-  readonly database: Database.Database;
-  readonly queries: OutboxQueries;
-  readonly chunks: ChunkQueries;
   /** Gives up what is dispensable in every stream; true when anything went. Set by the outbox. */
   shrink: () => boolean = () => false;
-  readonly space: DiskSpace;
+  /** The database was replaced and every stream is in another epoch. Set by the outbox. */
+  replaced: () => void = () => {};
+  #parts: Parts | undefined;
   #states = new Map<Stream, StreamState>();
+  readonly #witness: Witness;
 
+  /** @throws SkeinError DISK_FULL, DISK_FAILED */
   constructor(options: CoreOptions) {
     this.options = options;
-    const { database, destroyed } = openFile(options.path, options.clock.now());
-    this.database = database;
-    this.queries = outboxQueries(database);
-    this.chunks = chunkQueries(database);
-    this.space = new DiskSpace(database, options);
-    const before = new Map(destroyed?.reservations.map((r) => [r.stream, r]));
+    this.#witness = openWitness(options.path);
+    this.#open();
+  }
+
+  get database(): Database.Database {
+    return this.#open().database;
+  }
+  get queries(): OutboxQueries {
+    return this.#open().queries;
+  }
+  get chunks(): ChunkQueries {
+    return this.#open().chunks;
+  }
+  get space(): DiskSpace {
+    return this.#open().space;
+  }
+
+  /** Opens what is not open: at the start, and after a database that failed was closed. */
+  #open(): Parts {
+    if (this.#parts) return this.#parts;
+    const { path, clock } = this.options;
+    const [testimony, marks] = [readTestimony(path), readMark(path)];
+    let file = openFile(path, clock.now());
+    try {
+      this.#use(file.database);
+      const forgot = !file.damage && STREAMS.some((stream) => this.#hasForgotten(stream, testimony));
+      if (forgot) {
+        file.database.close();
+        file = replaceFile(path, clock.now(), forgotten(path));
+        this.#use(file.database);
+      }
+      if (file.damage) this.#recover(file.damage, testimony, marks);
+      else this.#load();
+    } catch (error) {
+      this.shut();
+      throw diskError(error);
+    }
+    this.space.refillReserve();
+    return this.#parts!;
+  }
+
+  #use(database: Database.Database): void {
+    const [queries, chunks] = [outboxQueries(database), chunkQueries(database)];
+    this.#parts = { database, queries, chunks, space: new DiskSpace(database, this.options) };
+  }
+
+  #hasForgotten(stream: Stream, testimony: Testimony | undefined): boolean {
+    return hasForgotten(this.queries.loadState(stream), testimony?.seen.get(stream));
+  }
+
+  #load(): void {
     this.write(() => {
       for (const stream of STREAMS) {
         const stored = this.queries.loadState(stream);
-        if (stored) this.#states.set(stream, stored);
-        else this.save(this.#firstState(stream, before.get(stream)));
+        if (stored) {
+          this.#states.set(stream, stored);
+          continue;
+        }
+        const { epoch, ordinal } = this.newEpoch();
+        this.save(newStream(stream, epoch, ordinal));
       }
     });
-    this.space.refillReserve();
-    if (destroyed) this.#reportDestroyed(destroyed.error);
   }
 
-  #firstState(stream: Stream, reserved: StreamState | undefined): StreamState {
-    const { epoch, ordinal } = this.newEpoch();
-    return reserved ? afterDestruction(reserved, epoch, ordinal) : newStream(stream, epoch, ordinal);
+  /** A new epoch for every stream, with all that the damaged database still has and that was surely never sent. */
+  #recover({ aside, error }: Damage, testimony: Testimony | undefined, marks: readonly StreamState[]): void {
+    const found = aside === undefined ? undefined : salvage(aside);
+    const reports: Recovered[] = [];
+    this.#states = new Map();
+    this.write(() => {
+      for (const stream of STREAMS) {
+        const remains = remainsOf(stream, found?.get(stream), testimony, marks);
+        const recovered = recoverStream(remains, found?.get(stream), this.newEpoch());
+        carryOver(this.chunks, stream, recovered.records);
+        this.save(recovered.state);
+        reports.push(recovered);
+      }
+    });
+    writeMark(this.options.path, [...this.#states.values()]);
+    this.replaced();
+    this.options.trouble(damageReport(error, reports));
+  }
+
+  /** A database that is not to be trusted is closed; the next step opens it again, and salvages what is damaged. */
+  shut(): void {
+    try {
+      this.#parts?.database.close();
+    } catch {
+      // A database that cannot be closed is left to the process's end.
+    }
+    this.#parts = undefined;
+  }
+
+  close(): void {
+    this.shut();
+    this.#witness.close();
+  }
+
+  /** A look at the database that heals what it finds damaged. @throws SkeinError */
+  read<T>(look: () => T): T {
+    try {
+      return look();
+    } catch (cause) {
+      const error = diskError(cause);
+      if (error.code !== 'OUTBOX_CORRUPT') throw error;
+      this.shut();
+      return look();
+    }
   }
 
   /** Ordinals grow with time, so that epochs have an order even when the one before is not known. */
@@ -60,24 +160,13 @@ export class OutboxCore {
     return { epoch, ordinal: Math.max(0, Math.floor(this.options.clock.now() / 1000)) };
   }
 
-  #reportDestroyed(cause: SkeinError): void {
-    const losses = [...this.#states.values()].flatMap((state) => state.losses);
-    const unknown = sizeOf(losses.filter((loss) => loss.kind === 'unknown'));
-    this.options.trouble(
-      new SkeinError('OUTBOX_CORRUPT', `outbox replaced; the fate of at most ${unknown} records is unknown`, {
-        cause,
-        fix: 'Check the disk. The damaged file lies beside the new one as *.corrupt-*.',
-        data: { unknown },
-      }),
-    );
-  }
-
   state(stream: Stream): StreamState {
     return this.#states.get(stream)!;
   }
 
   /** Only inside {@link write}. */
-  save(state: StreamState): void {
+  save(next: StreamState): void {
+    const state = { ...next, steps: next.steps + 1 };
     this.queries.saveState(state, this.#states.get(state.stream)?.losses ?? []);
     this.#states.set(state.stream, state);
   }
@@ -88,31 +177,34 @@ export class OutboxCore {
     return this.queries.totalBytes(stream) + bytes + rows * CHUNK_ROW_BYTES;
   }
 
-  /** One transaction; on a full disk room is made, twice, and the task runs again. @throws SkeinError */
+  /** One transaction; on a full disk room is made, twice, and after damage it is repaired; then the task runs again. @throws SkeinError */
   write<T>(task: () => T): T {
-    for (const makeRoom of [() => this.space.freeze(), () => this.space.giveUp(this.shrink)]) {
+    const remedies = [() => this.space.freeze(), () => this.space.giveUp(this.shrink)];
+    let healed = false;
+    for (;;) {
       try {
-        return this.transaction(task);
+        const done = this.transaction(task);
+        this.#witness.write(this.#states.values());
+        return done;
       } catch (cause) {
         const error = diskError(cause);
-        if (error.code !== 'DISK_FULL' || !makeRoom()) throw error;
+        if (error.code === 'OUTBOX_CORRUPT' && !healed) {
+          healed = true;
+          this.shut();
+        } else if (error.code !== 'DISK_FULL' || !remedies.shift()?.()) throw error;
       }
-    }
-    try {
-      return this.transaction(task);
-    } catch (cause) {
-      throw diskError(cause);
     }
   }
 
   transaction<T>(task: () => T): T {
+    const { database } = this.#open();
     const before = new Map(this.#states);
     try {
-      return this.database.transaction(task).immediate();
+      return database.transaction(task).immediate();
     } catch (error) {
       this.#states = before;
-      this.queries.forget();
-      this.chunks.forget();
+      this.#parts?.queries.forget();
+      this.#parts?.chunks.forget();
       throw error;
     }
   }

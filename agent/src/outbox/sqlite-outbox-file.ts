@@ -2,7 +2,8 @@
  * The outbox's files: `<path>` (SQLite, WAL, synchronous=FULL), `<path>.mark` (what outlives its destruction) and
  * `<path>.reserve` (space that is given back when the disk is full, because then even DELETE fails).
  *
- * A database that cannot be read is moved aside, never repaired and never deleted. The mark is replaced
+ * A database that cannot be read is moved aside and never repaired: what it still has is read from there. Of such copies the latest is
+ * kept. The mark is replaced
  * atomically and always ahead of the database, so what it cannot vouch for is bounded.
  */
 import { createHash } from 'node:crypto';
@@ -11,12 +12,13 @@ import {
   existsSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
@@ -55,36 +57,55 @@ export function diskError(cause: unknown): SkeinError {
       fix: 'Restart the agent: it moves the damaged file aside and starts a new epoch. Check the disk.',
     });
   }
-  return new SkeinError('DISK_FAILED', `outbox: ${message}`, { cause });
+  return new SkeinError('DISK_FAILED', `outbox: ${message}`, {
+    cause,
+    fix: 'The disk refuses or fails: remount it writable, check or replace it. New records wait in memory meanwhile.',
+  });
 }
 
 export interface OpenedFile {
   database: Database.Database;
-  /** Set when the database had to be replaced: what is known of the one before, as far as its mark can be read. */
-  destroyed: { reservations: Reservation[]; error: SkeinError } | undefined;
+  /** Set when the database had to be replaced. */
+  damage: Damage | undefined;
+}
+
+export interface Damage {
+  error: SkeinError;
+  /** Where the damaged file lies now; undefined: there was none. */
+  aside: string | undefined;
 }
 
 /** @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made. */
 export function openFile(path: string, now: Millis): OpenedFile {
-  const reservations = readMark(path);
-  if (!existsSync(path) && reservations.length > 0) {
-    return replace(path, reservations, new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`));
+  if (!existsSync(path) && existsSync(`${path}.mark`)) {
+    for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
+    const error = new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`);
+    return { database: open(path), damage: { error, aside: undefined } };
   }
   try {
-    return { database: open(path), destroyed: undefined };
+    return { database: open(path), damage: undefined };
   } catch (cause) {
     const error = diskError(cause);
     if (error.code !== 'OUTBOX_CORRUPT') throw error;
-    for (const suffix of ['', '-wal', '-shm']) {
-      if (existsSync(path + suffix)) renameSync(path + suffix, `${path}.corrupt-${now}${suffix}`);
-    }
-    return replace(path, reservations, error);
+    return replaceFile(path, now, error);
   }
 }
 
-function replace(path: string, reservations: Reservation[], error: SkeinError): OpenedFile {
-  for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
-  return { database: open(path), destroyed: { reservations, error } };
+/** Moves a closed database aside and begins a new one. */
+export function replaceFile(path: string, now: Millis, error: SkeinError): OpenedFile {
+  removeOldCopies(path);
+  const aside = `${path}.corrupt-${now}`;
+  for (const suffix of ['', '-wal', '-shm']) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+  }
+  return { database: open(path), damage: { error, aside } };
+}
+
+/** One damaged database may lie beside the one that replaces it: more would fill the disk. */
+function removeOldCopies(path: string): void {
+  const [folder, name] = [dirname(path), basename(path)];
+  for (const old of readdirSync(folder).filter((each) => each.startsWith(`${name}.corrupt-`)))
+    rmSync(join(folder, old), { force: true });
 }
 
 function open(path: string): Database.Database {
@@ -120,7 +141,7 @@ function checkFormat(database: Database.Database): void {
 }
 
 /** The reservations, or none when the mark is missing or damaged: it carries its own hash. */
-function readMark(path: string): Reservation[] {
+export function readMark(path: string): Reservation[] {
   try {
     const [hash, text] = readFileSync(`${path}.mark`, 'utf8').split('\n', 2);
     if (text === undefined || createHash('sha256').update(text).digest('hex') !== hash) return [];

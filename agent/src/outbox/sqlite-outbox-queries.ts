@@ -143,7 +143,7 @@ export function outboxQueries(database: Database.Database) {
       const text = one('SELECT state_json FROM streams WHERE stream = ?', id(stream)) as string | undefined;
       if (text === undefined) return undefined;
       const stored = JSON.parse(text) as Partial<StreamState>;
-      const state = { leftOut: 0, untold: 0, losses: [], ...stored } as unknown as StreamState;
+      const state = { leftOut: 0, untold: 0, steps: 0, losses: [], ...stored } as unknown as StreamState;
       const losses = sql(
         'SELECT epoch, from_seq AS "from", to_seq AS "to", kind, reason FROM losses WHERE stream = ?',
       ).all(id(stream)) as Loss[];

@@ -1,15 +1,13 @@
 /** When the server remembers another past than we do: restored from a backup, or on another chain altogether. */
-import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
-import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
-import { nativeZstd } from '../node-zstd.ts';
+import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { Watermark } from './port.ts';
 import { intersect, type Run, sizeOf } from './ranges.ts';
 import type { RecordRow } from './sqlite-outbox-chunks.ts';
 import type { OutboxCore } from './sqlite-outbox-core.ts';
 import { type BatchRow, UNSIGNED } from './sqlite-outbox-queries.ts';
+import { carryOver, recordsOf } from './sqlite-outbox-records.ts';
 import { lose, newStream, recordsIn, regain } from './stream-state.ts';
-import { isAlarm } from './urgent.ts';
 
 /** Inside a transaction. False, and nothing changed, when the watermark does not lie on our chain. */
 export function rewind(core: OutboxCore, { stream, upTo, head }: Watermark): boolean {
@@ -88,9 +86,6 @@ function reopenRow(core: OutboxCore, stream: Stream, row: BatchRow): void {
   core.queries.updateBatch(stream, { ...again, doneAt: null });
 }
 
-/** Records in a chunk that carries them over. */
-const CARRY = 256;
-
 /** Inside a transaction: see `Outbox.abandonEpoch`. */
 export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): void {
   const left = undelivered(core, stream);
@@ -101,45 +96,15 @@ export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): vo
   const carried = left.filter((record) => record.seq > upTo);
   core.queries.clear(stream);
   core.chunks.clear(stream);
-  carryOver(core, stream, carried);
+  carryOver(core.chunks, stream, carried);
   const { epoch, ordinal } = core.newEpoch();
   const fresh = newStream(stream, epoch, Math.max(ordinal, state.ordinal + 1));
-  const { accepted, stored, leftOut, untold, losses } = state;
-  core.save({ ...fresh, nextSeq: carried.length, accepted, stored, leftOut, untold, losses });
-}
-
-/** Numbered from 0 on in an epoch that has nothing yet. */
-export function carryOver(
-  core: OutboxCore,
-  stream: Stream,
-  records: readonly Omit<RecordRow, 'seq'>[],
-): void {
-  for (let seq = 0; seq < records.length; seq += CARRY) {
-    const some = records.slice(seq, seq + CARRY);
-    core.chunks.insert(stream, {
-      seq,
-      at: some[0]!.at,
-      texts: some.map(({ body }) => body),
-      leftOut: some.reduce((sum, { leftOut }) => sum + leftOut, 0),
-      alarms: some.filter(({ body }) => isAlarm(stream, JSON.parse(body))).length,
-    });
-  }
+  const { accepted, stored, leftOut, untold, steps, losses } = state;
+  core.save({ ...fresh, nextSeq: carried.length, accepted, stored, leftOut, untold, steps, losses });
 }
 
 function undelivered(core: OutboxCore, stream: Stream): RecordRow[] {
   const sealed = core.queries.oldestOpenData(stream, Number.MAX_SAFE_INTEGER);
   const opened = sealed.flatMap((row) => recordsOf(row.bytes!, row.firstAt));
   return [...opened, ...core.chunks.allRecords(stream)];
-}
-
-/** The records of a sealed batch as they were before it was sealed. */
-export function recordsOf(bytes: Uint8Array, at: Millis): RecordRow[] {
-  const batch = openBatch(bytes);
-  const { seq, observed, kept } = batch.header;
-  return readRecords(batch, { zstd: nativeZstd }).map((record, i) => ({
-    seq: seq + i,
-    at,
-    body: JSON.stringify(record),
-    leftOut: i === 0 ? observed - kept : 0,
-  }));
 }

@@ -28,7 +28,8 @@ import { textOf } from './recordable.ts';
 import { type DropPolicy, KEEP_DELIVERED_MS } from './retention.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithin, type StreamCaps, shrinkAll } from './sqlite-outbox-drops.ts';
-import { writeMark } from './sqlite-outbox-file.ts';
+import { diskError, writeMark } from './sqlite-outbox-file.ts';
+import { pendingOf } from './sqlite-outbox-ledger.ts';
 import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
 import { offerOldest, type Sealing, sealOldest, sendable } from './sqlite-outbox-sealing.ts';
 import { accept, ledgerOf, reserve } from './stream-state.ts';
@@ -98,6 +99,7 @@ class SqliteOutbox implements Outbox {
     this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
     this.#expiredBefore = ageJudge(clock);
     this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, trouble });
+    this.#core.replaced = () => this.#reservedNext.clear();
     this.#core.shrink = () => shrinkAll(this.#core, (stream) => this.#capsOf(stream));
   }
 
@@ -229,10 +231,16 @@ class SqliteOutbox implements Outbox {
 
   pending(stream: Stream, limit: number): SealedRow[] {
     try {
-      return sendable(this.#core, stream, offerOldest(this.#core, this.#sealing, stream, limit));
+      return this.#core.read(() =>
+        sendable(this.#core, stream, offerOldest(this.#core, this.#sealing, stream, limit)),
+      );
     } catch (error) {
-      this.#core.options.trouble(asSkeinError(error));
+      this.#core.options.trouble(diskError(error));
+    }
+    try {
       return sendable(this.#core, stream, this.#core.queries.openBatches(stream, limit));
+    } catch {
+      return [];
     }
   }
 
@@ -305,17 +313,23 @@ class SqliteOutbox implements Outbox {
   }
 
   ledger(): StreamLedger[] {
-    return STREAMS.map((stream) => {
-      const [sealed, loose] = [this.#core.queries.totals(stream), this.#core.chunks.totals(stream)];
-      return {
-        ...ledgerOf(this.#core.state(stream)),
-        pending: sealed.n + loose.n,
-        pendingBytes: sealed.bytes + loose.bytes,
-        oldestPendingAt: sealed.at ?? loose.at,
-        waiting: this.#held.waiting(stream),
-        refused: this.#held.refused(stream),
-      };
-    });
+    return STREAMS.map((stream) => ({
+      ...ledgerOf(this.#core.state(stream)),
+      ...this.#pendingOf(stream),
+      waiting: this.#held.waiting(stream),
+      refused: this.#held.refused(stream),
+    }));
+  }
+
+  /** While the disk can not even be read, the sum alone is known. */
+  #pendingOf(stream: Stream): Pick<StreamLedger, 'pending' | 'pendingBytes' | 'oldestPendingAt'> {
+    try {
+      return this.#core.read(() => pendingOf(this.#core, stream));
+    } catch {
+      const { accepted, stored, dropped, lostAtServer, unknown } = ledgerOf(this.#core.state(stream));
+      const pending = accepted - stored - dropped - lostAtServer - unknown;
+      return { pending, pendingBytes: 0, oldestPendingAt: null };
+    }
   }
 
   close(): void {
@@ -324,7 +338,7 @@ class SqliteOutbox implements Outbox {
     } catch {
       // The loss window of a failing disk: a count that is too low by what came since the last commit.
     }
-    this.#core.database.close();
+    this.#core.close();
   }
 }
 

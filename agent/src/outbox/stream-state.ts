@@ -40,6 +40,8 @@ export interface StreamState {
   leftOut: number;
   /** Of these, what no record speaks for yet. */
   untold: number;
+  /** How often it was written, over all epochs. */
+  steps: number;
   losses: readonly Loss[];
 }
 
@@ -59,6 +61,7 @@ export const newStream = (stream: Stream, epoch: string, ordinal: number): Strea
   stored: 0,
   leftOut: 0,
   untold: 0,
+  steps: 0,
   losses: [],
 });
 
@@ -82,13 +85,14 @@ export function afterDestruction(reserved: Reservation, epoch: string, ordinal: 
       reason: 'database-destroyed',
     });
   }
-  const { accepted, stored, leftOut, untold } = reserved;
+  const { accepted, stored, leftOut, untold, steps } = reserved;
   return {
     ...newStream(reserved.stream, epoch, Math.max(ordinal, reserved.ordinal + 1)),
     accepted,
     stored,
     leftOut,
     untold,
+    steps,
     losses,
   };
 }

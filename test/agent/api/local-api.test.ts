@@ -112,6 +112,7 @@ const status = (ok: boolean): AgentStatus => ({
       refused: 0,
     },
   ],
+  lossWindowMs: 10_000,
   incidents: [],
   health: { cpu: 0.25 },
   shadows: [],

@@ -18,6 +18,7 @@ const status = (change: Partial<AgentStatus> = {}): AgentStatus => ({
     ts: 1,
     uptimeMs: 61_000,
     profile: 'lan',
+    lossWindowMs: 10_000,
   },
   ...{
     connected: true,

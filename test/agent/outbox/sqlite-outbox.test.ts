@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -95,12 +96,14 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     const ledger = predictions(outbox);
     expectClosed(ledger);
     expect(ledger.epoch).not.toBe(old.epoch);
-    expect(ledger.unknownRanges).toMatchObject([{ epoch: old.epoch, reason: 'database-destroyed' }]);
-    expect(ledger.accepted).toBeGreaterThanOrEqual(30);
-    expect(ledger.accepted).toBeLessThanOrEqual(30 + 4096);
+    expect(ledger).toMatchObject({ accepted: 30, stored: 20 });
+    expect(ledger.pending + ledger.unknown, 'read or unknown').toBe(10);
+    for (const range of ledger.unknownRanges)
+      expect(range).toMatchObject({ epoch: old.epoch, reason: 'database-destroyed' });
     expect(troubles.map((t) => t.code)).toContain('OUTBOX_CORRUPT');
     fill(outbox, 30, 35);
-    expect(openBatch(outbox.seal('predictions')!.bytes).header).toMatchObject({ seq: 0, n: 5 });
+    const { header } = openBatch(outbox.seal('predictions')!.bytes);
+    expect(header).toMatchObject({ seq: 0, n: ledger.pending + 5 });
     expectClosed(predictions(outbox));
   });
 
@@ -124,26 +127,47 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     expect(openBatch(outbox.seal('predictions')!.bytes).header.ordinal).toBeGreaterThan(ordinal);
   });
 
-  it('says so when even the mark beside it is gone', () => {
+  it('bounds by the mark what it accepted when no witness is left', () => {
     fill(open(), 0, 20);
     opened.pop()!.close();
     damage(path);
-    writeFileSync(`${path}.mark`, 'scribble');
-    expect(predictions(open())).toMatchObject({ accepted: 0, unknown: 0 });
+    for (const page of ['seen-0', 'seen-1']) writeFileSync(`${path}.${page}`, 'scribble');
+    const ledger = predictions(open());
+    expectClosed(ledger);
+    expect(ledger.accepted).toBeGreaterThanOrEqual(20);
+    expect(ledger.accepted).toBeLessThanOrEqual(20 + 4096);
+  });
+
+  it('says so when nothing beside it is left', () => {
+    fill(open(), 0, 20);
+    opened.pop()!.close();
+    damage(path);
+    for (const page of ['mark', 'seen-0', 'seen-1']) writeFileSync(`${path}.${page}`, 'scribble');
+    expectClosed(predictions(open()));
     expect(troubles).toMatchObject([{ code: 'OUTBOX_CORRUPT' }]);
   });
 
-  it('recovers what a torn log still proves', () => {
+  it.each([
+    ['cut', (log: string) => truncateSync(log, Math.floor(statSync(log).size / 2))],
+    ['lost', (log: string) => rmSync(log)],
+    ['overwritten', (log: string) => writeFileSync(log, Buffer.alloc(statSync(log).size, 0x5a))],
+  ])('notices that its log was %s, and names what is unknown', (_, spoil) => {
     const outbox = open();
-    fill(outbox, 0, 20);
+    fill(outbox, 0, 10);
     const copy = join(dir, 'copy.db');
-    writeFileSync(copy, readFileSync(path));
-    const wal = readFileSync(`${path}-wal`);
-    writeFileSync(`${copy}-wal`, wal.subarray(0, wal.length - 100));
+    for (let i = 10; i < 40; i += 5) fill(outbox, i, i + 5);
+    for (const suffix of ['', '-wal', '.mark', '.seen-0', '.seen-1'])
+      writeFileSync(copy + suffix, readFileSync(path + suffix));
+    const { epoch } = predictions(outbox);
     path = copy;
+    spoil(`${copy}-wal`);
     const ledger = predictions(open());
     expectClosed(ledger);
-    expect([0, 20]).toContain(ledger.accepted);
+    expect(ledger).toMatchObject({ accepted: 40, stored: 0 });
+    expect(ledger.unknown).toBeGreaterThan(0);
+    expect(ledger.epoch).not.toBe(epoch);
+    expect(troubles).toMatchObject([{ code: 'OUTBOX_CORRUPT', data: { carried: ledger.pending } }]);
+    expect(troubles[0]!.message).toContain('predictions');
   });
 });
 
