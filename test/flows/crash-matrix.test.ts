@@ -22,7 +22,7 @@ let matrix: Matrix;
 beforeAll(async () => {
   scene = await Scene.open(folder);
   matrix = new Matrix(scene);
-}, 60_000);
+}, 600_000);
 afterAll(() => {
   scene?.close();
   rmSync(folder, { recursive: true, force: true });
@@ -64,5 +64,5 @@ describe.runIf(isOnPath('strace'))('a device killed on its way from metadata to 
     const renamed = points.filter(({ syscall, file }) => syscall === 'rename' && file.startsWith('models/'));
     const wrong = await matrix.broken(renamed.at(-1)!, true);
     expect(wrong).toContain('killed: older metadata was accepted');
-  }, 120_000);
+  }, 600_000);
 });

@@ -38,7 +38,7 @@ beforeAll(async () => {
   scene = await Scene.open(folder);
   const ways: Way[] = LONG ? ['first', 'next'] : ['next'];
   for (const way of ways) recordings.set(way, await record(scene, scene.copyOf(way), way));
-}, 120_000);
+}, 600_000);
 afterAll(() => {
   scene?.close();
   rmSync(folder, { recursive: true, force: true });
@@ -153,5 +153,5 @@ describe.runIf(isOnPath('strace'))('a device that loses power on its way from me
     expect(await isFound('does not hash to its name', (path) => path.endsWith('.part'))).toBe(true);
     expect(await isFound('older metadata was accepted', (path) => /^trust/.test(path))).toBe(true);
     if (LONG) expect(await isFound('', () => false)).toBe(false);
-  }, 120_000);
+  }, 600_000);
 });
