@@ -41,6 +41,8 @@ export interface UplinkDeps {
   ordersMayHaveChanged(): void;
   /** A record could not be kept, a batch was refused: for people. */
   trouble(error: SkeinError): void;
+  /** Another agent goes by this identity; null: there is no trace of it any more. */
+  rival(detail: string | null): void;
 }
 
 /** What this device gives to others of its site. */

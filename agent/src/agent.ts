@@ -142,7 +142,11 @@ export class Agent {
       hello: () => this.#hello(),
       ackKeys: () => trust.view()?.ackKeys ?? [],
       ordersMayHaveChanged: () => void this.#updates.refresh(),
-      trouble: ({ code, fix, message }) => log.error(message, { code, fix }),
+      trouble: ({ code, data, fix, message }) => {
+        log.error(message, { code, fix });
+        if (code === 'OUTBOX_FORKED') this.#reports.rival(message, String(data?.stream));
+      },
+      rival: (detail) => this.#reports.rival(detail),
     });
   }
 

@@ -32,6 +32,8 @@ export interface WorkReports {
   backend(name: string, fault: BackendFacts['fault']): void;
   /** A model runs as its stand-in variant (why), or as the chosen one again (null). */
   standIn(model: string, why: string | null): void;
+  /** Another agent uses this identity, as its connection or the server's chain of a stream shows; or no more (null). */
+  rival(detail: string | null, stream?: string): void;
   /** Committing to the outbox fails for this reason, or works again. */
   disk(reason: string | null): void;
 }
@@ -84,6 +86,10 @@ export function reportWork({
     standIn(source, detail) {
       if (detail === null) incidents.clear('VARIANT_FALLBACK', source);
       else incidents.raise('VARIANT_FALLBACK', { source, detail });
+    },
+    rival(detail, stream) {
+      if (detail === null) incidents.clear('IDENTITY_CLONED', stream);
+      else incidents.raise('IDENTITY_CLONED', { ...(stream ? { source: stream } : {}), detail });
     },
     disk(reason) {
       if (reason === null) incidents.clear('DISK_LOW', 'outbox');

@@ -52,12 +52,19 @@ export function parseTopic(topic: string): TopicParts | undefined {
   return Object.hasOwn(CHANNELS, channel) ? { fleet, device, channel: channel as Channel } : undefined;
 }
 
+/** A device also hears what is said in its own name: by itself, by the broker for it, or by a copy of it. */
+const ECHOED: Channel = 'status';
+
 /** May this device publish (`up`) or subscribe (`down`) here? The whole broker ACL. */
 export function deviceMay(device: string, fleet: string, way: Way, topic: string): boolean {
   const parts = parseTopic(topic);
-  return parts?.device === device && parts.fleet === fleet && CHANNELS[parts.channel].way === way;
+  if (parts?.device !== device || parts.fleet !== fleet) return false;
+  return CHANNELS[parts.channel].way === way || (way === 'down' && parts.channel === ECHOED);
 }
 
 export const batchChannel = (stream: Stream): Channel => `batch/${stream}`;
 
-export const downChannels = (Object.keys(CHANNELS) as Channel[]).filter((c) => CHANNELS[c].way === 'down');
+/** What a device subscribes to. */
+export const heardChannels = (Object.keys(CHANNELS) as Channel[]).filter(
+  (channel) => CHANNELS[channel].way === 'down' || channel === ECHOED,
+);

@@ -26,6 +26,7 @@ export interface RunningMosquitto {
   mqtts: number;
   /** Plain, for the server in this test. */
   mqtt: number;
+  pid: number;
   stop(): Promise<void>;
 }
 
@@ -42,7 +43,7 @@ export async function startMosquitto(
     return path;
   };
   const up = ['status', 'hello', 'state', 'event', 'update', 'batch/#', 'reported', 'result'];
-  const down = ['desired', 'reads', 'command', 'ack'];
+  const down = ['desired', 'reads', 'command', 'ack', 'status'];
   const acl = [
     'user server',
     'topic readwrite skein/#',
@@ -69,6 +70,7 @@ export async function startMosquitto(
   return {
     mqtts,
     mqtt,
+    pid: child.pid!,
     stop: () =>
       new Promise((resolve) => {
         // It forgets a SIGTERM that comes between "running" and its loop.

@@ -1,20 +1,21 @@
 /** MQTT behind the agent's uplink: the connection, batches on it, and what people see. */
 
 import { parseDesired } from '@skein/protocol/messages.ts';
-import type { Log } from '@skein/protocol/ports.ts';
-import { MINUTE, SECOND } from '@skein/protocol/units.ts';
+import type { Log, Timer } from '@skein/protocol/ports.ts';
 import type { Uplink, UplinkDeps } from '../agent-parts.ts';
 import type { Config } from '../config/schema.ts';
 import type { TlsTrust } from '../identity/http-tls.ts';
 import type { Identity } from '../identity/identity.ts';
 import type { Outbox } from '../outbox/port.ts';
 import { nativeVerify, systemClock, systemEntropy } from '../system-clock.ts';
-import type { BackoffPolicy } from '../uplink/backoff.ts';
 import type { FormChoice } from '../uplink/batch-form.ts';
 import { createDrain } from '../uplink/drain.ts';
+import { watchWays } from '../uplink/linux-ways.ts';
 import { openMqttLink } from '../uplink/mqtt-link.ts';
 import { brokerTls } from '../uplink/mqtt-tls.ts';
 import { createPresence, statusMessage } from '../uplink/presence.ts';
+import { RECONNECT } from '../uplink/reconnect.ts';
+import { reportRival } from '../uplink/report-rival.ts';
 
 export interface UplinkOptions {
   outbox: Outbox;
@@ -29,12 +30,6 @@ export interface UplinkOptions {
   log: Log;
 }
 
-/** A device on a LAN is back within seconds of its broker; a metered one spends no handshakes on a long outage. */
-const RECONNECT: Record<Config['profile'], BackoffPolicy> = {
-  lan: { baseMs: SECOND, capMs: 15 * SECOND },
-  metered: { baseMs: 5 * SECOND, capMs: 15 * MINUTE },
-};
-
 const shared = { clock: systemClock, entropy: systemEntropy };
 
 export function openUplink(options: UplinkOptions): Uplink {
@@ -46,7 +41,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     url: mqttUrl,
     fleet,
     device,
-    tls: () => brokerTls(mqttUrl, options.tls()),
+    tls: brokerTls(mqttUrl, options.tls),
     keepaliveMs: config.uplink.keepAlive,
     reconnect: RECONNECT[config.profile],
     unconfirmedBatches: config.profile === 'metered',
@@ -65,10 +60,9 @@ export function openUplink(options: UplinkOptions): Uplink {
     trouble: deps.trouble,
   });
   const presence = createPresence({ ...who, link, hello: deps.hello, log });
-  link.onConnect(() => {
-    log.info('connected to the broker', { url: mqttUrl });
-    deps.ordersMayHaveChanged();
-  });
+  reportRival({ link, boot, clock: systemClock, told: deps.rival });
+  let ways: Timer | undefined;
+  link.onConnect(() => deps.ordersMayHaveChanged());
   link.onMessage('reads', (payload) => options.form.hear(payload));
   link.onMessage('desired', (payload) => {
     parseDesired.parse(payload, 'desired');
@@ -81,8 +75,10 @@ export function openUplink(options: UplinkOptions): Uplink {
     start() {
       link.start();
       drain.start();
+      ways = watchWays({ clock: systemClock, changed: (addresses) => link.moved(addresses) });
     },
     async stop() {
+      ways?.cancel();
       drain.send();
       drain.stop();
       await presence.goodbye();

@@ -10,13 +10,13 @@ export interface BackoffPolicy {
   capMs: Millis;
 }
 
-export const RECONNECT: BackoffPolicy = { baseMs: SECOND, capMs: 5 * MINUTE };
+/** The longest wait before try number `attempt`. */
+export const ceilingMs = (attempt: number, { baseMs, capMs }: BackoffPolicy): Millis =>
+  Math.min(capMs, baseMs * 2 ** Math.min(attempt, 30));
 
 /** The wait before try number `attempt` (0: the first repetition). At least a twentieth of the base. */
-export function backoffMs(attempt: number, entropy: Entropy, { baseMs, capMs }: BackoffPolicy): Millis {
-  const ceiling = Math.min(capMs, baseMs * 2 ** Math.min(attempt, 30));
-  return Math.max(baseMs / 20, ceiling * uniform(entropy));
-}
+export const backoffMs = (attempt: number, entropy: Entropy, policy: BackoffPolicy): Millis =>
+  Math.max(policy.baseMs / 20, ceilingMs(attempt, policy) * uniform(entropy));
 
 const HALF: BackoffPolicy = { baseMs: SECOND / 2, capMs: MINUTE / 2 };
 

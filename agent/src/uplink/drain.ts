@@ -1,18 +1,19 @@
 /**
  * Sealed batches up, acknowledgements down.
  *
- * Per stream at most {@link WINDOW} batches are in flight, in order; streams take turns. A batch leaves the window
- * when the server's signed head covers it, a bridge when it is answered itself. What was in flight when a connection
- * broke, or is not answered in time, is sent again, the same bytes. What an acknowledgement means is decided in
- * `judge-ack.ts`; here it is done.
+ * Per stream at most {@link WINDOW} batches are in flight, in order, and {@link MAX_FLIGHT} bytes of all of them; streams
+ * take turns, {@link TURNS} first, so what a person waits for goes ahead of any backlog. A batch leaves the window when
+ * the server's signed head covers it, a bridge when it is answered itself. What was in flight when a connection broke
+ * is sent again, the same bytes. What is not answered in time is sent again one by one until answers come, and the
+ * connection is doubted. What an acknowledgement means is decided in `judge-ack.ts`; here it is done.
  */
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
 import { isShortAck, openShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
-import { batchChannel, STREAMS, type Stream } from '@skein/protocol/topics.ts';
+import { batchChannel, type Stream } from '@skein/protocol/topics.ts';
 import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
-import { MINUTE, type Millis, SECOND, type Sha256Hex } from '@skein/protocol/units.ts';
+import { type Bytes, KIB, MINUTE, type Millis, SECOND, type Sha256Hex } from '@skein/protocol/units.ts';
 import type { Outbox, SealedRow } from '../outbox/port.ts';
 import { backoffMs } from './backoff.ts';
 import { judgeAck } from './judge-ack.ts';
@@ -43,7 +44,13 @@ export interface Drain {
   send(): void;
 }
 
+/** In this order: alarms and reports, then what is judged over weeks, then the many. */
+const TURNS = ['events', 'drift', 'health', 'predictions'] as const satisfies readonly Stream[];
 const WINDOW = 4;
+/** About as much as a line of 64 kbit/s carries before an answer is overdue; a single batch may be larger. */
+const MAX_FLIGHT: Bytes = 128 * KIB;
+/** Batches of one stream that are sealed before others have their turn, and this thread too. */
+const SEALED_AT_ONCE = 16;
 const ANSWER_TIMEOUT_MS: Millis = 15 * SECOND;
 const MAX_TIMEOUT_MS: Millis = 5 * MINUTE;
 
@@ -56,9 +63,13 @@ interface Sent {
 interface Lane {
   stream: Stream;
   sent: Map<Sha256Hex, Sent>;
+  /** How many may be in flight now: one after a silence, then one more with each answer. */
+  window: number;
   attempt: number;
   timer: Timer | undefined;
 }
+
+const inFlight = (lane: Lane): Sent[] => [...lane.sent.values()].filter((sent) => sent.order > 0);
 
 export const createDrain = (deps: DrainDeps): Drain => new RunningDrain(deps);
 
@@ -67,11 +78,13 @@ class RunningDrain implements Drain {
   readonly #lanes: Lane[];
   #order = 0;
   #sealTimer: Timer | undefined;
+  #moreTimer: Timer | undefined;
   #stopped = true;
 
   constructor(deps: DrainDeps) {
     this.#deps = deps;
-    this.#lanes = STREAMS.map((stream) => ({ stream, sent: new Map(), attempt: 0, timer: undefined }));
+    const fresh = { window: WINDOW, attempt: 0, timer: undefined };
+    this.#lanes = TURNS.map((stream) => ({ ...fresh, stream, sent: new Map() }));
     deps.link.onMessage('ack', (bytes) => this.#hear(bytes));
     deps.link.onConnect(() => this.#resendAll());
     deps.link.onDisconnect(() => this.#forgetTimers());
@@ -85,6 +98,7 @@ class RunningDrain implements Drain {
   stop(): void {
     this.#stopped = true;
     this.#sealTimer?.cancel();
+    this.#moreTimer?.cancel();
     this.#forgetTimers();
   }
 
@@ -95,17 +109,31 @@ class RunningDrain implements Drain {
 
   send(): void {
     if (this.#stopped) return;
+    this.#moreTimer?.cancel();
+    if (this.#seal()) this.#moreTimer = this.#deps.clock.after(0, () => this.send());
+    this.#pump();
+  }
+
+  /** @returns whether more waits to be sealed */
+  #seal(): boolean {
+    let more = false;
     try {
-      for (const stream of STREAMS) while (this.#deps.outbox.seal(stream) !== undefined);
+      for (const stream of TURNS) {
+        let sealed = 0;
+        while (sealed < SEALED_AT_ONCE && this.#deps.outbox.seal(stream) !== undefined) sealed++;
+        more ||= sealed === SEALED_AT_ONCE;
+      }
     } catch (error) {
       this.#deps.trouble(asSkeinError(error));
+      return false;
     }
-    this.#pump();
+    return more;
   }
 
   #resendAll(): void {
     for (const lane of this.#lanes) {
       lane.attempt = 0;
+      lane.window = WINDOW;
       for (const sent of lane.sent.values()) sent.order = 0;
       this.#askAgain(lane.stream);
     }
@@ -134,19 +162,30 @@ class RunningDrain implements Drain {
     for (let turn = 0; waiting.some(({ rows }) => turn < rows.length); turn++) {
       for (const { lane, rows } of waiting) {
         const row = rows[turn];
-        if (row) this.#transmit(lane, row);
+        if (row === undefined) continue;
+        if (this.#fits(lane, row)) this.#transmit(lane, row);
+        // Nothing of a stream overtakes what is before it.
+        else rows.length = turn;
       }
     }
   }
 
+  #fits(lane: Lane, row: SealedRow): boolean {
+    const flying = this.#lanes.map((each) => ({ each, rows: inFlight(each) }));
+    if (flying.some(({ each, rows }) => each === lane && rows.length === 0)) return true;
+    const bytes = flying.flatMap(({ rows }) => rows).reduce((sum, sent) => sum + sent.row.bytes.length, 0);
+    return bytes + row.bytes.length <= MAX_FLIGHT;
+  }
+
   /** Of the stream's oldest, those not on their way. */
   #sendable(lane: Lane): SealedRow[] {
-    if ([...lane.sent.values()].filter((sent) => sent.order > 0).length >= WINDOW) return [];
+    const room = lane.window - inFlight(lane).length;
+    if (room <= 0) return [];
     const rows = this.#deps.outbox.pending(lane.stream, WINDOW);
     const hashes = new Set(rows.map((row) => row.hash));
     // What is no longer pending was delivered, dropped or re-told: no answer to it is waited for.
     for (const hash of lane.sent.keys()) if (!hashes.has(hash)) lane.sent.delete(hash);
-    return rows.filter((row) => (lane.sent.get(row.hash)?.order ?? 0) === 0);
+    return rows.filter((row) => (lane.sent.get(row.hash)?.order ?? 0) === 0).slice(0, room);
   }
 
   #transmit(lane: Lane, row: SealedRow): void {
@@ -168,7 +207,9 @@ class RunningDrain implements Drain {
     lane.timer = clock.after(waitMs, () => {
       lane.timer = undefined;
       lane.attempt++;
+      lane.window = 1;
       for (const sent of lane.sent.values()) sent.order = 0;
+      this.#deps.link.doubt();
       this.#pump();
     });
   }
@@ -232,6 +273,7 @@ class RunningDrain implements Drain {
 
   #progress(lane: Lane): void {
     lane.attempt = 0;
+    lane.window = Math.min(WINDOW, lane.window + 1);
     lane.timer?.cancel();
     lane.timer = undefined;
     if (lane.sent.size > 0) this.#watch(lane);

@@ -10,6 +10,12 @@ export interface Link {
   onMessage(channel: Channel, handler: (payload: Uint8Array) => void): void;
   onConnect(handler: () => void): void;
   onDisconnect(handler: (reason: string) => void): void;
+  /** An answer is overdue: the broker is asked for a sign of life, and the connection ends if none comes. */
+  doubt(): void;
+  /** The way out of this device changed, and these are its addresses now: a connection from another one is over. */
+  moved(addresses: ReadonlySet<string>): void;
+  /** Another agent goes by this identity: comes back ever later, so that the two do not fight. */
+  contested(): void;
   start(): void;
   stop(): Promise<void>;
 }

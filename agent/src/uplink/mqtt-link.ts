@@ -7,20 +7,25 @@
  * told of it: a lost acknowledgement is asked for again, `desired` is retained, commands expire. So nothing depends
  * on what a broker remembers.
  *
+ * Half-open lines: Node has no TCP_USER_TIMEOUT, and TCP's own keepalive is silent while bytes wait for confirmation and
+ * would cost a metered line as much as MQTT's, so the sign of life is asked for in MQTT: after a keepalive without a
+ * packet, and at once when an answer is overdue or the route changed.
+ *
  * Limits: {@link MAX_UNCONFIRMED} publishes without confirmation, {@link MAX_UNWRITTEN} bytes in the socket.
  */
 import type { Socket } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer } from '@skein/protocol/ports.ts';
-import { CHANNELS, type Channel, downChannels, parseTopic, topicFor } from '@skein/protocol/topics.ts';
+import { CHANNELS, type Channel, heardChannels, parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { type Bytes, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { IClientOptions, MqttClient } from 'mqtt';
-import { type BackoffPolicy, backoffMs, RECONNECT } from './backoff.ts';
+import type { BackoffPolicy } from './backoff.ts';
 import type { Link } from './link.ts';
+import { RECONNECT, Reconnect } from './reconnect.ts';
 
 /** PEM; whatever else TLS is to be told goes straight to node:tls. */
-export interface MqttTls extends Pick<ConnectionOptions, 'checkServerIdentity' | 'servername'> {
+export interface MqttTls extends Pick<ConnectionOptions, 'checkServerIdentity' | 'servername' | 'session'> {
   ca: string;
   /** Absent only where the broker asks for no certificate. */
   cert?: string | undefined;
@@ -30,6 +35,8 @@ export interface MqttTls extends Pick<ConnectionOptions, 'checkServerIdentity' |
    * what this device has seen, when every certificate looks not yet valid.
    */
   socket?: (() => Promise<Socket>) | undefined;
+  /** Of TLS sessions to resume: `session` is about to be used; the broker gave one for a later connection. */
+  tickets?: { taken(): void; given(session: Buffer): void } | undefined;
 }
 
 export interface MqttLinkOptions {
@@ -53,12 +60,15 @@ export interface MqttLinkOptions {
   log: Log;
   reconnect?: BackoffPolicy;
   connectTimeoutMs?: Millis;
+  /** From an overdue answer to the end of the connection. */
+  signOfLifeMs?: Millis;
 }
 
 const MAX_UNCONFIRMED = 64;
 const MAX_UNWRITTEN: Bytes = 4 << 20;
-/** A connection that lasted this long starts the backoff from its beginning. */
-const STABLE_MS: Millis = 10 * SECOND;
+const SIGN_OF_LIFE_MS: Millis = 10 * SECOND;
+/** What a device may also go without: a broker set up for an older version knows less, and then it is not missed. */
+const OPTIONAL: ReadonlySet<Channel | undefined> = new Set<Channel>(['reads', 'status']);
 const CONNECT_TIMEOUT_MS: Millis = 15 * SECOND;
 
 export const openMqttLink = (options: MqttLinkOptions): Link => new MqttLink(options);
@@ -75,12 +85,14 @@ class MqttLink implements Link {
   readonly #unconfirmed = new Set<Reject>();
   #client: MqttClient | undefined;
   #retry: Timer | undefined;
-  #attempt = 0;
+  #doubt: Timer | undefined;
+  readonly #reconnect: Reconnect;
   #connectedAt: Millis = 0;
   #running = false;
 
   constructor(options: MqttLinkOptions) {
     this.#options = options;
+    this.#reconnect = new Reconnect(options.reconnect ?? RECONNECT.lan, options.entropy);
   }
 
   onMessage(channel: Channel, handler: (payload: Uint8Array) => void): void {
@@ -106,22 +118,28 @@ class MqttLink implements Link {
     this.#retry?.cancel();
     const client = this.#client;
     if (client === undefined) return;
-    // A clean DISCONNECT, so the broker keeps the will to itself; forced when nothing is there to take it.
-    await client.endAsync(!this.connected).catch(() => {});
+    // A clean DISCONNECT, so the broker keeps the will to itself; forced when nothing is there to take it. The library
+    // does not answer when the connection breaks meanwhile.
+    const closed = new Promise<void>((resolve) => client.once('close', resolve));
+    await Promise.race([client.endAsync(!this.connected).catch(() => {}), closed]);
     this.#over(client, 'stopped');
   }
 
   /** The library is large, and the first connection comes after the first prediction: it is loaded here. */
   async #connect(): Promise<void> {
     this.session = Buffer.from(this.#options.entropy.bytes(8)).toString('hex');
-    const { socket, ...tls } = this.#options.tls?.() ?? {};
+    const { socket, tickets, ...tls }: Partial<MqttTls> = this.#options.tls?.() ?? {};
     const options = { ...this.#packet(), ...tls };
     try {
       const { default: mqtt, MqttClient } = await import('mqtt');
       const stream = await socket?.();
       if (!this.#running) stream?.destroy();
       else if (stream) this.#follow(new MqttClient(() => stream as never, options));
-      else this.#follow(mqtt.connect(this.#options.url, options));
+      else {
+        const client = mqtt.connect(this.#options.url, options);
+        if (tickets) useTickets(client.stream as unknown as TLSSocket, tls.session, tickets);
+        this.#follow(client);
+      }
     } catch (error) {
       this.#again(reasonOf(error));
     }
@@ -162,16 +180,18 @@ class MqttLink implements Link {
 
   /** Subscriptions first: whoever acts on the connection may expect answers. */
   async #welcome(client: MqttClient): Promise<void> {
-    const { fleet, device } = this.#options;
+    const { fleet, device, log, url } = this.#options;
     (client.stream as unknown as Socket).setNoDelay(true);
+    this.#expect(client);
     try {
       const granted = await client.subscribeAsync(
         Object.fromEntries(
-          downChannels.map((channel) => [topicFor(fleet, device, channel), { qos: this.#qosOf(channel) }]),
+          heardChannels.map((channel) => [topicFor(fleet, device, channel), { qos: this.#hears(channel) }]),
         ),
       );
-      // A broker set up for an older version may not know `reads`: then it is not heard, and not missed.
-      const refused = granted.some(({ topic, qos }) => qos === 128 && parseTopic(topic)?.channel !== 'reads');
+      const refused = granted.some(
+        ({ topic, qos }) => qos === 128 && !OPTIONAL.has(parseTopic(topic)?.channel),
+      );
       if (refused) throw new Error('the broker refused a subscription');
     } catch (error) {
       this.#over(client, reasonOf(error));
@@ -180,12 +200,19 @@ class MqttLink implements Link {
     if (this.#client !== client || !client.connected) return;
     this.connected = true;
     this.#connectedAt = this.#options.clock.mono();
+    const stream = client.stream as unknown as Partial<TLSSocket>;
+    log.info('connected to the broker', { url, resumed: stream.isSessionReused?.() ?? false });
     for (const handler of this.#onConnect) handler();
   }
 
   #qosOf(channel: Channel): 0 | 1 {
     const saved = this.#options.unconfirmedBatches && (channel === 'ack' || channel.startsWith('batch/'));
     return saved ? 0 : CHANNELS[channel].qos;
+  }
+
+  /** Our own words come back without being confirmed once more. */
+  #hears(channel: Channel): 0 | 1 {
+    return CHANNELS[channel].way === 'up' ? 0 : this.#qosOf(channel);
   }
 
   #hear(topic: string, payload: Uint8Array): void {
@@ -204,24 +231,64 @@ class MqttLink implements Link {
   #over(client: MqttClient, reason: string): void {
     if (this.#client !== client) return;
     this.#client = undefined;
+    this.#doubt?.cancel();
+    this.#doubt = undefined;
     client.end(true);
     const was = this.connected;
     this.connected = false;
     const gone = new SkeinError('UNREACHABLE', `connection to the broker: ${reason}`);
     for (const reject of [...this.#unconfirmed]) reject(gone);
     if (was) for (const handler of this.#onDisconnect) handler(reason);
-    if (was && this.#options.clock.mono() - this.#connectedAt >= STABLE_MS) this.#attempt = 0;
-    this.#again(reason);
+    this.#again(reason, was ? this.#options.clock.mono() - this.#connectedAt : undefined);
   }
 
-  #again(reason: string): void {
+  #again(reason: string, lastedMs?: Millis): void {
     if (!this.#running) return;
-    const { clock, entropy, log, reconnect = RECONNECT } = this.#options;
-    const waitMs = backoffMs(this.#attempt++, entropy, reconnect);
+    const { clock, log } = this.#options;
+    const waitMs = this.#reconnect.waitMs(lastedMs);
     log.info('broker not connected', { reason, retryMs: Math.round(waitMs) });
     this.#retry = clock.after(waitMs, () => {
+      this.#retry = undefined;
       if (this.#running) void this.#connect();
     });
+  }
+
+  doubt(): void {
+    const client = this.#client;
+    if (client === undefined || !this.connected || this.#doubt) return;
+    this.#expect(client);
+    client.sendPing();
+  }
+
+  /** Any packet within the time, or the connection is over. */
+  #expect(client: MqttClient): void {
+    const { clock, signOfLifeMs = SIGN_OF_LIFE_MS } = this.#options;
+    this.#doubt = clock.after(signOfLifeMs, () => this.#over(client, 'no sign of life'));
+    client.once('packetreceive', () => {
+      if (this.#client !== client) return;
+      this.#doubt?.cancel();
+      this.#doubt = undefined;
+    });
+  }
+
+  moved(addresses: ReadonlySet<string>): void {
+    if (!this.#running) return;
+    const client = this.#client;
+    const from = (client?.stream as unknown as Socket | undefined)?.localAddress?.replace(/^::ffff:/, '');
+    if (this.connected && from !== undefined && addresses.has(from)) {
+      this.doubt();
+      return;
+    }
+    this.#reconnect.moved();
+    if (client) this.#over(client, 'the way out changed');
+    else if (this.#retry) {
+      this.#retry.cancel();
+      this.#again('the way out changed');
+    }
+  }
+
+  contested(): void {
+    this.#reconnect.contested();
   }
 
   publish(channel: Channel, payload: Uint8Array | string): Promise<void> {
@@ -247,6 +314,17 @@ class MqttLink implements Link {
       client.publish(topic, bytes, { qos, retain }, settle);
     });
   }
+}
+
+/** A ticket that served is good again, until the broker gives another one: some give none to whoever had one. */
+function useTickets(
+  stream: TLSSocket,
+  used: Buffer | undefined,
+  { taken, given }: NonNullable<MqttTls['tickets']>,
+): void {
+  stream.once('connect', taken);
+  stream.once('secureConnect', () => used && stream.isSessionReused() && given(used));
+  stream.on('session', given);
 }
 
 const unwritten = (client: MqttClient): Bytes => (client.stream as unknown as Socket)?.writableLength ?? 0;

@@ -50,6 +50,8 @@ const LOCAL = 'The local port is for reading only; devices publish on the mTLS p
 /** A reader that takes nothing for this long is cut off, and one with this much waiting at once. */
 const DRAIN_TIMEOUT_MS = 5_000;
 const MAX_BACKLOG: Bytes = 8 * MIB;
+/** Devices that come back within a day resume their TLS session; whether they still may come is asked each time. */
+const SESSION_S = 86_400;
 
 export async function startAedesBroker(options: AedesBrokerOptions): Promise<AedesBroker> {
   const { fleet, log } = options;
@@ -104,7 +106,11 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     aedes.handle(socket);
   };
   const devices = createTlsServer(
-    { ...options.tls, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' },
+    {
+      ...options.tls,
+      ...{ requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' },
+      sessionTimeout: SESSION_S,
+    },
     (socket) => accept(socket, { kind: 'device', device: commonNameOf(socket) }),
   );
   devices.on('tlsClientError', (error) => log.info('mqtts refused', { error: error.message }));

@@ -9,6 +9,9 @@ import type { ServerTls } from '../fleet/authority.ts';
 import type { Endpoint } from '../tcp-listen.ts';
 import { createApp, type HttpDeps, type HttpPort, listenApp, registerRoutes } from './server.ts';
 
+/** Devices that ask again within a day resume their TLS session; whether they still may is asked each time. */
+const SESSION_S = 86_400;
+
 export interface DevicePortDeps extends HttpDeps {
   mayConnect(device: string): Promise<boolean>;
 }
@@ -23,7 +26,8 @@ export async function openDevicePort(
   tls: ServerTls,
   endpoint: Endpoint,
 ): Promise<DevicePort> {
-  const app = createApp({ ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' });
+  const asked = { requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' } as const;
+  const app = createApp({ ...tls, ...asked, sessionTimeout: SESSION_S });
   registerRoutes(app, 'device', deps, {
     async identify(request) {
       const device = certifiedDevice(request);

@@ -164,7 +164,7 @@ describe('MQTT', () => {
     const link = openMqttLink({
       ...{ url, fleet: 'home', device: 'd-one', keepaliveMs: 60_000, will: () => '{}' },
       ...{ clock: systemClock, entropy: systemEntropy, reconnect: { baseMs: 60_000, capMs: 60_000 } },
-      tls: () => brokerTls(url, trust),
+      tls: brokerTls(url, () => trust),
       log: { ...silent, info: said, warn: said },
     });
     let refuse: (reason: string) => void = () => {};

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { backoffMs, RECONNECT } from '../../../agent/src/uplink/backoff.ts';
+import { backoffMs } from '../../../agent/src/uplink/backoff.ts';
+import { RECONNECT } from '../../../agent/src/uplink/reconnect.ts';
 import { seeded } from '../../protocol/batch/random.ts';
 
 const entropyOf = (random: () => number) => ({
@@ -16,7 +17,7 @@ describe('backoff', () => {
       [9, 300_000],
       [5000, 300_000],
     ] as const) {
-      const waits = Array.from({ length: 2000 }, () => backoffMs(attempt, entropy, RECONNECT));
+      const waits = Array.from({ length: 2000 }, () => backoffMs(attempt, entropy, RECONNECT.lan));
       expect(Math.min(...waits)).toBeGreaterThanOrEqual(50);
       expect(Math.max(...waits)).toBeLessThanOrEqual(ceiling);
       const mean = waits.reduce((a, b) => a + b) / waits.length;
@@ -26,7 +27,7 @@ describe('backoff', () => {
   });
 
   it('is the same for the same seed', () => {
-    const run = () => backoffMs(3, entropyOf(seeded(9)), RECONNECT);
+    const run = () => backoffMs(3, entropyOf(seeded(9)), RECONNECT.lan);
     expect(run()).toBe(run());
   });
 });

@@ -57,6 +57,12 @@ class FakeLink implements Link {
     this.connected = false;
     for (const handler of this.#disconnect) handler('test');
   }
+  doubts = 0;
+  doubt(): void {
+    this.doubts++;
+  }
+  moved(): void {}
+  contested(): void {}
   hear(payload: Uint8Array): void {
     this.#messages.get('ack')!(payload);
   }
@@ -192,15 +198,15 @@ describe('the drain', () => {
     outbox.commit();
     start();
     expect(link.sent.map(({ channel }) => channel)).toEqual([
-      'batch/predictions',
       'batch/health',
+      'batch/predictions',
       'batch/predictions',
       'batch/predictions',
       'batch/predictions',
     ]);
   });
 
-  it('sends the same bytes again after a broken connection, and after silence', async () => {
+  it('sends the same bytes again after a broken connection, and after silence the oldest first', async () => {
     batches(2);
     start();
     const first = link.take();
@@ -208,7 +214,10 @@ describe('the drain', () => {
     link.start();
     expect(link.take()).toEqual(first);
     await clock.advance(15_000);
-    expect(link.take()).toEqual(first);
+    expect(link.take()).toEqual([first[0]]);
+    expect(link.doubts).toBe(1);
+    link.hear(envelope(fleet.answer(first[0]!)));
+    expect(link.take()).toEqual([first[1]]);
   });
 
   it('waits longer each time nobody answers', async () => {

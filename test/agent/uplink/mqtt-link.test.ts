@@ -189,7 +189,9 @@ describe('the MQTT link', () => {
       // CONNACK, then a SUBACK for the first packet id it uses; publishes are swallowed.
       socket.once('data', () => socket.write(Uint8Array.of(0x20, 2, 0, 0)));
       socket.on('data', (data) => {
-        if (data[0] === 0x82) socket.write(Uint8Array.of(0x90, 6, data[2]!, data[3]!, 1, 1, 1, 1));
+        // Its length takes one byte or two.
+        const at = data[1]! & 0x80 ? 3 : 2;
+        if (data[0] === 0x82) socket.write(Uint8Array.of(0x90, 7, data[at]!, data[at + 1]!, 1, 1, 1, 1, 0));
       });
     }).listen(0, '127.0.0.1');
     await new Promise((resolve) => mute.once('listening', resolve));
