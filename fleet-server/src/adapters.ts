@@ -1,6 +1,7 @@
 /** What the outside world is made of; `main.ts` has the real ones. */
 import type { Codecs } from '@skein/protocol/batch/body.ts';
 import type { Clock, Entropy, Log, Verify } from '@skein/protocol/ports.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { Blobs } from './blobs/port.ts';
 import type { Broker } from './broker/port.ts';
 import type { Config } from './config.ts';
@@ -20,6 +21,8 @@ export interface Adapters {
   /** Folder of the built dashboard. */
   dashboardDir: string;
   openStore(path: string): Promise<Store>;
+  /** Of the disk that a folder is on. */
+  freeBytes(folder: string): Promise<Bytes>;
   openAuthority(folder: string, clock: Clock): Promise<ServerAuthority>;
   openBlobs(folder: string): Promise<Blobs>;
   openOnlineKeys(folder: string): OnlineKeyring;

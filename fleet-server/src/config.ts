@@ -68,6 +68,11 @@ export const SETTINGS = {
     4 * MIB,
     'Bytes of batches a second that one device may send',
   ),
+  diskReserve: size(
+    'SKEIN_DISK_RESERVE',
+    128 * MIB,
+    'With less free, no batch is taken: the rest of the disk is for control traffic',
+  ),
   keepRawDays: count('SKEIN_KEEP_RAW_DAYS', 7, 'Days that predictions and health are kept one by one'),
   keepMinuteDays: count('SKEIN_KEEP_MINUTE_DAYS', 90, 'Days that their sums by minute are kept'),
   keepHourDays: count('SKEIN_KEEP_HOUR_DAYS', 730, 'Days that their sums by hour, drift and events are kept'),

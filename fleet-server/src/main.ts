@@ -15,6 +15,7 @@ import { startAedesBroker } from './broker/aedes-broker.ts';
 import { connectMqttBroker } from './broker/mqtt-broker.ts';
 import { type Config, resolveConfig, SETTINGS } from './config.ts';
 import { readConfigFile } from './disk-config.ts';
+import { freeBytes } from './disk-space.ts';
 import { openX509Authority } from './fleet/x509-authority.ts';
 import { createJsonLog } from './json-log.ts';
 import { openDiskOnlineKeys } from './models/disk-online-keys.ts';
@@ -36,6 +37,7 @@ export const realAdapters: Adapters = {
   version: (JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }).version,
   dashboardDir: join(import.meta.dirname, '..', 'dashboard', 'dist'),
   openStore: openSqliteStore,
+  freeBytes,
   openAuthority: openX509Authority,
   openBlobs: openDiskBlobs,
   openOnlineKeys: openDiskOnlineKeys,

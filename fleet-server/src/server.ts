@@ -3,10 +3,11 @@
  * stopping goes the other way round. Which adapters exist is decided in `main.ts`.
  */
 import { join } from 'node:path';
+import type { ServerView } from '@skein/protocol/api.ts';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
-import { DAY, HOUR, MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { DAY, HOUR, MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
 import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
@@ -40,9 +41,10 @@ import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
 import type { Policy } from './store/rollup.ts';
+import { type DiskWatch, watchDisk } from './store/run-disk-watch.ts';
 import { startRetention } from './store/run-retention.ts';
 import { endQuietFaults } from './store/sqlite-faults.ts';
-import type { Store } from './store/sqlite-store.ts';
+import { reusableBytes, type Store } from './store/sqlite-store.ts';
 
 const UPKEEP_MS: Millis = HOUR;
 const QUIET_MS: Millis = MINUTE;
@@ -88,13 +90,25 @@ async function openBase(start: Start) {
   const inState = (name: string) => join(config.stateDir, name);
   const store = await adapters.openStore(inState('store.db'));
   lifetime.onStop(() => store.destroy());
+  const disk = await watchDisk({
+    clock,
+    log: start.log,
+    reserveBytes: config.diskReserve,
+    freeBytes: () => usableBytes(adapters.freeBytes(config.stateDir), reusableBytes(store)),
+  });
+  lifetime.onStop(() => disk.stop());
   const authority = await adapters.openAuthority(inState('ca'), clock);
   const tls = await authority.serverTls(certifiedHosts(config));
   const blobs = await adapters.openBlobs(inState('blobs'));
   const online = adapters.openOnlineKeys(inState('keys'));
   const repository = new ImageRepository({ store, blobs, clock, verify, online });
   await repository.settle();
-  return { ...start, store, authority, tls, blobs, online, repository };
+  return { ...start, store, disk, authority, tls, blobs, online, repository };
+}
+
+/** Room inside the database counts as well, but the log of its changes needs some of the disk too. */
+async function usableBytes(free: Promise<number>, reusable: Promise<number>): Promise<number> {
+  return Math.min(4 * (await free), (await free) + (await reusable));
 }
 type Base = Awaited<ReturnType<typeof openBase>>;
 
@@ -140,6 +154,7 @@ async function startRooms(live: Live) {
     sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
     rates: { batchesPerSecond: config.deviceBatchRate, bytesPerSecond: config.deviceByteRate },
     reported: view.touch,
+    disk: live.disk,
   });
   lifetime.onStop(() => ingest.stop());
   const retention = startRetention({ store, clock, log, policy: policyOf(config) });
@@ -153,6 +168,7 @@ async function startRooms(live: Live) {
     batches: () => ({ ...ingest.counts }),
     waiting: () => ingest.waiting,
     retention: () => retention.counts,
+    disk: () => live.disk,
     trust: () => trustStatus({ db: store, online, keys: ed25519Keys(verify), now: clock.now() }),
   });
   broker.onMessage((topic, payload) => {
@@ -266,7 +282,8 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   const describe = async () => {
     const { publicUrl, deviceUrl, mqttUrl: mqtt } = addresses();
     const trustReady = await enrolment.trustReady();
-    return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady };
+    const alarms = diskAlarms(rooms.disk);
+    return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady, alarms };
   };
   const models = { store, blobs, repository, maxBlobBytes: config.maxBlob };
   const published = () => {
@@ -285,6 +302,14 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     ...directorRoutes({ repository, director, blobs, store }),
     ...rolloutRoutes({ store, rollouts }),
   };
+}
+
+/** What of the server itself asks for a person. */
+function diskAlarms({ fullSince: since, free }: DiskWatch): ServerView['alarms'] {
+  if (since === null) return [];
+  const text = `The server’s disk is full (${Math.round(free / MIB)} MiB usable): no records are taken.`;
+  const fix = 'Free space or keep less (keepRawDays). Devices keep their records and send them again.';
+  return [{ code: 'DISK_FULL', severity: 'critical', since, text, fix }];
 }
 
 /** Issued anew at two thirds of its life; open connections keep the old one. */

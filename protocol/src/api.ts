@@ -156,6 +156,16 @@ export const ServerView = strict({
   deviceUrl: Type.String(),
   mqtt: Type.String(),
   trustReady: Type.Boolean({ description: 'Both signed roots are there; devices can enrol' }),
+  alarms: Type.Array(
+    strict({
+      code: Type.String(),
+      severity: oneOf(SEVERITIES),
+      since: millis,
+      text: Type.String(),
+      fix: Type.String(),
+    }),
+    { description: 'What of the server itself asks for a person' },
+  ),
 });
 
 export const TokenRequest = strict({

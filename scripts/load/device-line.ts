@@ -53,6 +53,7 @@ export function openLine(options: LineOptions): Promise<DeviceLine> {
   const waiting: MadeBatch[] = [];
   const flights = new Map<number, Flight>();
   let nextId = 0;
+  let closed = false;
   let finished: (() => void) | undefined;
 
   return new Promise((resolve, reject) => {
@@ -92,7 +93,10 @@ export function openLine(options: LineOptions): Promise<DeviceLine> {
           pump();
         });
       },
-      close: () => socket.destroy(),
+      close() {
+        closed = true;
+        socket.destroy();
+      },
     };
     const take = (packet: Packet) => {
       if (packet.kind === 'connack') socket.write(subscribePacket(topicFor(fleet, device, 'ack')));
@@ -112,6 +116,10 @@ export function openLine(options: LineOptions): Promise<DeviceLine> {
       reject(error);
       failed(error);
     });
-    socket.on('close', () => reject(new Error(`${device}: cut off`)));
+    socket.on('close', () => {
+      const error = new Error(`${device}: cut off`);
+      reject(error);
+      if (!closed) failed(error);
+    });
   });
 }

@@ -13,6 +13,7 @@ import { route } from './router.ts';
 import type { Route } from './routes.ts';
 import { ConnectionBanner } from './shell/connection-banner.tsx';
 import { Footer } from './shell/footer.tsx';
+import { ServerBanner } from './shell/server-banner.tsx';
 import { TopBar } from './shell/top-bar.tsx';
 import { TrustBanner } from './shell/trust-banner.tsx';
 
@@ -26,6 +27,7 @@ export function App() {
       </button>
       <TopBar inside={inside} />
       {inside && <ConnectionBanner />}
+      {inside && <ServerBanner />}
       {inside && <TrustBanner />}
       <main id="content" tabIndex={-1}>
         {signedOut.value && here.page !== 'login' ? <SignedOutPage /> : <Page here={here} />}

@@ -21,6 +21,8 @@ export interface Gauges {
   batches?(): Record<string, number>;
   /** What waits at ingest now. */
   waiting?(): { batches: number; bytes: number };
+  /** Of the state folder. */
+  disk?(): { fullSince: number | null; free: number };
   /** What retention did since the start. */
   retention?(): Record<string, number>;
 }
@@ -75,6 +77,10 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
     'skein_ingest_waiting_bytes',
     'Bytes of batches waiting for their transaction',
     () => waiting().bytes,
+  );
+  gauge('skein_disk_usable_bytes', 'Disk that is left for the store', () => gauges.disk?.().free ?? 0);
+  gauge('skein_disk_full', '1 while no batch is taken for want of disk', () =>
+    gauges.disk?.().fullSince == null ? 0 : 1,
   );
   new Gauge({
     name: 'skein_retention_count',

@@ -35,6 +35,8 @@ export interface IngestCounts {
   overflow: number;
   /** Queue full: the sender had to wait. */
   held: number;
+  /** Not taken because the disk is full: the device sends again. */
+  unstorable: number;
   /** Waited because its device sends more than it may. */
   slowed: number;
   /** The store refused: nothing was acknowledged. */
@@ -51,6 +53,7 @@ export const NOTHING_YET: IngestCounts = {
   forged: 0,
   overflow: 0,
   held: 0,
+  unstorable: 0,
   slowed: 0,
   failed: 0,
 };

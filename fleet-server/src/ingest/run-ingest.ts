@@ -11,7 +11,7 @@
  */
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
 import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
-import { asSkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Log, Signer, Timer } from '@skein/protocol/ports.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { sealEnvelope } from '@skein/protocol/trust/envelope.ts';
@@ -37,6 +37,8 @@ export interface IngestDeps extends CheckDeps {
   sinks: readonly RecordSink[];
   /** Of one device. */
   rates?: Rates;
+  /** While there is no room on the disk nothing is taken, and so nothing acknowledged. */
+  disk?: { readonly fullSince: Millis | null; refused(): void };
   /** Incidents of these devices changed. */
   reported?(device: string): void;
 }
@@ -87,6 +89,10 @@ class RunningIngest implements Ingest {
   take(topic: string, payload: Uint8Array): Promise<void> | undefined {
     const parts = parseTopic(topic);
     if (this.#stopped || !parts?.channel.startsWith('batch/') || parts.fleet !== this.#deps.fleet) return;
+    if (this.#deps.disk && this.#deps.disk.fullSince !== null) {
+      this.counts.unstorable++;
+      return;
+    }
     const waiting: Waiting = { device: parts.device, channel: parts.channel, payload };
     const held = this.#queue.push(waiting) ? undefined : this.#noRoom(waiting);
     this.#start();
@@ -146,7 +152,8 @@ class RunningIngest implements Ingest {
 
   #failed(thrown: unknown, batches: number): void {
     this.counts.failed += batches;
-    const { code, message } = asSkeinError(thrown);
+    const { code, message } = isFull(thrown) ? diskFull(thrown) : asSkeinError(thrown);
+    if (code === 'DISK_FULL') this.#deps.disk?.refused();
     this.#deps.log.error('ingest: not stored and not acknowledged', { code, message, batches });
   }
 
@@ -253,3 +260,10 @@ class RunningIngest implements Ingest {
     }
   }
 }
+
+const isFull = (thrown: unknown): boolean => (thrown as { code?: unknown } | null)?.code === 'SQLITE_FULL';
+const diskFull = (cause: unknown) =>
+  new SkeinError('DISK_FULL', 'the disk of the server is full', {
+    cause,
+    fix: 'Free space; devices keep their records and send them again.',
+  });

@@ -1,4 +1,6 @@
 /** SQLite behind Kysely: WAL and synchronous=FULL, so a commit that returned survives a power cut. */
+
+import type { Bytes } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
 import { MIGRATIONS } from './migrations.ts';
@@ -42,6 +44,13 @@ function migrate(database: Database.Database): void {
       database.prepare('INSERT INTO migrations VALUES (?, unixepoch() * 1000)').run(id);
     })();
   }
+}
+
+/** Bytes of its file that hold nothing any more and are written to first. */
+export async function reusableBytes(store: Store): Promise<Bytes> {
+  const count = await sql<{ freelist_count: number }>`PRAGMA freelist_count`.execute(store);
+  const size = await sql<{ page_size: number }>`PRAGMA page_size`.execute(store);
+  return (count.rows[0]?.freelist_count ?? 0) * (size.rows[0]?.page_size ?? 0);
 }
 
 /** Is the store there and writable? For health checks. */
