@@ -50,12 +50,18 @@ function endOfString(text: string, from: number): number {
 
 function membersOf(whole: unknown): number {
   let members = 0;
-  const open = [whole];
-  for (let value = open.pop(); value !== undefined; value = open.pop()) {
-    if (typeof value !== 'object' || value === null) continue;
-    const parts: unknown[] = Array.isArray(value) ? value : Object.values(value);
-    if (!Array.isArray(value)) members += parts.length;
-    for (const part of parts) if (typeof part === 'object' && part !== null) open.push(part);
+  const open: object[] = [];
+  const look = (part: unknown) => {
+    if (typeof part === 'object' && part !== null) open.push(part);
+  };
+  look(whole);
+  for (let value = open.pop(); value; value = open.pop()) {
+    if (Array.isArray(value)) for (const part of value) look(part);
+    else
+      for (const key in value) {
+        members++;
+        look((value as Record<string, unknown>)[key]);
+      }
   }
   return members;
 }

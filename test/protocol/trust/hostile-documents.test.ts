@@ -210,16 +210,17 @@ describe('any changed byte', () => {
 
 describe('a document made to hurt', () => {
   const open = (text: string) => openDocument('targets', encoder.encode(text), 'targets');
-  const filled = (part: string) => part.repeat(Math.floor((MAX_BYTES.targets - 200) / part.length));
+  const filled = (part: string, share = 1) =>
+    part.repeat(Math.floor(((MAX_BYTES.targets - 200) * share) / part.length));
 
   it.each([
     [
-      'with millions of signatures that are none',
-      () => `{"signed":{"_type":"targets"},"signatures":[${filled('0,')}0]}`,
+      'with a million signatures that are none',
+      () => `{"signed":{"_type":"targets"},"signatures":[${filled('0,', LONG ? 1 : 0.4)}0]}`,
     ],
     [
-      'with a million empty signatures',
-      () => `{"signed":{"_type":"targets"},"signatures":[${filled('{},')}{}]}`,
+      'with hundreds of thousands of empty signatures',
+      () => `{"signed":{"_type":"targets"},"signatures":[${filled('{},', LONG ? 1 : 0.2)}{}]}`,
     ],
     ['nested a million deep', () => `{"signed":{"_type":"targets","x":${filled('[')}`],
     [
@@ -232,12 +233,16 @@ describe('a document made to hurt', () => {
     ],
     ['of one string that does not end', () => `{"${filled('\\"')}`],
     ['larger than is taken', () => ' '.repeat(MAX_BYTES.targets + 1)],
-  ])('%s is refused in bounded memory', (_, make) => {
-    const text = make();
-    const before = process.memoryUsage().rss;
-    expect(() => open(text)).toThrow(refused('METADATA_INVALID'));
-    expect(process.memoryUsage().rss - before).toBeLessThan(450 * 2 ** 20);
-  });
+  ])(
+    '%s is refused in bounded memory',
+    (_, make) => {
+      const text = make();
+      const before = process.memoryUsage().rss;
+      expect(() => open(text)).toThrow(refused('METADATA_INVALID'));
+      expect(process.memoryUsage().rss - before).toBeLessThan(450 * 2 ** 20);
+    },
+    120_000,
+  );
 
   it('is not trusted for one half by those who read the first of two members, and for the other by those who read the last', () => {
     const good = Buffer.from(image('timestamp.json')).toString();
@@ -268,7 +273,9 @@ describe('a document made to hurt', () => {
   });
 
   it('by its own signers with a list of any length costs a device no gigabytes', () => {
-    const many = Object.fromEntries(Array.from({ length: 40_000 }, (_, i) => [`t${i}`, { length: -1 }]));
+    const many = Object.fromEntries(
+      Array.from({ length: LONG ? 40_000 : 10_000 }, (_, i) => [`t${i}`, { length: -1 }]),
+    );
     const { signed } = JSON.parse(Buffer.from(image('1.targets.json')).toString());
     const bytes = signDocument({ ...signed, targets: many }, repo.image.signers.targets);
     const reader = imageReader('1.targets.json', [root, timestamp, snapshot], (set, own) => {
