@@ -14,6 +14,10 @@ const COMMANDS: Record<string, Command> = {
     summary: 'a seeded world of devices (--seed N --devices N)',
     load: () => import('./simulate.ts'),
   },
+  chaos: {
+    summary: 'real processes under faults, audited (--minutes N --seed S)',
+    load: () => import('./chaos.ts'),
+  },
   record: {
     summary: 'record this machine’s counters at 1 Hz to a CSV file',
     load: () => import('./record.ts'),

@@ -38,13 +38,20 @@ const keepLast = (lines: string[], line: string): void => {
   if (lines.length > 12) lines.shift();
 };
 
+/** A process that may not be ready yet. */
+export interface Begun {
+  readonly child: ChildProcess;
+  readonly exited: Promise<Ending>;
+  /** @throws SkeinError INTERNAL when it exits or stays silent too long, with its last words. */
+  readonly ready: Promise<Daemon>;
+}
+
 /**
- * Starts a Node process and resolves when it printed its ready line. The IPC channel is its life line: a daemon
- * that loses it (because this process was killed) stops by itself.
- * @throws SkeinError INTERNAL when it exits or stays silent too long, with its last words.
+ * Starts a Node process. The IPC channel is its life line: a daemon that loses it (because this process was killed)
+ * stops by itself.
  */
-export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { program = process.execPath, args, env } = options;
+export function beginDaemon(options: DaemonOptions): Begun {
+  const { program = process.execPath, args, env, name } = options;
   const flags = program === process.execPath ? ['--disable-warning=ExperimentalWarning'] : [];
   const child = spawn(program, [...flags, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const log = createWriteStream(options.logFile, { flags: 'a' });
@@ -54,25 +61,22 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const exited = new Promise<Ending>((resolve) =>
     child.once('exit', (code, signal) => resolve({ code, signal })),
   );
-  const ready = new Promise<Record<string, unknown>>((resolve) => {
+  const said = new Promise<Record<string, unknown>>((resolve) => {
     createInterface({ input: child.stdout! }).on('line', (line) => {
       const message = readyLine(line);
       if (message) resolve(message);
     });
   });
   const failed = exited.then((ending) => {
-    throw new SkeinError(
-      'INTERNAL',
-      `${options.name} stopped (${describeEnding(ending)}) before it was ready:\n${last.join('\n')}`,
-    );
+    const words = `${name} stopped (${describeEnding(ending)}) before it was ready:\n${last.join('\n')}`;
+    throw new SkeinError('INTERNAL', words);
   });
-  return {
-    name: options.name,
-    child,
-    ready: await within(options, child, Promise.race([ready, failed])),
-    exited,
-  };
+  const ready = within(options, child, Promise.race([said, failed]));
+  return { child, exited, ready: ready.then((words) => ({ name, child, ready: words, exited })) };
 }
+
+/** Resolves when it printed its ready line. @throws SkeinError as {@link Begun.ready} */
+export const startDaemon = (options: DaemonOptions): Promise<Daemon> => beginDaemon(options).ready;
 
 function readyLine(line: string): Record<string, unknown> | undefined {
   try {

@@ -13,8 +13,8 @@ import { systemClock, systemEntropy } from '@skein/fleet-server/system-clock.ts'
 import { type Daemon, runToEnd, startDaemon, stopDaemon } from './processes.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const SERVER = join(ROOT, 'fleet-server', 'src', 'main.ts');
-const AGENT = join(ROOT, 'agent', 'src', 'main.ts');
+export const SERVER = join(ROOT, 'fleet-server', 'src', 'main.ts');
+export const AGENT = join(ROOT, 'agent', 'src', 'main.ts');
 const SKEIN = join(ROOT, 'fleet-server', 'src', 'cli', 'skein.ts');
 const HOST_BUNDLE = join(ROOT, 'models', 'host', 'bundle');
 
@@ -74,7 +74,7 @@ async function choosePorts(stateDir: string, asked: Partial<Ports>): Promise<Por
 const keepPorts = (stateDir: string, ports: Ports): void =>
   writeFileSync(join(stateDir, 'ports.json'), `${JSON.stringify(ports)}\n`);
 
-const portEnv = (ports: Ports): NodeJS.ProcessEnv =>
+export const portEnv = (ports: Ports): NodeJS.ProcessEnv =>
   Object.fromEntries(
     Object.entries(PORTS).map(([name, [variable]]) => [variable, String(ports[name as PortName])]),
   );

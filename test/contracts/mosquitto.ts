@@ -14,7 +14,7 @@ export function findMosquitto(): string | undefined {
   }
 }
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address() as { port: number };
@@ -33,7 +33,7 @@ export interface RunningMosquitto {
 /** Devices: CN is the user name, and the ACL keeps each below its own topics. */
 export async function startMosquitto(
   binary: string,
-  parties: Parties,
+  parties: Pick<Parties, 'folder' | 'server'>,
   fleet: string,
 ): Promise<RunningMosquitto> {
   const [mqtts, mqtt] = [await freePort(), await freePort()];

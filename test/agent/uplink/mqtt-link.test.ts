@@ -15,7 +15,7 @@ import {
   type Parties,
   silent,
 } from '../../contracts/broker-parties.ts';
-import { freePort } from '../../flows/kill/parties.ts';
+import { freePort } from '../../contracts/mosquitto.ts';
 
 let parties: Parties;
 let tls: DeviceTls;
