@@ -22,6 +22,8 @@ import type { UpdateParts } from './update/update-parts.ts';
 /** The connection, as the agent uses it: batches up and acknowledgements down run by themselves. */
 export interface Uplink {
   readonly connected: boolean;
+  /** Somebody looks at this device now. */
+  readonly watched: boolean;
   start(): void;
   stop(): Promise<void>;
   /** Seals and sends what is committed, now. */

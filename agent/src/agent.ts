@@ -5,6 +5,7 @@
  * Stopping goes the other way round and ends with a commit, so what was predicted is accepted. Everything is handed in
  * by {@link AgentParts}; nothing here knows an adapter.
  */
+import { WATCHED_STATE_MS } from '@skein/protocol/commands.ts';
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
@@ -87,7 +88,11 @@ export class Agent {
     this.#incidents = openIncidents(clock, entropy, parts.incidentStore, incidentTeller(told));
     const incidents = this.#incidents;
     const latestHealth = () => this.#health.latest();
-    this.#reports = reportWork({ ...told, clock, incidents, live: config.uplink.state, latestHealth });
+    this.#reports = reportWork({
+      ...{ ...told, clock, incidents, latestHealth },
+      live: () => this.#live(),
+      driftEveryMs: config.uplink.driftInterval,
+    });
     this.#health = reportHealth(
       healthOptions(parts),
       clock,
@@ -148,6 +153,12 @@ export class Agent {
       },
       rival: (detail) => this.#reports.rival(detail),
     });
+  }
+
+  /** Always, or only while somebody watches: then it is paid by the byte. */
+  #live(): { everyMs: Millis } | undefined {
+    if (this.#parts.config.uplink.state) return { everyMs: 0 };
+    return this.#uplink.watched ? { everyMs: WATCHED_STATE_MS } : undefined;
   }
 
   /** A comparison's figures travel with the device's own. */
@@ -270,6 +281,7 @@ export class Agent {
     for (const part of [this.#selfCheck, this.#health, this.#standing]) part.stop();
     const serving = [this.#api?.close(), this.#grpc?.close(), this.#parts.site?.stop()];
     await this.#within(Promise.all([this.#sources.stop(), ...serving, this.#updates.stop()]));
+    this.#reports.flush();
     this.#recorder.stop();
     await this.#within(Promise.all([this.#uplink.stop(), this.#sinks.stop()]));
     await this.#within(Promise.all([this.#parts.engine.close(), this.#parts.pictures.close()]));

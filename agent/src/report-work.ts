@@ -1,9 +1,10 @@
 /** What the work yields, told to everyone it concerns: the outbox, who watches live, and the incidents. */
-import type { EventMessage } from '@skein/protocol/messages.ts';
+import type { EventMessage, StateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { DriftRecord, HealthRecord, PredictionRecord, UpdateReport } from '@skein/protocol/records.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Uplink } from './agent-parts.ts';
+import { WindowMerger } from './drift/merge-windows.ts';
 import type { Incidents } from './health/incidents.ts';
 import type { Metrics } from './health/probe.ts';
 import type { BackendFacts } from './inference/backend.ts';
@@ -17,8 +18,10 @@ export interface WorkReportDeps {
   recorder: Recorder;
   uplink: Uplink;
   incidents: Incidents;
-  /** Publish live state? */
-  live: boolean;
+  /** Whether live state is to be published now, and how far apart at least. */
+  live(): { everyMs: Millis } | undefined;
+  /** Drift windows are added up this long; 0: each by itself. */
+  driftEveryMs: Millis;
   latestHealth(): Metrics;
 }
 
@@ -26,6 +29,8 @@ export interface WorkReports {
   prediction(record: PredictionRecord, outcome?: Pick<Outcome, 'top' | 'boxes'>): void;
   health(record: HealthRecord): void;
   drift(record: DriftRecord): void;
+  /** Records what is only added up so far, for a clean stop. */
+  flush(): void;
   /** @throws SkeinError DISK_FULL, DISK_FAILED: the report is not durable yet */
   update(report: UpdateReport): void;
   /** An execution backend became unusable, or usable again (null). */
@@ -47,24 +52,33 @@ export function reportWork({
   uplink,
   incidents,
   live,
+  driftEveryMs,
   latestHealth,
 }: WorkReportDeps): WorkReports {
   let predictedMono = Number.NEGATIVE_INFINITY;
+  let statedMono = Number.NEGATIVE_INFINITY;
+  const windows = new WindowMerger(driftEveryMs);
+  const state = (message: () => StateMessage): void => {
+    const wanted = live();
+    if (!wanted || clock.mono() - statedMono < wanted.everyMs) return;
+    statedMono = clock.mono();
+    uplink.state(message());
+  };
   return {
     prediction(record, outcome) {
       recorder.prediction(record);
       predictedMono = clock.mono();
       const { ts, model, version, label, score, alarm, latency_us } = record;
-      const state = { ts, model, version, label, score, alarm, latency_ms: latency_us / 1000 };
-      if (live) uplink.state({ ...state, ...detailOf(outcome), ...latestHealth() });
+      const reading = { ts, model, version, label, score, alarm, latency_ms: latency_us / 1000 };
+      state(() => ({ ...reading, ...detailOf(outcome), ...latestHealth() }));
     },
     health(record) {
       recorder.health(record);
       const quiet = clock.mono() - predictedMono > QUIET_MS;
-      if (live && quiet) uplink.state({ ts: record.ts, ...record.metrics });
+      if (quiet) state(() => ({ ts: record.ts, ...record.metrics }));
     },
     drift(record) {
-      recorder.drift(record);
+      for (const due of windows.take(record)) recorder.drift(due);
       const source = record.model;
       if (record.verdict === 'drift') incidents.raise('DRIFT', { source, detail: `window ${record.window}` });
       if (record.verdict === 'calm') incidents.clear('DRIFT', source);
@@ -76,6 +90,9 @@ export function reportWork({
       if (outcome === 'refused' || outcome === 'reverted')
         incidents.raise('UPDATE_FAILED', { source, detail: said });
       if (outcome === 'committed') incidents.clear('UPDATE_FAILED', source);
+    },
+    flush() {
+      for (const held of windows.flush()) recorder.drift(held);
     },
     backend(source, fault) {
       const code = fault?.code === 'DRIVER_MISMATCH' ? 'DRIVER_MISMATCH' : 'BACKEND_UNAVAILABLE';

@@ -69,7 +69,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     commit();
     deps.send();
   };
-  const stamp = () => ({ ts: clock.now(), mono: clock.mono(), boot });
+  const stamp = () => ({ ts: clock.now(), mono: Math.round(clock.mono()), boot });
   const tick = (): void => {
     timer = clock.after(deps.commitIntervalMs, tick);
     commit();

@@ -16,6 +16,7 @@ import { Director } from './director/orders.ts';
 import { createEnrolment } from './fleet/enrolment.ts';
 import { fleetSinks } from './fleet/sinks.ts';
 import { createFleetView } from './fleet/view.ts';
+import { createWatch } from './fleet/watch.ts';
 import { accessRoutes } from './http/access-routes.ts';
 import { openDevicePort } from './http/device-port.ts';
 import { deviceRoutes } from './http/device-routes.ts';
@@ -278,6 +279,9 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   const { view, hub, director, rollouts, announceAll } = rooms;
   const addresses = () => addressesOf(config, ports);
   const { fleet } = config;
+  const { broker } = rooms.mqtt;
+  const signer = () => newestSigner(online, 'ack');
+  const watch = createWatch({ view, broker, fleet, clock, log: rooms.log, signer });
   const enrolment = createEnrolment({ store, clock, entropy, verify, authority, fleet, addresses });
   const describe = async () => {
     const { publicUrl, deviceUrl, mqttUrl: mqtt } = addresses();
@@ -295,7 +299,7 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   return {
     ...accessRoutes({ store, clock, entropy, hub, describe }),
     ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
-    ...deviceRoutes({ policy: policyOf(config), store, clock, view, broker: rooms.mqtt.broker, fleet }),
+    ...deviceRoutes({ policy: policyOf(config), store, clock, view, broker, fleet, watch }),
     ...driftRoutes(store, clock),
     ...trustRoutes({ store, repository, online, clock, verify, published }),
     ...modelRoutes({ ...models, published }),

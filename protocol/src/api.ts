@@ -320,6 +320,10 @@ export const ROUTES = {
     body: empty,
     answer: done,
   }),
+  watchDevice: people('POST', '/v1/devices/:id/watch', 'viewer', 'Ask for live state for a minute', {
+    body: empty,
+    answer: done,
+  }),
   devicePredictions: people(
     'GET',
     '/v1/devices/:id/predictions',

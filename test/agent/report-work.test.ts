@@ -28,7 +28,8 @@ function scene(live = true) {
     recorder,
     uplink,
     incidents,
-    live,
+    live: () => (live ? { everyMs: 0 } : undefined),
+    driftEveryMs: 0,
     latestHealth: () => ({ cpu: 0.5 }),
   });
   const open = () => incidents.open().map((incident) => `${incident.code} ${incident.source}`);

@@ -16,6 +16,7 @@ import { brokerTls } from '../uplink/mqtt-tls.ts';
 import { createPresence, statusMessage } from '../uplink/presence.ts';
 import { RECONNECT } from '../uplink/reconnect.ts';
 import { reportRival } from '../uplink/report-rival.ts';
+import { WatchLease } from '../uplink/watch-lease.ts';
 
 export interface UplinkOptions {
   outbox: Outbox;
@@ -64,6 +65,8 @@ export function openUplink(options: UplinkOptions): Uplink {
   let ways: Timer | undefined;
   link.onConnect(() => deps.ordersMayHaveChanged());
   link.onMessage('reads', (payload) => options.form.hear(payload));
+  const lease = new WatchLease({ device, verify: nativeVerify, ackKeys: deps.ackKeys, clock: systemClock });
+  link.onMessage('command', (payload) => lease.hear(payload));
   link.onMessage('desired', (payload) => {
     parseDesired.parse(payload, 'desired');
     deps.ordersMayHaveChanged();
@@ -71,6 +74,9 @@ export function openUplink(options: UplinkOptions): Uplink {
   return {
     get connected() {
       return link.connected;
+    },
+    get watched() {
+      return lease.watched;
     },
     start() {
       link.start();

@@ -47,11 +47,20 @@ const Uplink = strict({
     'compact',
     'How batches are written: json can be read by people on the broker and takes some ten times the bytes',
   ),
-  state: Type.Optional(Type.Boolean({ description: 'Publish live state; on, off when metered' })),
+  driftInterval: optionalDuration(
+    0,
+    DAY,
+    'Drift windows are added up this long, or until drift begins or ends; 0s: each by itself, or 4h when metered',
+  ),
+  state: Type.Optional(
+    Type.Boolean({
+      description: 'Publish live state always; on, or only while someone watches when metered',
+    }),
+  ),
 });
 
 const Health = strict({
-  interval: duration('30s', SECOND, DAY, 'Between two health records'),
+  interval: optionalDuration(SECOND, DAY, 'Between two health records; 30s, or 1min when metered'),
   sampleInterval: duration('5s', 500, HOUR, 'Between two samples that warnings are judged on'),
   temperatureLimit: Type.Number({
     default: 85,
@@ -201,6 +210,8 @@ export interface Config extends Parsed {
   sources: SourceOf[];
   outbox: Parsed['outbox'] & Required<Pick<Parsed['outbox'], 'commitInterval'>>;
   uplink: Required<Parsed['uplink']>;
+  health: Required<Parsed['health']>;
+  update: Parsed['update'] & Required<Pick<Parsed['update'], 'pollInterval'>>;
 }
 
 /** Fills what the profiles and a source's beat decide. */
@@ -216,8 +227,11 @@ export function withProfiles(parsed: Parsed): Config {
     uplink: {
       batchInterval: metered ? 30 * MINUTE : MINUTE,
       keepAlive: metered ? 15 * MINUTE : MINUTE,
+      driftInterval: metered ? 4 * HOUR : 0,
       state: !metered,
       ...parsed.uplink,
     },
+    health: { interval: metered ? MINUTE : 30 * SECOND, ...parsed.health },
+    update: { pollInterval: metered ? 12 * HOUR : 6 * HOUR, ...parsed.update },
   };
 }

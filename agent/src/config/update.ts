@@ -2,7 +2,7 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { DAY, KIB, MIB, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
-import { choice, duration, optionalText } from './types.ts';
+import { choice, duration, optionalDuration, optionalText } from './types.ts';
 
 /** Bytes a second, written as a size. */
 export const optionalRate = (description: string) =>
@@ -23,11 +23,10 @@ export const WindowConfig = strict({
 });
 
 export const UpdateConfig = strict({
-  pollInterval: duration(
-    '6h',
+  pollInterval: optionalDuration(
     SECOND,
     7 * DAY,
-    'Orders are also fetched on connect and when the server hints',
+    'Orders are also fetched on connect and when the server hints; 6h, or 12h when metered',
   ),
   measure: choice(
     ['memory', 'disk', 'off'],

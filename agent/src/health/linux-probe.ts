@@ -9,6 +9,7 @@ import { type HostCounters, hostRates } from '../sources/host-rates.ts';
 import { readHostCounters } from '../sources/linux-host-source.ts';
 import { readBoard } from './linux-board-probes.ts';
 import type { Metrics, Probe } from './probe.ts';
+import { atResolution } from './resolution.ts';
 
 const NANOSECONDS_PER_MS = 1e6;
 
@@ -20,13 +21,6 @@ const attempt = (read: () => Metrics): Metrics => {
     return {};
   }
 };
-
-const rounded = (metrics: Metrics): Metrics =>
-  Object.fromEntries(
-    Object.entries(metrics)
-      .filter(([, value]) => Number.isFinite(value))
-      .map(([name, value]) => [name, Math.round(value * 1e4) / 1e4]),
-  );
 
 export function linuxProbe(stateDir: string, clock: Clock, root = '/'): Probe {
   const delay = monitorEventLoopDelay({ resolution: 20 });
@@ -61,7 +55,7 @@ export function linuxProbe(stateDir: string, clock: Clock, root = '/'): Probe {
     sample() {
       const metrics = [machine, disk, agent, uptime, () => readBoard(root)].map(attempt);
       delay.reset();
-      return rounded(Object.assign({}, ...metrics));
+      return atResolution(Object.assign({}, ...metrics));
     },
     close: () => delay.disable(),
   };

@@ -46,7 +46,7 @@ export function reportHealth(
       else incidents.clear(code);
     if (clock.mono() - recordedMono < options.recordMs) return;
     recordedMono = clock.mono();
-    record({ ts: clock.now(), mono: clock.mono(), boot: options.boot, metrics: latest });
+    record({ ts: clock.now(), mono: Math.round(clock.mono()), boot: options.boot, metrics: latest });
   };
 
   return {

@@ -66,6 +66,8 @@ function showDevice(ctx: CliContext, device: DeviceView): void {
   else printDevice(ctx, device);
 }
 
+const METERED = 'batches every half hour; silence is noticed after about 23 minutes';
+
 function printDevice(ctx: CliContext, device: DeviceView): void {
   const { streams, faults, incidents, installed: _, hello, state, update, ...rest } = device;
   const hardware = hello?.hardware;
@@ -77,6 +79,7 @@ function printDevice(ctx: CliContext, device: DeviceView): void {
     enrolledAt: new Date(rest.enrolledAt).toISOString(),
     certificateExpiresAt: new Date(rest.certificateExpiresAt).toISOString(),
     agent: hello ? `${hello.agentVersion} on ${hello.runtime}, profile ${hello.profile}` : '–',
+    ...(hello?.profile === 'metered' ? { metered: METERED } : {}),
     hardware: hardware ? `${hardware.model}, ${hardware.cpus} × ${hardware.arch}, ${hardware.os}` : '–',
     update: update ? updateText(update) : '–',
     reading: reading

@@ -19,6 +19,8 @@ export interface DeviceRouteDeps {
   broker: Broker;
   fleet: string;
   policy: Policy;
+  /** Somebody looks at this device. */
+  watch(device: string): void;
 }
 
 const DEFAULT_POINTS = 600;
@@ -64,6 +66,10 @@ export function deviceRoutes(deps: DeviceRouteDeps): Handlers {
     },
     async revokeDevice({ params }) {
       await revoke(deps, known(params.id));
+      return { ok: true };
+    },
+    async watchDevice({ params }) {
+      deps.watch(known(params.id));
       return { ok: true };
     },
     devicePredictions: ({ params, query }) => series('predictions', known(params.id), query),

@@ -13,6 +13,7 @@ export const PATHS = {
   listDevices: 'GET /v1/devices',
   showDevice: 'GET /v1/devices/:id',
   changeDevice: 'PATCH /v1/devices/:id',
+  watchDevice: 'POST /v1/devices/:id/watch',
   revokeDevice: 'POST /v1/devices/:id/revoke',
   devicePredictions: 'GET /v1/devices/:id/predictions',
   deviceHealth: 'GET /v1/devices/:id/health',

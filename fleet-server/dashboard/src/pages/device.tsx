@@ -18,12 +18,20 @@ import { Problem } from '../ui/problem.tsx';
 import { VerdictBadge } from '../ui/verdict.tsx';
 
 const REFRESH_MS = 5000;
+const WATCH_EVERY_MS = 30_000;
 
 export function DevicePage({ id }: { id: string }) {
   const { data, problem, reload } = useRequest(
     (signal) => call('showDevice', { params: { id }, signal }),
     ['device', id],
     REFRESH_MS,
+  );
+  const metered = data?.hello?.profile === 'metered';
+  // It tells live state only while somebody is here.
+  useRequest(
+    () => (metered ? call('watchDevice', { params: { id } }) : Promise.resolve(undefined)),
+    ['watch', id, metered],
+    WATCH_EVERY_MS,
   );
   const ticks = incidentTicks.value.get(id);
   useEffect(() => {
@@ -64,6 +72,11 @@ export function DevicePage({ id }: { id: string }) {
         </span>
       </PageHead>
       {problem && <Problem problem={problem} retry={reload} />}
+      {metered && (
+        <p class="muted">
+          On a metered link: batches come every half hour, and silence is noticed after about 23 minutes.
+        </p>
+      )}
       <Now device={{ ...data, model }} state={state} predictions={summary.predictions} />
       <PredictionPlot id={id} model={model} />
       <HealthPlots id={id} />
