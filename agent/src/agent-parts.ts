@@ -39,8 +39,8 @@ export interface UplinkDeps {
   hello(): HelloMessage;
   /** Signed keys that may acknowledge. */
   ackKeys(): readonly string[];
-  /** Connected, or the server hints at new orders. */
-  ordersMayHaveChanged(): void;
+  /** Connected, or the server hints at orders of this version of the director’s. */
+  ordersMayHaveChanged(announced?: number): void;
   /** A record could not be kept, a batch was refused: for people. */
   trouble(error: SkeinError): void;
   /** Another agent goes by this identity; null: there is no trace of it any more. */

@@ -122,6 +122,7 @@ export class Agent {
       incidents,
       outbox: this.#outbox,
       timeFloor: parts.timeFloor,
+      refreshEveryMs: config.update.pollInterval,
     });
     this.#selfCheck = selfCheck({
       models: () => engine.models(),
@@ -146,7 +147,9 @@ export class Agent {
     return openUplink(this.#outbox, {
       hello: () => this.#hello(),
       ackKeys: () => trust.view()?.ackKeys ?? [],
-      ordersMayHaveChanged: () => void this.#updates.refresh(),
+      ordersMayHaveChanged: (announced) => {
+        if (this.#worthAsking(announced)) void this.#updates.refresh();
+      },
       trouble: ({ code, data, fix, message }) => {
         log.error(message, { code, fix });
         if (code === 'OUTBOX_FORKED') this.#reports.rival(message, String(data?.stream));
@@ -159,6 +162,15 @@ export class Agent {
   #live(): { everyMs: Millis } | undefined {
     if (this.#parts.config.uplink.state) return { everyMs: 0 };
     return this.#uplink.watched ? { everyMs: WATCHED_STATE_MS } : undefined;
+  }
+
+  /** Each question costs some 6 KB: where bytes are paid for, a fresh view is only held against a newer version. */
+  #worthAsking(announced: number | undefined): boolean {
+    const { clock, config, trust } = this.#parts;
+    const view = trust.view();
+    if (config.profile !== 'metered' || !view) return true;
+    const fresh = clock.mono() - view.refreshedMono < config.update.pollInterval;
+    return !fresh || (announced !== undefined && announced > view.directorVersion);
   }
 
   /** A comparison's figures travel with the device's own. */

@@ -2,6 +2,12 @@
 import type { AddressInfo, Server } from 'node:net';
 import { SkeinError } from '@skein/protocol/errors.ts';
 
+/**
+ * TLS sessions may be resumed for two days, by ticket: a device that comes back saves more than half of a handshake. Whether
+ * it may still connect is asked at every connection all the same.
+ */
+export const RESUMABLE = { sessionTimeout: 2 * 24 * 3600 };
+
 export interface Endpoint {
   host: string;
   /** 0: a free one. */

@@ -68,8 +68,7 @@ export function openUplink(options: UplinkOptions): Uplink {
   const lease = new WatchLease({ device, verify: nativeVerify, ackKeys: deps.ackKeys, clock: systemClock });
   link.onMessage('command', (payload) => lease.hear(payload));
   link.onMessage('desired', (payload) => {
-    parseDesired.parse(payload, 'desired');
-    deps.ordersMayHaveChanged();
+    deps.ordersMayHaveChanged(parseDesired.parse(payload, 'desired').directorVersion);
   });
   return {
     get connected() {

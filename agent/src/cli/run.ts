@@ -12,7 +12,7 @@ import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
 import { httpRenew } from '../identity/http-enroll.ts';
-import { believable, type TlsTrust } from '../identity/http-tls.ts';
+import { believable, SMALL_CURVES, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity, IdentityStore } from '../identity/identity.ts';
 import { keepRenewed } from '../identity/renew.ts';
 import { enrolledFrom, x509Identity } from '../identity/x509-identity.ts';
@@ -118,9 +118,10 @@ async function compose(
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
   let current = identity;
   const timeFloor = (): Millis => Math.max(identity.enrolledAt, trust.now());
+  const curves = config.profile === 'metered' ? { curves: SMALL_CURVES } : {};
   /** Below the floor the server is checked at the floor; see identity/http-tls.ts. */
   const tls = ({ ca, certificate, tlsKey: key }: Identity): TlsTrust => ({
-    ...{ ca, certificate, key },
+    ...{ ca, certificate, key, ...curves },
     ...believable(clock.now(), timeFloor()),
   });
   const fetcher = opened.add(

@@ -50,7 +50,7 @@ const Uplink = strict({
   driftInterval: optionalDuration(
     0,
     DAY,
-    'Drift windows are added up this long, or until drift begins or ends; 0s: each by itself, or 4h when metered',
+    'Drift windows are added up this long, or until drift begins; 0s: each by itself, or 6h when metered',
   ),
   state: Type.Optional(
     Type.Boolean({
@@ -227,11 +227,11 @@ export function withProfiles(parsed: Parsed): Config {
     uplink: {
       batchInterval: metered ? 30 * MINUTE : MINUTE,
       keepAlive: metered ? 15 * MINUTE : MINUTE,
-      driftInterval: metered ? 4 * HOUR : 0,
+      driftInterval: metered ? 6 * HOUR : 0,
       state: !metered,
       ...parsed.uplink,
     },
     health: { interval: metered ? MINUTE : 30 * SECOND, ...parsed.health },
-    update: { pollInterval: metered ? 12 * HOUR : 6 * HOUR, ...parsed.update },
+    update: { pollInterval: metered ? 24 * HOUR : 6 * HOUR, ...parsed.update },
   };
 }

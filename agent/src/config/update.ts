@@ -26,7 +26,7 @@ export const UpdateConfig = strict({
   pollInterval: optionalDuration(
     SECOND,
     7 * DAY,
-    'Orders are also fetched on connect and when the server hints; 6h, or 12h when metered',
+    'Orders are also fetched on connect and when the server hints; 6h, or 24h when metered',
   ),
   measure: choice(
     ['memory', 'disk', 'off'],

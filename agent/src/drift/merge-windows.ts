@@ -1,6 +1,6 @@
 /**
  * Fewer, larger drift records for a link that is paid by the byte: windows of one model are added up and told every
- * {@link WindowMerger.everyMs}, and at once when drift begins or ends, so that nobody waits for an alarm. Counts are
+ * {@link WindowMerger.everyMs}, and at once when drift begins, so that nobody waits for an alarm. Counts are
  * integers, so nothing is lost by adding; the extremes keep four significant digits. A record bears the number and the
  * time of its last window. What is held is lost in a power cut, like readings between two commits.
  */
@@ -35,7 +35,7 @@ export class WindowMerger {
     const since = fits ? before.since : window.mono;
     this.#held.set(model, { since, record: fits ? merged(before.record, window) : window });
     const told = this.#told.get(model);
-    const changed = told === undefined || (told === 'drift') !== (window.verdict === 'drift');
+    const changed = told === undefined || (told !== 'drift' && window.verdict === 'drift');
     return changed || window.mono - since >= this.everyMs ? [...due, this.#release(model)] : due;
   }
 

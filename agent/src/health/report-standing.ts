@@ -13,9 +13,11 @@ export interface StandingDeps {
   incidents: Incidents;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;
+  /** How often metadata are refreshed. */
+  refreshEveryMs: Millis;
 }
 
-export function reportStanding({ clock, outbox, trust, incidents, timeFloor }: StandingDeps) {
+export function reportStanding({ clock, outbox, trust, incidents, timeFloor, refreshEveryMs }: StandingDeps) {
   let timer: Timer | undefined;
   let droppedBefore: number | undefined;
 
@@ -26,6 +28,7 @@ export function reportStanding({ clock, outbox, trust, incidents, timeFloor }: S
       now: clock.now(),
       timeFloor: timeFloor(),
       refreshedAt: trust.view()?.refreshedAt ?? 0,
+      refreshEveryMs,
       dropped,
       droppedBefore: droppedBefore ?? dropped,
     });

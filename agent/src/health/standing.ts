@@ -8,6 +8,8 @@ export interface Standing {
   timeFloor: Millis;
   /** Last complete refresh of signed metadata; 0: none yet. */
   refreshedAt: Millis;
+  /** How often it is refreshed. */
+  refreshEveryMs: Millis;
   /** Records given up so far, and at the last look. */
   dropped: number;
   droppedBefore: number;
@@ -17,7 +19,14 @@ export interface Standing {
 const CLOCK_SLACK: Millis = HOUR;
 
 /** All of them each time, raised or not; raising twice says nothing new. */
-export function judgeStanding({ now, timeFloor, refreshedAt, dropped, droppedBefore }: Standing): Verdict[] {
+export function judgeStanding({
+  now,
+  timeFloor,
+  refreshedAt,
+  refreshEveryMs,
+  dropped,
+  droppedBefore,
+}: Standing): Verdict[] {
   const time = (at: Millis) => new Date(at).toISOString();
   return [
     {
@@ -27,7 +36,7 @@ export function judgeStanding({ now, timeFloor, refreshedAt, dropped, droppedBef
     },
     {
       code: 'METADATA_STALE',
-      raised: refreshedAt > 0 && Math.max(now, timeFloor) - refreshedAt > DAY,
+      raised: refreshedAt > 0 && Math.max(now, timeFloor) - refreshedAt > Math.max(DAY, 2 * refreshEveryMs),
       detail: `last refreshed at ${time(refreshedAt)}`,
     },
     {

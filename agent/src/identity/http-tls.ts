@@ -17,10 +17,15 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 
+/** Over a metered link: the hybrid post-quantum exchange that Node prefers takes 2.3 KB more for each handshake. */
+export const SMALL_CURVES = 'X25519:P-256';
+
 export interface TlsTrust {
   ca: string;
   certificate?: string;
   key?: string;
+  /** Key exchanges to offer; the runtime's own choice, the largest, when absent. */
+  curves?: string;
   /** Check the server at this time instead of now; undefined while the clock is believable. */
   verifyAt?: Millis;
 }
@@ -98,6 +103,7 @@ export function tlsAgent(trust: TlsTrust): Agent {
     ca: trust.ca,
     cert: trust.certificate,
     key: trust.key,
+    ...(trust.curves === undefined ? {} : { ecdhCurve: trust.curves }),
     minVersion: 'TLSv1.2',
   });
   const { verifyAt } = trust;

@@ -25,7 +25,8 @@ import type { Link } from './link.ts';
 import { RECONNECT, Reconnect } from './reconnect.ts';
 
 /** PEM; whatever else TLS is to be told goes straight to node:tls. */
-export interface MqttTls extends Pick<ConnectionOptions, 'checkServerIdentity' | 'servername' | 'session'> {
+export interface MqttTls
+  extends Pick<ConnectionOptions, 'checkServerIdentity' | 'ecdhCurve' | 'servername' | 'session'> {
   ca: string;
   /** Absent only where the broker asks for no certificate. */
   cert?: string | undefined;

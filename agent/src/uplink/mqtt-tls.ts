@@ -12,11 +12,12 @@ export function brokerTls(mqttUrl: string, trust: () => TlsTrust): () => MqttTls
   let kept: { trust: TlsTrust; session: Buffer } | undefined;
   return () => {
     const now = trust();
-    const { ca, certificate: cert, key, verifyAt } = now;
+    const { ca, certificate: cert, key, curves, verifyAt } = now;
     if (kept && !sameTrust(kept.trust, now)) kept = undefined;
     if (verifyAt !== undefined) return { ca, socket: () => connectAt(addressOf(mqttUrl, now), ca, verifyAt) };
     return {
       ...{ ca, cert, key, session: kept?.session },
+      ...(curves === undefined ? {} : { ecdhCurve: curves }),
       tickets: {
         taken: () => (kept = undefined),
         given: (session) => (kept = { trust: now, session }),

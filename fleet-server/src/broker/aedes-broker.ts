@@ -11,7 +11,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import { CHANNELS, deviceMay, parseTopic } from '@skein/protocol/topics.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { Aedes, type AedesOptions, type Client } from 'aedes';
-import { type Endpoint, listenOn } from '../tcp-listen.ts';
+import { type Endpoint, listenOn, RESUMABLE } from '../tcp-listen.ts';
 import { createPacketLimit } from './packet-limit.ts';
 import type { Broker, MessageHandler } from './port.ts';
 
@@ -50,9 +50,6 @@ const LOCAL = 'The local port is for reading only; devices publish on the mTLS p
 /** A reader that takes nothing for this long is cut off, and one with this much waiting at once. */
 const DRAIN_TIMEOUT_MS = 5_000;
 const MAX_BACKLOG: Bytes = 8 * MIB;
-/** Devices that come back within a day resume their TLS session; whether they still may come is asked each time. */
-const SESSION_S = 86_400;
-
 export async function startAedesBroker(options: AedesBrokerOptions): Promise<AedesBroker> {
   const { fleet, log } = options;
   const doors = new WeakMap<object, Door>();
@@ -109,7 +106,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     {
       ...options.tls,
       ...{ requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' },
-      sessionTimeout: SESSION_S,
+      ...RESUMABLE,
     },
     (socket) => accept(socket, { kind: 'device', device: commonNameOf(socket) }),
   );
@@ -123,7 +120,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     get connected() {
       return aedes.connectedClients;
     },
-    useCertificate: (tls) => devices.setSecureContext(tls),
+    useCertificate: (tls) => devices.setSecureContext({ ...tls, ...RESUMABLE }),
     publish: (topic, payload, { qos, retain }) =>
       new Promise((resolve, reject) => {
         const packet = {

@@ -6,11 +6,8 @@
 import type { TLSSocket, Server as TlsServer } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import type { ServerTls } from '../fleet/authority.ts';
-import type { Endpoint } from '../tcp-listen.ts';
+import { type Endpoint, RESUMABLE } from '../tcp-listen.ts';
 import { createApp, type HttpDeps, type HttpPort, listenApp, registerRoutes } from './server.ts';
-
-/** Devices that ask again within a day resume their TLS session; whether they still may is asked each time. */
-const SESSION_S = 86_400;
 
 export interface DevicePortDeps extends HttpDeps {
   mayConnect(device: string): Promise<boolean>;
@@ -27,7 +24,7 @@ export async function openDevicePort(
   endpoint: Endpoint,
 ): Promise<DevicePort> {
   const asked = { requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' } as const;
-  const app = createApp({ ...tls, ...asked, sessionTimeout: SESSION_S });
+  const app = createApp({ ...tls, ...asked, ...RESUMABLE });
   registerRoutes(app, 'device', deps, {
     async identify(request) {
       const device = certifiedDevice(request);
@@ -38,7 +35,8 @@ export async function openDevicePort(
   const open = await listenApp(app, endpoint);
   return {
     ...open,
-    useCertificate: (next) => (app.server as unknown as TlsServer).setSecureContext(next),
+    useCertificate: (next) =>
+      (app.server as unknown as TlsServer).setSecureContext({ ...next, ...RESUMABLE }),
   };
 }
 

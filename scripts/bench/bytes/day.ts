@@ -10,7 +10,7 @@ import type { Config } from '@skein/agent/config/schema.ts';
 import { WindowMerger } from '@skein/agent/drift/merge-windows.ts';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
 import type { DriftRecord } from '@skein/protocol/records.ts';
-import { type Bytes, HOUR, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+import { type Bytes, HOUR, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { stopDaemon } from '../../processes.ts';
 import { type Stack, startStack } from '../../stack.ts';
 import { type DeviceSide, openDeviceSide } from './device-side.ts';
@@ -26,6 +26,9 @@ export interface Day {
   form: string;
   connect: Bytes;
   refresh: Bytes;
+  /** Another refresh, another connection to the broker: with the session of the first. */
+  poll: Bytes;
+  reconnect: Bytes;
   ping: Bytes;
   /** Batches, acknowledgements and all beneath them, for what part of a day. */
   interval: Millis;
@@ -74,7 +77,10 @@ function healthBy({ uplink, health }: Config, interval: number, rename?: (name: 
   return Array.from({ length: every / each }, (_, i) => healthAt(interval * every + i * each, rename));
 }
 
-async function measureDay(side: DeviceSide, config: Config): Promise<Omit<Day, 'connect' | 'refresh' | 'ping'>> {
+async function measureDay(
+  side: DeviceSide,
+  config: Config,
+): Promise<Omit<Day, 'connect' | 'refresh' | 'poll' | 'reconnect' | 'ping'>> {
   const { intervals, scale } = shareOf(config);
   const everyS = config.uplink.batchInterval / SECOND;
   const drift = driftBy(config, intervals);
@@ -84,18 +90,19 @@ async function measureDay(side: DeviceSide, config: Config): Promise<Omit<Day, '
     total[what] += count.bytes * scale;
     return count;
   };
+  /** Intervals with health and nothing else. */
+  const alone: Bytes[] = [];
   for (let i = 0; i < intervals; i++) {
     const health = healthBy(config, i);
     const both = { health, ...(drift[i]!.length > 0 ? { drift: drift[i]! } : {}) };
-    const { packets } = await add('together', () => side.deliver(both));
+    const { bytes, packets } = await add('together', () => side.deliver(both));
     total.packets += packets * scale;
+    if (drift[i]!.length === 0) alone.push(bytes);
   }
-  // Apart: how much of it is whose, and what names that the dictionary does not know cost. Every fourth is enough.
+  // Apart: predictions, and what names that the dictionary does not know cost. Every fourth is enough.
   const quarter = Array.from({ length: Math.ceil(intervals / 4) }, (_, i) => i * 4);
   const share = intervals / quarter.length;
   for (const i of quarter) {
-    const health = await counted(() => side.deliver({ health: healthBy(config, i) }));
-    total.health += health.bytes * share * scale;
     const strange = healthBy(config, i, (name) => `plant_${name.split('').reverse().join('')}`);
     const strangers = await counted(() => side.deliver({ health: strange }));
     total.strangers += strangers.bytes * share * scale;
@@ -103,12 +110,17 @@ async function measureDay(side: DeviceSide, config: Config): Promise<Omit<Day, '
     const predictions = await counted(() => side.deliver({ predictions: each }));
     total.predictions += predictions.bytes * share * scale;
   }
+  const usual = alone.reduce((sum, bytes) => sum + bytes, 0) / alone.length;
+  total.health = usual * intervals * scale;
   total.drift = total.together - total.health;
   const states = 20;
   const state = await counted(async () => {
     for (let i = 0; i < states; i++) {
       const { ts, model, version, label, score } = predictionAt(i);
-      side.state({ ...{ ts, model, version, label, score, alarm: 0, latency_ms: 0.3 }, ...healthAt(i).metrics });
+      side.state({
+        ...{ ts, model, version, label, score, alarm: 0, latency_ms: 0.3 },
+        ...healthAt(i).metrics,
+      });
       await pause(50);
     }
   });
@@ -138,11 +150,17 @@ async function measurePeers(side: DeviceSide): Promise<Peers> {
   return { json: json.bytes * scale, sparkplug: sparkplug.bytes * scale };
 }
 
-async function measureProfile(stateDir: string, profile: string, hello: HelloMessage): Promise<Day & { peers: Peers }> {
+async function measureProfile(
+  stateDir: string,
+  profile: string,
+  hello: HelloMessage,
+): Promise<Day & { peers: Peers }> {
   const config = configOf(profile);
   const side = openDeviceSide(stateDir, config, { ...hello, profile: config.profile });
   const connect = await counted(() => side.connect());
   const refresh = await counted(() => side.refresh());
+  const poll = await counted(() => side.refresh());
+  const reconnect = await counted(() => side.reconnect());
   const day = await measureDay(side, config);
   const peers = await measurePeers(side);
   const goodbye = await counted(() => side.close());
@@ -154,6 +172,8 @@ async function measureProfile(stateDir: string, profile: string, hello: HelloMes
     ...day,
     connect: connect.bytes + goodbye.bytes,
     refresh: refresh.bytes,
+    poll: poll.bytes,
+    reconnect: reconnect.bytes,
     ping: pings.bytes / PINGS,
     peers,
   };
@@ -182,7 +202,7 @@ try {
     await stopDaemon(stack.agent);
     const metered = await measureProfile(agentDir, 'metered', hello);
     const lan = await measureProfile(agentDir, 'lan', hello);
-    process.stdout.write(`${JSON.stringify({ metered, lan, minute: MINUTE })}\n`);
+    process.stdout.write(`${JSON.stringify({ metered, lan })}\n`);
   } finally {
     await stack.stop();
   }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '@skein/agent/config/schema.ts';
 import { diskIdentity } from '@skein/agent/identity/disk-identity.ts';
+import { SMALL_CURVES } from '@skein/agent/identity/http-tls.ts';
 import { nodeKeys } from '@skein/agent/node-keys.ts';
 import { nativeZstd } from '@skein/agent/node-zstd.ts';
 import { openSqliteOutbox } from '@skein/agent/outbox/sqlite-outbox.ts';
@@ -14,6 +15,7 @@ import { FormChoice } from '@skein/agent/uplink/batch-form.ts';
 import { createDrain } from '@skein/agent/uplink/drain.ts';
 import type { Link } from '@skein/agent/uplink/link.ts';
 import { openMqttLink } from '@skein/agent/uplink/mqtt-link.ts';
+import { brokerTls } from '@skein/agent/uplink/mqtt-tls.ts';
 import { createPresence, statusMessage } from '@skein/agent/uplink/presence.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { HelloMessage } from '@skein/protocol/messages.ts';
@@ -29,7 +31,9 @@ export interface DeviceSide {
   link: Link;
   /** Resolves once everybody heard that the device is there, and it heard what is retained for it. */
   connect(): Promise<void>;
-  /** As on connect and at each poll, over a connection of its own. */
+  /** A connection that broke, until it is there again. */
+  reconnect(): Promise<void>;
+  /** As on connect and at each poll: over a connection of its own, which takes up the session of the one before. */
   refresh(): Promise<void>;
   /** What an interval ends with: sealed, sent, acknowledged. */
   deliver<S extends Stream>(records: Partial<{ [K in S]: RecordOf[K][] }>): Promise<void>;
@@ -39,17 +43,25 @@ export interface DeviceSide {
 }
 
 /** @param hello what the agent that this identity belongs to said of itself */
-export function openDeviceSide(stateDir: string, config: Config, hello: HelloMessage, keepaliveMs = config.uplink.keepAlive): DeviceSide {
+export function openDeviceSide(
+  stateDir: string,
+  config: Config,
+  hello: HelloMessage,
+  keepaliveMs = config.uplink.keepAlive,
+): DeviceSide {
   const identity = diskIdentity(stateDir).load()!;
   const { ca, certificate, tlsKey: key, device, fleet } = identity;
-  const tls = () => ({ ca, certificate, key });
+  const curves = config.profile === 'metered' ? { curves: SMALL_CURVES } : {};
+  const tls = () => ({ ca, certificate, key, ...curves });
   const clock = systemClock;
   const shared = { clock, entropy: systemEntropy, log: silent };
   const scratch = mkdtempSync(join(stateDir, 'bytes-'));
   const trustStore = new SqliteTrustStore(join(stateDir, 'trust.db'));
-  const trustOver = (fetcher: ReturnType<typeof httpFetcher>) =>
-    new TrustClient({ ...{ fetcher, store: trustStore, clock, keys: nodeKeys, device }, hardwareTags: [] });
-  let trust = trustOver(httpFetcher(identity.deviceUrl, tls, clock));
+  const fetcher = httpFetcher(identity.deviceUrl, tls, clock);
+  const trust = new TrustClient({
+    ...{ fetcher, store: trustStore, clock, keys: nodeKeys, device },
+    hardwareTags: [],
+  });
   const ackKeys = () => trust.view()?.ackKeys ?? [];
   const form = new FormChoice({ device, json: false, verify: nativeVerify, ackKeys, zstd: nativeZstd });
   const outbox = openSqliteOutbox({
@@ -60,7 +72,7 @@ export function openDeviceSide(stateDir: string, config: Config, hello: HelloMes
   const who = { boot: hello.runtime.slice(0, 16), agentVersion: hello.agentVersion };
   const link = openMqttLink({
     ...{ ...shared, url: identity.mqttUrl, fleet, device, keepaliveMs },
-    tls: () => ({ ca, cert: certificate, key }),
+    tls: brokerTls(identity.mqttUrl, tls),
     unconfirmedBatches: config.profile === 'metered',
     will: (session) => JSON.stringify(statusMessage(false, session, who)),
   });
@@ -87,11 +99,15 @@ export function openDeviceSide(stateDir: string, config: Config, hello: HelloMes
       await up;
       await retained;
     },
+    async reconnect() {
+      await link.stop();
+      const up = new Promise<void>((resolve) => link.onConnect(resolve));
+      link.start();
+      await up;
+    },
     async refresh() {
-      const fetcher = httpFetcher(identity.deviceUrl, tls, clock);
-      trust = trustOver(fetcher);
-      await trust.refresh();
       fetcher.close();
+      await trust.refresh();
     },
     async deliver(records) {
       for (const [stream, all] of Object.entries(records))
@@ -113,6 +129,7 @@ export function openDeviceSide(stateDir: string, config: Config, hello: HelloMes
       drain.stop();
       await link.stop();
       outbox.close();
+      fetcher.close();
       trustStore.close();
       rmSync(scratch, { recursive: true, force: true });
     },

@@ -42,8 +42,13 @@ export async function openWire(): Promise<void> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   await new Promise((resolve) => socket.once('listening', resolve));
   const { port } = socket.address();
-  const datagram = await counted(() => new Promise((sent) => socket.send(Buffer.alloc(100), port, '127.0.0.1', sent)));
+  const datagram = await counted(
+    () => new Promise((sent) => socket.send(Buffer.alloc(100), port, '127.0.0.1', sent)),
+  );
   socket.close();
   if (datagram.bytes === 20 + 8 + 100 && datagram.packets === 1) return;
-  throw new SkeinError('INTERNAL', `100 bytes by UDP are counted as ${JSON.stringify(datagram)}, not 128 in 1`);
+  throw new SkeinError(
+    'INTERNAL',
+    `100 bytes by UDP are counted as ${JSON.stringify(datagram)}, not 128 in 1`,
+  );
 }

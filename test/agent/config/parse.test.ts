@@ -75,6 +75,7 @@ describe('a configuration', () => {
       batchInterval: 2000,
       keepAlive: 900_000,
       format: 'compact',
+      driftInterval: 6 * 3_600_000,
       state: false,
     });
   });

@@ -8,6 +8,7 @@ const raised = (change: Partial<Standing>) =>
     now: NOW,
     timeFloor: NOW - DAY,
     refreshedAt: NOW - 1000,
+    refreshEveryMs: DAY / 4,
     dropped: 5,
     droppedBefore: 5,
     ...change,
