@@ -44,8 +44,11 @@ interface Lane {
   outside: { waiting: Waiting; admitted: () => void }[];
 }
 
-/** @param slowed told of each batch that waits although there is time for it, because its device is over its rate. */
-export function createQueue(rates: Rates, slowed: (device: string) => void = () => {}): Queue {
+/** @param slowed told of each batch that waits although there is time for it, because its device is over its rate, and of how many of it wait. */
+export function createQueue(
+  rates: Rates,
+  slowed: (device: string, waiting: number) => void = () => {},
+): Queue {
   /** Order of turns: whoever was served goes to the end. */
   const lanes = new Map<string, Lane>();
   const allowances = new Map<string, Allowance>();
@@ -132,7 +135,7 @@ export function createQueue(rates: Rates, slowed: (device: string) => void = () 
         const first = lane.batches[0];
         const mayNot = first === undefined || allowanceOf(device, now).waitMs(now) > 0;
         if (mayNot) {
-          if (first && !told.has(first)) slowed(device);
+          if (first && !told.has(first)) slowed(device, lane.batches.length);
           if (first) told.add(first);
           passed++;
         } else {

@@ -57,6 +57,8 @@ export const USUAL_RATES: Rates = { batchesPerSecond: 100, bytesPerSecond: 4 * M
 const GROUP = { batches: 256, bytes: 8 * MIB };
 /** What a refused batch costs its device: verifying it was for nothing. */
 const REFUSED_COST = 8;
+/** Of an agent: four batches of each of four streams (`uplink/drain.ts`), and as many sent again. */
+const WINDOWS = 32;
 const FAULTS_MS: Millis = SECOND;
 
 export function startIngest(deps: IngestDeps): Ingest {
@@ -78,7 +80,7 @@ class RunningIngest implements Ingest {
 
   constructor(deps: IngestDeps) {
     this.#deps = deps;
-    this.#queue = createQueue(deps.rates ?? USUAL_RATES, (device) => this.#slowed(device));
+    this.#queue = createQueue(deps.rates ?? USUAL_RATES, (device, waiting) => this.#slowed(device, waiting));
   }
 
   get waiting() {
@@ -144,8 +146,10 @@ class RunningIngest implements Ingest {
     this.#wake = clock.after(waitMs, () => this.#start());
   }
 
-  #slowed(device: string): void {
+  #slowed(device: string, waiting: number): void {
     this.counts.slowed++;
+    // An agent that sends a long backlog is slowed too, but never has more than its windows on the way.
+    if (waiting <= WINDOWS) return;
     const { batchesPerSecond, bytesPerSecond } = this.#deps.rates ?? USUAL_RATES;
     this.#note(device, 'flood', `more than ${batchesPerSecond} batches or ${bytesPerSecond} bytes a second`);
   }

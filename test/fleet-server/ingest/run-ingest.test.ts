@@ -234,6 +234,23 @@ describe('ingest', () => {
     ]);
   });
 
+  it.each([
+    [300, 1],
+    [16, 0],
+  ])(
+    'tells of a flood of %i rubbish batches: %i, but not of a backlog within an agent’s windows',
+    async (sent, told) => {
+      for (let burst = 0; burst < 80; burst++) {
+        for (let i = 0; i < sent / 4; i++) send(new Uint8Array(1));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await ingest.stop();
+      const floods = await store.selectFrom('faults').selectAll().where('kind', '=', 'flood').execute();
+      expect(floods).toHaveLength(told);
+      expect(ingest.counts.slowed).toBeGreaterThan(0);
+    },
+  );
+
   it('knows a repeated number within one group by its chain', async () => {
     const first = batchOf(0, 3);
     send(first);
