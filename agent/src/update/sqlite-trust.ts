@@ -22,10 +22,10 @@ import {
   type TrustStore,
 } from './trust-state.ts';
 
-const TABLES = `
-CREATE TABLE IF NOT EXISTS guarded (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS documents (repo TEXT NOT NULL, role TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (repo, role));
-`;
+const TABLES = [
+  'CREATE TABLE IF NOT EXISTS guarded (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL)',
+  'CREATE TABLE IF NOT EXISTS documents (repo TEXT NOT NULL, role TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (repo, role))',
+];
 
 /** Another process of this device (`skein-agent status`) holds the file only for moments. */
 const BUSY_MS = 2_000;
@@ -151,8 +151,8 @@ function open(path: string): Database.Database {
   try {
     database.pragma('journal_mode = DELETE');
     database.pragma('synchronous = EXTRA');
-    soundOrThrow(database);
-    database.exec(TABLES);
+    soundOrThrow(database, TABLES);
+    database.exec(TABLES.join(';'));
     return database;
   } catch (thrown) {
     database.close();

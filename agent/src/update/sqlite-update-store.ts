@@ -11,6 +11,8 @@ import Database from 'better-sqlite3';
 import { isDamage, soundOrThrow } from '../sqlite-damage.ts';
 import type { UpdateStore } from './ports.ts';
 
+const TABLE = 'CREATE TABLE IF NOT EXISTS machines (model TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT';
+
 export interface SqliteUpdateStore extends UpdateStore {
   close(): void;
 }
@@ -38,8 +40,8 @@ export function openUpdateStore(path: string): SqliteUpdateStore {
     try {
       opened.pragma('journal_mode = WAL');
       opened.pragma('synchronous = FULL');
-      soundOrThrow(opened);
-      opened.exec('CREATE TABLE IF NOT EXISTS machines (model TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT');
+      soundOrThrow(opened, [TABLE]);
+      opened.exec(TABLE);
       return opened;
     } catch (thrown) {
       opened.close();

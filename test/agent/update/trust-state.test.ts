@@ -6,7 +6,7 @@ import { SqliteTrustStore } from '@skein/agent/update/sqlite-trust.ts';
 import { decodeGuarded, encodeGuarded, pinnedState } from '@skein/agent/update/trust-state.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { mutations } from '../../mutations.ts';
+import { LONG, mutations } from '../../mutations.ts';
 
 const HOURS = 3_600_000;
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -70,8 +70,10 @@ describe('its files', () => {
       const file = join(folder, name);
       const good = new Uint8Array(readFileSync(file));
       const other = name === 'trust.db' ? undefined : new Uint8Array(readFileSync(path));
-      for (const { what, bytes: damaged } of mutations(good, 8)) {
+      for (const { what, bytes: damaged } of mutations(good, LONG ? 1000 : 8, false)) {
         writeFileSync(file, damaged);
+        expect(guarded(), what).toEqual(state);
+        use((store) => store.commit({ ...state, documents: { image: { targets: bytes('{}') } } }));
         expect(guarded(), what).toEqual(state);
         rmSync(`${path}.damaged`, { force: true });
         if (other) writeFileSync(path, other);
@@ -79,6 +81,23 @@ describe('its files', () => {
     },
     HOURS,
   );
+
+  // biome-ignore format: a table
+  it.each([
+    ['says that it may only be read',             (file: Buffer) => { file[18] = 3; }],
+    ['says that it may not even be read',         (file: Buffer) => { file[19] = 3; }],
+    ['is of a format that is not made yet',       (file: Buffer) => { file[47] = 9; }],
+    ['has a column of another name',              (file: Buffer) => { file.write('bytez', file.indexOf('bytes BLOB')); }],
+    ['has a table that nothing could be put into', (file: Buffer) => { file.write('id = 2', file.indexOf('id = 1')); }],
+  ])('a trust.db that %s is made anew from its guard, and can be written to', (_, change) => {
+    const file = readFileSync(path);
+    change(file);
+    writeFileSync(path, file);
+    const later = { ...state, highestTimeAt: state.highestTimeAt + 1 };
+    use((store) => store.commit({ ...later, documents: { image: { targets: bytes('{"later":1}') } } }));
+    expect(guarded()).toEqual(later);
+    expect(use((store) => store.load()!.documents.image.targets)).toEqual(bytes('{"later":1}'));
+  });
 
   it('are never both lost to one that is a folder, a terabyte, or gone', () => {
     const guard = join(folder, 'trust.guard');
