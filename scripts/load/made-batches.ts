@@ -6,9 +6,10 @@ import type { PredictionRecord } from '@skein/protocol/records.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 
 export const RECORDS = 50;
-const START = 1_763_812_345_678;
+export const START = 1_763_812_345_678;
 
-const record = (i: number): PredictionRecord => ({
+/** One a second. */
+export const predictionAt = (i: number): PredictionRecord => ({
   ts: START + i * 1000,
   mono: i * 1000,
   boot: '0123456789abcdef',
@@ -48,7 +49,7 @@ export function batchesOf(fleet: string, device: string, signer: Signer, epoch: 
       gaps: [],
       bridge: null,
     };
-    const records = Array.from({ length: RECORDS }, (_, i) => record(header.seq + i));
+    const records = Array.from({ length: RECORDS }, (_, i) => predictionAt(header.seq + i));
     const bytes = sealBatch(header, records, signer);
     prev = chainHead(bytes);
     seq += RECORDS;

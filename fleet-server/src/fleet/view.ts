@@ -19,7 +19,7 @@ import type { Clock, Log, Timer } from '@skein/protocol/ports.ts';
 import { type Channel, parseTopic } from '@skein/protocol/topics.ts';
 import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Store } from '../store/sqlite-store.ts';
-import { type CloneWatch, createCloneWatch } from './clones.ts';
+import { CLONE_ID, type CloneWatch, createCloneWatch } from './clones.ts';
 import { readDevices, type StoredDevice } from './device-rows.ts';
 
 const REFRESH_MS: Millis = 250;
@@ -134,7 +134,7 @@ export function createFleetView(deps: FleetViewDeps): FleetView {
       if (!parts || !live || parts.fleet !== deps.fleet || payload.length === 0) return;
       seen(parts.device, live);
       try {
-        if (receive(deps, parts.device, live, parts.channel, payload)) touch(parts.device);
+        if (receive({ ...deps, touch }, parts.device, live, parts.channel, payload)) touch(parts.device);
       } catch (error) {
         log.warn('refused a message', { topic, error: (error as Error).message });
       }
@@ -162,18 +162,19 @@ export function createFleetView(deps: FleetViewDeps): FleetView {
 
 /** Takes one message into `live`; true when the summary changes with it. @throws SkeinError MESSAGE_INVALID */
 function receive(
-  { publish, clock, store, log }: FleetViewDeps,
+  deps: FleetViewDeps & { touch(device: string): void },
   device: string,
   live: LiveDevice,
   channel: Channel,
   payload: Uint8Array,
 ): boolean {
+  const { publish, log } = deps;
   switch (channel) {
     case 'status': {
       const status = parseStatus.parse(payload, channel);
       const { online, session, boot } = status;
       if (online === 1 && live.clones.returned(boot)) {
-        live.clones.report(store, device, boot, clock.now()).catch((e: Error) => log.error(e.message));
+        tellClone(deps, device, live, boot).catch((e: Error) => log.error(e.message));
       }
       Object.assign(live, { online: online === 1, session, boot });
       return true;
@@ -199,6 +200,19 @@ function receive(
       // Batches and control traffic are other rooms' business.
       return false;
   }
+}
+
+/** Once, to the store and to whoever watches; the summary counts it. */
+async function tellClone(
+  { publish, clock, store, touch }: FleetViewDeps & { touch(device: string): void },
+  device: string,
+  live: LiveDevice,
+  boot: string,
+): Promise<void> {
+  const incident = await live.clones.report(store, device, boot, clock.now());
+  if (incident === undefined) return;
+  publish('incident', { device, id: CLONE_ID, incident });
+  touch(device);
 }
 
 const newLive = (stored: StoredDevice): LiveDevice => ({

@@ -206,6 +206,57 @@ describe('the drain', () => {
     ]);
   });
 
+  it('lets an event go first and at once, however much else waits, sealed or not, answered or not', async () => {
+    const event = () => {
+      const about = { ts: 1, mono: 1, boot: 'b', kind: 'incident' } as const;
+      const after = { code: 'DISK_LOW', severity: 'warning', start_time: 1, end_time: null } as const;
+      outbox.append('events', { ...about, event: { type: 'new', id: String(next), before: null, after } });
+      outbox.commit();
+    };
+    const backlog = Number(process.env.SKEIN_LONG ? 1_000_000 : 20_000);
+    for (let i = 0; i < backlog; i++) {
+      outbox.append('predictions', prediction(next++));
+      if (i % 1_000 === 999) outbox.commit();
+    }
+    event();
+    start();
+    expect(link.sent.map(({ channel }) => channel)).toEqual(
+      expect.arrayContaining(['batch/events', 'batch/predictions']),
+    );
+    expect(link.sent[0]!.channel).toBe('batch/events');
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    for (let hour = 0; hour < 3; hour++) {
+      event();
+      drain.send();
+      expect(link.sent.at(0)?.channel).toBe('batch/events');
+      link.hear(envelope(fleet.answer(link.take()[0]!)));
+      // Nobody answers what else was sent: it is in flight, one batch of it, and stays in order.
+      await clock.advance(3_600_000);
+      expect(new Set(link.sent.map(({ channel }) => channel))).toEqual(new Set(['batch/predictions']));
+      expect(new Set(seqs(link.take()))).toEqual(new Set([0]));
+    }
+  });
+
+  it('has no more bytes in flight than a slow line carries in the time, but always a batch of each', () => {
+    const label = () =>
+      Array.from({ length: 40 }, () => Math.random().toString(36).slice(2))
+        .join('')
+        .slice(0, 120);
+    for (let batch = 0; batch < 4; batch++) {
+      for (let i = 0; i < 500; i++) outbox.append('predictions', { ...prediction(next++), label: label() });
+      outbox.commit();
+      outbox.seal('predictions');
+    }
+    outbox.append('health', { ts: 1, mono: 1, boot: 'b', metrics: {} });
+    outbox.commit();
+    start();
+    const sent = link.take();
+    const bytes = sent.reduce((sum, each) => sum + each.length, 0);
+    expect(sent.length).toBeLessThan(5);
+    expect(bytes).toBeLessThanOrEqual(128 * 1024);
+    expect(seqs(sent).filter((seq) => seq > 0).length).toBeGreaterThan(0);
+  });
+
   it('sends the same bytes again after a broken connection, and after silence the oldest first', async () => {
     batches(2);
     start();

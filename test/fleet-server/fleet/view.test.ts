@@ -164,9 +164,16 @@ describe('the fleet view', () => {
     for (const boot of ['b1', 'b1', 'b2', 'b3']) say(view, 'status', status(boot));
     expect(await cloned()).toEqual([]);
     say(view, 'status', status('b2'));
-    await settled(() => true);
-    await new Promise((resolve) => setImmediate(resolve));
+    const events = () => told.filter(({ type }) => type === 'incident');
+    await settled(() => events().length > 0);
     expect(await cloned()).toEqual([{ code: 'IDENTITY_CLONED' }]);
+    expect(events()).toMatchObject([{ data: { device: 'd-1', incident: { code: 'IDENTITY_CLONED' } } }]);
+    // They go on taking turns: it has been said.
+    for (const boot of ['b3', 'b2', 'b3']) say(view, 'status', status(boot));
+    await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(1_000);
+    await settled(() => view.summary('d-1')?.warnings === 1);
+    expect(events()).toHaveLength(1);
   });
 
   it('writes last-seen down at most every ten seconds, however often a device speaks', async () => {
