@@ -11,7 +11,9 @@ export default defineConfig({
       tier('unit', ['test/{protocol,agent,fleet-server,scripts,walls}/**/*.test.ts'], 20_000),
       tier('contract', ['test/contracts/**/*.test.ts'], 30_000),
       tier('sim', ['test/sim/**/*.test.ts'], 120_000),
-      tier('flow', ['test/flows/**/*.test.ts'], 180_000),
+      tier('flow', ['test/flows/**/!(stress-score).test.ts'], 180_000),
+      // What it measures is this machine's own load.
+      tier('alone', ['test/flows/stress-score.test.ts'], 180_000),
       tier('browser', ['test/browser/**/*.test.ts'], 120_000),
       tier('package', ['test/package/**/*.test.ts'], 600_000),
     ],

@@ -20,12 +20,20 @@ interface Outcome {
 const ROOT = join(import.meta.dirname, '..');
 const RESULTS = join(ROOT, 'test', 'artifacts', 'results');
 
-/** Tiers that start many processes run one file at a time: two cores are all a small machine has. */
-const TIERS: { name: string; projects: string[]; serial: boolean }[] = [
-  { name: 'unit', projects: ['unit', 'contract', 'sim'], serial: false },
-  { name: 'flows', projects: ['flow'], serial: true },
-  { name: 'browser', projects: ['browser'], serial: true },
-  { name: 'package', projects: ['package'], serial: true },
+interface Tier {
+  name: string;
+  projects: string[];
+  /** Files at once. */
+  workers: number;
+}
+
+/** Of the small tests some always wait for a socket; a flow starts a few processes, which fill about one processor. */
+const TIERS: Tier[] = [
+  { name: 'unit', projects: ['unit', 'contract', 'sim'], workers: availableParallelism() + 1 },
+  { name: 'flows', projects: ['flow'], workers: availableParallelism() },
+  { name: 'alone', projects: ['alone'], workers: 1 },
+  { name: 'browser', projects: ['browser'], workers: 1 },
+  { name: 'package', projects: ['package'], workers: 1 },
 ];
 
 function command(file: string, args: string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
@@ -68,7 +76,7 @@ function readReport(file: string, code: number): Omit<Outcome, 'name' | 'seconds
   }
 }
 
-const tier = ({ name, projects, serial }: (typeof TIERS)[number], long: boolean): Promise<Outcome> =>
+const tier = ({ name, projects, workers }: Tier, long: boolean): Promise<Outcome> =>
   timed(name, async () => {
     const file = join(RESULTS, `${name}.json`);
     const args = [
@@ -79,8 +87,7 @@ const tier = ({ name, projects, serial }: (typeof TIERS)[number], long: boolean)
       `--outputFile.json=${file}`,
     ];
     for (const project of projects) args.push('--project', project);
-    // One more than there are processors: some always wait for a process or a socket.
-    args.push(serial ? '--no-file-parallelism' : `--maxWorkers=${availableParallelism() + 1}`);
+    args.push(`--maxWorkers=${workers}`);
     const env = { ...process.env, SKEIN_LONG: long ? '1' : '' };
     return readReport(file, await command('vitest', args, env));
   });
