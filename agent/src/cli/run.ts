@@ -212,6 +212,7 @@ async function compose(
         capBytes: config.outbox.caps,
         maxAgeMs: config.outbox.ages as Partial<Record<Stream, Millis>>,
         policies: config.outbox.policies,
+        alone: config.storage === 'sd',
         trouble,
       }),
     openUplink: (outbox, deps) =>

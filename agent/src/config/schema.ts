@@ -39,7 +39,7 @@ const Uplink = strict({
   batchInterval: optionalDuration(
     100,
     DAY,
-    'A batch is sealed and sent this often; 1min, or 30min when metered',
+    'A batch is sealed and sent this often; 1min, 5min with storage sd, or 30min when metered',
   ),
   keepAlive: optionalDuration(5 * SECOND, 18 * HOUR, 'MQTT keep-alive; 1min, or 15min when metered'),
   format: choice(
@@ -217,15 +217,16 @@ export interface Config extends Parsed {
 /** Fills what the profiles and a source's beat decide. */
 export function withProfiles(parsed: Parsed): Config {
   const metered = parsed.profile === 'metered';
+  const sd = parsed.storage === 'sd';
   return {
     ...parsed,
     sources: parsed.sources.map((source) => ({
       ...source,
       stallAfter: source.stallAfter ?? Math.max(30 * SECOND, 3 * source.period),
     })),
-    outbox: { commitInterval: parsed.storage === 'sd' ? MINUTE : 10 * SECOND, ...parsed.outbox },
+    outbox: { commitInterval: sd ? MINUTE : 10 * SECOND, ...parsed.outbox },
     uplink: {
-      batchInterval: metered ? 30 * MINUTE : MINUTE,
+      batchInterval: metered ? 30 * MINUTE : sd ? 5 * MINUTE : MINUTE,
       keepAlive: metered ? 15 * MINUTE : MINUTE,
       driftInterval: metered ? 6 * HOUR : 0,
       state: !metered,

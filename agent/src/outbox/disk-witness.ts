@@ -1,11 +1,11 @@
 /**
- * `<path>.seen-0` and `<path>.seen-1`: each step's numbers, beside the database, so that a log that is lost or cut is
- * noticed: a database that knows less than its witness has forgotten something that was accepted.
+ * `<path>.seen`: each durable step's numbers, beside the database, so that a log that is lost or cut is noticed: a database
+ * that knows less than its witness has forgotten something that was accepted.
  *
- * Written in turns and in place, without waiting for the disk, so it costs no more than a copy. It survives the process
- * but not always the power: then it is behind the database, which proves nothing and harms nothing.
+ * Written in place, without waiting for the disk, so it costs no more than a copy. It survives the process but not always
+ * the power: then it is behind the database, which proves nothing and harms nothing.
  *
- * Layout: `crc32 in hex, newline, JSON, newline`, padded with spaces to {@link SIZE}.
+ * Layout: two pages of {@link SIZE}, written in turns; a page is `crc32 in hex, newline, JSON, newline`, then spaces.
  */
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
@@ -14,7 +14,7 @@ import type { Bytes } from '@skein/protocol/units.ts';
 import type { StreamState } from './stream-state.ts';
 
 const SIZE: Bytes = 2048;
-const NAMES = ['seen-0', 'seen-1'] as const;
+const PAGES = [0, 1];
 
 export type Seen = Omit<StreamState, 'losses' | 'head' | 'deliveredHead'>;
 
@@ -45,19 +45,26 @@ const bootOfMachine = (): string => {
   }
 };
 
-function readPage(file: string): Page | undefined {
+function readPage(text: string): Page | undefined {
   try {
-    const [sum, text = ''] = readFileSync(file, 'utf8').split('\n', 2);
-    return Number.parseInt(sum!, 16) === crc32(text) ? (JSON.parse(text) as Page) : undefined;
+    const [sum, json = ''] = text.split('\n', 2);
+    return Number.parseInt(sum!, 16) === crc32(json) ? (JSON.parse(json) as Page) : undefined;
   } catch {
     return undefined;
   }
 }
 
-const latestPage = (path: string): Page | undefined =>
-  NAMES.map((name) => readPage(`${path}.${name}`))
+function latestPage(path: string): Page | undefined {
+  let whole: Buffer;
+  try {
+    whole = readFileSync(`${path}.seen`);
+  } catch {
+    return undefined;
+  }
+  return PAGES.map((i) => readPage(whole.toString('utf8', i * SIZE, (i + 1) * SIZE)))
     .filter((page) => page !== undefined)
     .sort((a, b) => b.turn - a.turn)[0];
+}
 
 /** What the witness saw last; undefined when there is none. */
 export function readTestimony(path: string): Testimony | undefined {
@@ -69,23 +76,22 @@ export function readTestimony(path: string): Testimony | undefined {
 export function openWitness(path: string): Witness {
   let turn = latestPage(path)?.turn ?? 0;
   const boot = bootOfMachine();
-  const files: number[] = [];
+  let file: number | undefined;
   return {
     write(states) {
       try {
-        if (files.length === 0)
-          for (const name of NAMES)
-            files.push(openSync(`${path}.${name}`, constants.O_RDWR | constants.O_CREAT, 0o600));
+        file ??= openSync(`${path}.seen`, constants.O_RDWR | constants.O_CREAT, 0o600);
         const seen = [...states].map(({ losses: _, head: __, deliveredHead: ___, ...rest }) => rest);
         const text = JSON.stringify({ turn: ++turn, boot, seen } satisfies Page);
         const page = `${crc32(text).toString(16)}\n${text}\n`.padEnd(SIZE);
-        writeSync(files[turn % 2]!, page, 0);
+        writeSync(file, page, (turn % 2) * SIZE);
       } catch {
         // The next step writes it again.
       }
     },
     close() {
-      for (const file of files.splice(0)) closeSync(file);
+      if (file !== undefined) closeSync(file);
+      file = undefined;
     },
   };
 }

@@ -75,7 +75,7 @@ export interface Outbox {
   leaveOut(stream: Stream): void;
   /** Group commit of all that was appended; returns how many records were accepted. @throws SkeinError DISK_FULL, DISK_FAILED (nothing is lost from memory then) */
   commit(): number;
-  /** Cuts committed records of `stream` into a signed batch; bytes, range and chain head are stored before it returns. */
+  /** Cuts committed records of `stream` into a signed batch; it is durable when {@link pending} gives it out, not before. */
   seal(stream: Stream): SealedRow | undefined;
   /** Sealed and not yet delivered, oldest first. */
   pending(stream: Stream, limit: number): SealedRow[];

@@ -29,7 +29,10 @@ function check(value: unknown, path: string, depth: number): void {
   if (typeof value !== 'object' || value === null) return;
   if (depth > MAX_DEPTH) throw new SkeinError('REQUEST_INVALID', `record${path}: nested too deeply`);
   for (const key of Object.keys(value)) {
+    const inside = (value as Record<string, unknown>)[key];
+    if (typeof inside === 'string' && key !== '__proto__') continue;
     if (key === '__proto__') throw new SkeinError('REQUEST_INVALID', `record${path}: the key __proto__`);
-    check((value as Record<string, unknown>)[key], `${path}/${key}`, depth + 1);
+    if (typeof inside === 'number' && Number.isFinite(inside)) continue;
+    check(inside, `${path}/${key}`, depth + 1);
   }
 }

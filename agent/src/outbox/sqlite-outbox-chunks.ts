@@ -38,11 +38,14 @@ export const CHUNKS_SCHEMA = `CREATE TABLE IF NOT EXISTS chunks (stream INTEGER 
 export const CHUNK_ROW_BYTES: Bytes = 512;
 /** Shorter bodies stay as they are. */
 const DEFLATE_FROM: Bytes = 400;
+/** Beyond this time counts more than space: records come fast. */
+const HURRY_FROM: Bytes = 16 * 1024;
+const levelFor = (size: Bytes): number => (size < HURRY_FROM ? 6 : 1);
 
 function pack(texts: readonly string[]): Buffer {
   const plain = Buffer.from(texts.length === 1 ? texts[0]! : texts.join('\n'));
   if (plain.length < DEFLATE_FROM) return plain;
-  return Buffer.concat([Buffer.of(0), deflateRawSync(plain, { level: 6 })]);
+  return Buffer.concat([Buffer.of(0), deflateRawSync(plain, { level: levelFor(plain.length) })]);
 }
 
 /** The records of a chunk's body, as they were appended. */

@@ -22,6 +22,7 @@ import { newStream, type StreamState } from './stream-state.ts';
 
 export interface CoreOptions extends SpaceOptions {
   trouble: (error: SkeinError) => void;
+  alone: boolean;
 }
 
 interface Parts {
@@ -39,6 +40,8 @@ export class OutboxCore {
   replaced: () => void = () => {};
   #parts: Parts | undefined;
   #states = new Map<Stream, StreamState>();
+  /** Written behind and not yet durable; after a start nobody knows how the process before it ended. */
+  #unsynced = true;
   readonly #witness: Witness;
 
   /** @throws SkeinError DISK_FULL, DISK_FAILED */
@@ -64,15 +67,15 @@ export class OutboxCore {
   /** Opens what is not open: at the start, and after a database that failed was closed. */
   #open(): Parts {
     if (this.#parts) return this.#parts;
-    const { path, clock } = this.options;
+    const { path, clock, alone } = this.options;
     const [testimony, marks] = [readTestimony(path), readMark(path)];
-    let file = openFile(path, clock.now());
+    let file = openFile(path, clock.now(), alone);
     try {
       this.#use(file.database);
       const forgot = !file.damage && STREAMS.some((stream) => this.#hasForgotten(stream, testimony));
       if (forgot) {
         file.database.close();
-        file = replaceFile(path, clock.now(), forgotten(path));
+        file = replaceFile(path, clock.now(), forgotten(path), alone);
         this.#use(file.database);
       }
       if (file.damage) this.#recover(file.damage, testimony, marks);
@@ -184,6 +187,7 @@ export class OutboxCore {
     for (;;) {
       try {
         const done = this.transaction(task);
+        this.#unsynced = false;
         this.#witness.write(this.#states.values());
         return done;
       } catch (cause) {
@@ -194,6 +198,30 @@ export class OutboxCore {
         } else if (error.code !== 'DISK_FULL' || !remedies.shift()?.()) throw error;
       }
     }
+  }
+
+  /**
+   * A step that the next one makes durable with itself: it is whole or not there after a power cut, as all are, and until
+   * {@link sync} nobody outside may be told of it.
+   */
+  writeBehind<T>(task: () => T): T {
+    const { database } = this.#open();
+    try {
+      database.pragma('synchronous = NORMAL');
+      const done = this.transaction(task);
+      this.#unsynced = true;
+      return done;
+    } catch {
+      database.pragma('synchronous = FULL');
+      return this.write(task);
+    } finally {
+      if (database.open) database.pragma('synchronous = FULL');
+    }
+  }
+
+  /** What was written behind is durable when it returns. @throws SkeinError */
+  sync(): void {
+    if (this.#unsynced) this.write(() => this.save(this.state(STREAMS[0])));
   }
 
   transaction<T>(task: () => T): T {

@@ -77,30 +77,30 @@ export interface Damage {
   aside: string | undefined;
 }
 
-/** @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made. */
-export function openFile(path: string, now: Millis): OpenedFile {
+/** @param alone nobody else may read it meanwhile @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made. */
+export function openFile(path: string, now: Millis, alone = false): OpenedFile {
   if (!existsSync(path) && existsSync(`${path}.mark`)) {
     for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
     const error = new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`);
-    return { database: open(path), damage: { error, aside: undefined } };
+    return { database: open(path, alone), damage: { error, aside: undefined } };
   }
   try {
-    return { database: open(path), damage: undefined };
+    return { database: open(path, alone), damage: undefined };
   } catch (cause) {
     const error = diskError(cause);
     if (error.code !== 'OUTBOX_CORRUPT') throw error;
-    return replaceFile(path, now, error);
+    return replaceFile(path, now, error, alone);
   }
 }
 
 /** Moves a closed database aside and begins a new one. */
-export function replaceFile(path: string, now: Millis, error: SkeinError): OpenedFile {
+export function replaceFile(path: string, now: Millis, error: SkeinError, alone = false): OpenedFile {
   removeOldCopies(path);
   const aside = `${path}.corrupt-${now}`;
   for (const suffix of ['', '-wal', '-shm']) {
     if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
   }
-  return { database: open(path), damage: { error, aside } };
+  return { database: open(path, alone), damage: { error, aside } };
 }
 
 /** One damaged database may lie beside the one that replaces it: more would fill the disk. */
@@ -110,9 +110,11 @@ function removeOldCopies(path: string): void {
     rmSync(join(folder, old), { force: true });
 }
 
-function open(path: string): Database.Database {
+function open(path: string, alone: boolean): Database.Database {
   const database = new Database(path);
   try {
+    // The log's index is then in memory: in a file it would be written to the card again and again.
+    if (alone) database.pragma('locking_mode = EXCLUSIVE');
     database.pragma(`page_size = ${PAGE_BYTES}`);
     database.pragma('auto_vacuum = INCREMENTAL');
     database.pragma('journal_mode = WAL');

@@ -3,7 +3,8 @@
  *
  * Invariants (see also `stream-state.ts`):
  * 1. Accepted is durable: `commit` returns after an fsync; what it wrote is never changed, only sealed or given up.
- * 2. Sealed is final: bytes, range, head and hash are stored before the first send, and every send is those bytes.
+ * 2. Sealed is final: bytes, range, head and hash are durable before the first send, and every send is those bytes. Sealing
+ *    and marking as delivered themselves wait for no disk: a power cut that takes them costs a repetition and nothing else.
  * 3. Given up is told: a sealed batch that is dropped leaves a bridge that carries the chain over it, so that what
  *    was sealed behind it still fits. A batch that may have been sent gets a bridge of its own, because only the
  *    server knows its fate; batches never offered share one. A bridge is signed when it is first offered.
@@ -49,6 +50,8 @@ export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   keepMs?: Millis;
   /** Space given back when the disk is full; 0: none. */
   reserveBytes?: Bytes;
+  /** No other program reads the database while it is open: spares a card. */
+  alone?: boolean;
   /** In memory, while no commit succeeds. */
   heldBytes?: Bytes;
   /** What a person should know but stops nothing: a replaced database, drops, a full disk. */
@@ -73,8 +76,8 @@ const FEW_RECORDS = 64;
 const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
 /** While sampling keeps nothing, how much it left out is written this often. */
 const COUNT_EVERY_MS: Millis = 10 * MINUTE;
-/** Numbers vouched for beside the database at a time. */
-const RESERVE_BLOCK = 4096;
+/** Numbers vouched for beside the database at a time; twice as many each time while they last less than the ten minutes. */
+const RESERVE_BLOCK = { least: 4096, most: 65_536, lasting: 10 * MINUTE };
 
 /** @throws SkeinError DISK_FULL, DISK_FAILED. A database that cannot be read is replaced and reported as trouble. */
 export const openSqliteOutbox = (options: OutboxOptions): Outbox => new SqliteOutbox(options);
@@ -86,11 +89,13 @@ class SqliteOutbox implements Outbox {
   readonly #held: Held;
   readonly #expiredBefore: (maxAge: Millis | undefined) => Millis | undefined;
   readonly #reservedNext = new Map<Stream, number>();
+  #block = RESERVE_BLOCK.least;
+  #vouchedAt: Millis = Number.NEGATIVE_INFINITY;
   #pruneAt: Millis = Number.NEGATIVE_INFINITY;
   #countAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutboxOptions) {
-    const { path, clock, entropy, reserveBytes = RESERVE_BYTES, trouble = () => {} } = options;
+    const { path, clock, entropy, reserveBytes = RESERVE_BYTES, alone = false, trouble = () => {} } = options;
     this.#options = options;
     this.#sealing = {
       ...options,
@@ -98,7 +103,7 @@ class SqliteOutbox implements Outbox {
     };
     this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
     this.#expiredBefore = ageJudge(clock);
-    this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, trouble });
+    this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, alone, trouble });
     this.#core.replaced = () => this.#reservedNext.clear();
     this.#core.shrink = () => shrinkAll(this.#core, (stream) => this.#capsOf(stream));
   }
@@ -159,7 +164,11 @@ class SqliteOutbox implements Outbox {
       needed ||= next > (this.#reservedNext.get(stream) ?? 0);
     }
     if (!needed) return;
-    const marks = STREAMS.map((s) => reserve(this.#core.state(s), coming(s) + RESERVE_BLOCK));
+    const { least, most, lasting } = RESERVE_BLOCK;
+    const now = this.#options.clock.mono();
+    this.#block = now - this.#vouchedAt < lasting ? Math.min(most, 2 * this.#block) : least;
+    this.#vouchedAt = now;
+    const marks = STREAMS.map((s) => reserve(this.#core.state(s), coming(s) + this.#block));
     writeMark(this.#options.path, marks);
     for (const mark of marks) this.#reservedNext.set(mark.stream, mark.nextSeq);
   }
@@ -226,18 +235,21 @@ class SqliteOutbox implements Outbox {
   }
 
   #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {
-    return this.#core.write(() => sealOldest(this.#core, this.#sealing, stream, limit));
+    return this.#core.writeBehind(() => sealOldest(this.#core, this.#sealing, stream, limit));
   }
 
   pending(stream: Stream, limit: number): SealedRow[] {
     try {
-      return this.#core.read(() =>
-        sendable(this.#core, stream, offerOldest(this.#core, this.#sealing, stream, limit)),
-      );
+      return this.#core.read(() => {
+        const rows = offerOldest(this.#core, this.#sealing, stream, limit);
+        if (rows.length > 0) this.#core.sync();
+        return sendable(this.#core, stream, rows);
+      });
     } catch (error) {
       this.#core.options.trouble(diskError(error));
     }
     try {
+      this.#core.sync();
       return sendable(this.#core, stream, this.#core.queries.openBatches(stream, limit));
     } catch {
       return [];
@@ -262,7 +274,7 @@ class SqliteOutbox implements Outbox {
     if (epoch !== own || upTo < deliveredNext || upTo >= sealedNext) return false;
     if (this.headAt(stream, upTo) !== head) return false;
     const now = this.#options.clock.now();
-    this.#core.write(() => {
+    this.#core.writeBehind(() => {
       const records = this.#core.queries.finishUpTo(stream, upTo, now);
       const state = this.#core.state(stream);
       const stored = state.stored + records;

@@ -71,6 +71,7 @@ describe('a configuration', () => {
   it('takes what the profiles decide, and what is written over them', () => {
     const config = parse('profile: metered\nstorage: sd\nuplink:\n  batchInterval: 2s\n');
     expect(config.outbox.commitInterval).toBe(60_000);
+    expect(parse('storage: sd\n').uplink.batchInterval).toBe(300_000);
     expect(config.uplink).toEqual({
       batchInterval: 2000,
       keepAlive: 900_000,

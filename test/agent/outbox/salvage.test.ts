@@ -83,8 +83,7 @@ describe('a database with damaged pages', () => {
   it('goes on with every record that could be read and names the others, whatever page it was', () => {
     let carried = 0;
     for (let seed = 1; seed <= 12; seed++) {
-      for (const file of [path, `${path}.mark`, `${path}.seen-0`, `${path}.seen-1`])
-        rmSync(file, { force: true });
+      for (const file of [path, `${path}.mark`, `${path}.seen`]) rmSync(file, { force: true });
       const epoch = fillAndClose();
       spoilPages(seeded(seed), 1 + (seed % 4));
       const ledger = predictions(open());

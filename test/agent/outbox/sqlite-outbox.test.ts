@@ -131,7 +131,7 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     fill(open(), 0, 20);
     opened.pop()!.close();
     damage(path);
-    for (const page of ['seen-0', 'seen-1']) writeFileSync(`${path}.${page}`, 'scribble');
+    writeFileSync(`${path}.seen`, 'scribble');
     const ledger = predictions(open());
     expectClosed(ledger);
     expect(ledger.accepted).toBeGreaterThanOrEqual(20);
@@ -142,7 +142,7 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     fill(open(), 0, 20);
     opened.pop()!.close();
     damage(path);
-    for (const page of ['mark', 'seen-0', 'seen-1']) writeFileSync(`${path}.${page}`, 'scribble');
+    for (const page of ['mark', 'seen']) writeFileSync(`${path}.${page}`, 'scribble');
     expectClosed(predictions(open()));
     expect(troubles).toMatchObject([{ code: 'OUTBOX_CORRUPT' }]);
   });
@@ -156,7 +156,7 @@ describe('the SQLite outbox, when its database is destroyed', () => {
     fill(outbox, 0, 10);
     const copy = join(dir, 'copy.db');
     for (let i = 10; i < 40; i += 5) fill(outbox, i, i + 5);
-    for (const suffix of ['', '-wal', '.mark', '.seen-0', '.seen-1'])
+    for (const suffix of ['', '-wal', '.mark', '.seen'])
       writeFileSync(copy + suffix, readFileSync(path + suffix));
     const { epoch } = predictions(outbox);
     path = copy;
