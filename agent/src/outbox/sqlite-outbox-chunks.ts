@@ -38,14 +38,13 @@ export const CHUNKS_SCHEMA = `CREATE TABLE IF NOT EXISTS chunks (stream INTEGER 
 export const CHUNK_ROW_BYTES: Bytes = 512;
 /** Shorter bodies stay as they are. */
 const DEFLATE_FROM: Bytes = 400;
-/** Beyond this time counts more than space: records come fast. */
-const HURRY_FROM: Bytes = 16 * 1024;
-const levelFor = (size: Bytes): number => (size < HURRY_FROM ? 6 : 1);
+/** Alike lines need no more window than this, and a small one is made and thrown away in a fraction of the time. */
+const DEFLATE = { level: 6, windowBits: 13, memLevel: 7 };
 
 function pack(texts: readonly string[]): Buffer {
   const plain = Buffer.from(texts.length === 1 ? texts[0]! : texts.join('\n'));
   if (plain.length < DEFLATE_FROM) return plain;
-  return Buffer.concat([Buffer.of(0), deflateRawSync(plain, { level: levelFor(plain.length) })]);
+  return Buffer.concat([Buffer.of(0), deflateRawSync(plain, DEFLATE)]);
 }
 
 /** The records of a chunk's body, as they were appended. */

@@ -76,7 +76,7 @@ const FEW_RECORDS = 64;
 const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
 /** While sampling keeps nothing, how much it left out is written this often. */
 const COUNT_EVERY_MS: Millis = 10 * MINUTE;
-/** Numbers vouched for beside the database at a time; twice as many each time while they last less than the ten minutes. */
+/** Numbers vouched for beside the database at a time; four times as many while they last less than ten minutes. */
 const RESERVE_BLOCK = { least: 4096, most: 65_536, lasting: 10 * MINUTE };
 
 /** @throws SkeinError DISK_FULL, DISK_FAILED. A database that cannot be read is replaced and reported as trouble. */
@@ -166,7 +166,7 @@ class SqliteOutbox implements Outbox {
     if (!needed) return;
     const { least, most, lasting } = RESERVE_BLOCK;
     const now = this.#options.clock.mono();
-    this.#block = now - this.#vouchedAt < lasting ? Math.min(most, 2 * this.#block) : least;
+    this.#block = now - this.#vouchedAt < lasting ? Math.min(most, 4 * this.#block) : least;
     this.#vouchedAt = now;
     const marks = STREAMS.map((s) => reserve(this.#core.state(s), coming(s) + this.#block));
     writeMark(this.#options.path, marks);
