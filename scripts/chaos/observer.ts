@@ -23,7 +23,10 @@ export class Observer {
   readonly #since = new Map<string, number>();
   last: OutboxFile | undefined;
 
-  constructor(path: string, scratch: string) {
+  readonly #readAgain: number;
+
+  constructor(path: string, scratch: string, readAgain = READ_AGAIN) {
+    this.#readAgain = readAgain;
     this.#path = path;
     this.#scratch = scratch;
   }
@@ -39,7 +42,7 @@ export class Observer {
       if (before !== undefined && before !== record.hash) this.changed.push(place);
       this.seen.set(place, record.hash);
       const stream = `${record.stream}/${record.epoch}`;
-      this.#since.set(stream, Math.max(this.#since.get(stream) ?? 0, record.seq - READ_AGAIN));
+      this.#since.set(stream, Math.max(this.#since.get(stream) ?? 0, record.seq - this.#readAgain));
     }
   }
 
