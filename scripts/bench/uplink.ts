@@ -207,7 +207,7 @@ async function offline(dir: string, state: FleetState, say: Say): Promise<void> 
   const { port } = nobody.address() as { port: number };
   nobody.close();
   const tls = { ca: state.ca, certificate: state.certificates[DEVICE]!, key: state.key };
-  const settings: OfflineSettings = { dir, days, port, tls };
+  const settings: OfflineSettings = { path: join(dir, 'offline.db'), days, port, tls };
   const file = join(dir, 'offline.json');
   writeFileSync(file, JSON.stringify(settings), { mode: 0o600 });
   const script = join(import.meta.dirname, '../load/offline.ts');

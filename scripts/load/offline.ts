@@ -4,7 +4,6 @@
  * much memory was taken after the first and the second day and at the end, after a collection.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { openSqliteOutbox } from '@skein/agent/outbox/sqlite-outbox.ts';
 import { nativeSigner, nativeVerify, systemEntropy } from '@skein/agent/system-clock.ts';
 import { createDrain } from '@skein/agent/uplink/drain.ts';
@@ -18,7 +17,8 @@ import { MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { predictionAt, START } from './made-batches.ts';
 
 export interface OfflineSettings {
-  dir: string;
+  /** Of its outbox. */
+  path: string;
   days: number;
   /** Where nobody listens. */
   port: number;
@@ -35,7 +35,7 @@ export interface OfflineResult {
   lastBytes: number;
 }
 
-const { dir, days, port, tls } = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as OfflineSettings;
+const { path, days, port, tls } = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as OfflineSettings;
 const MINUTES_A_DAY = 1_440;
 
 let mono = 0;
@@ -84,7 +84,7 @@ const entropy = systemEntropy;
 const who = { boot: '0123456789abcdef', agentVersion: '1' };
 
 const outbox = openSqliteOutbox({
-  ...{ path: join(dir, 'outbox.db'), fleet: 'home', device: 'd-00000', clock, entropy, reserveBytes: 0 },
+  ...{ path, fleet: 'home', device: 'd-00000', clock, entropy, reserveBytes: 0 },
   signer: nativeSigner(entropy.bytes(32)),
   // Small, so that what is given up at the cap is part of it.
   capBytes: { predictions: 8 * MIB, health: 4 * MIB, drift: MIB, events: MIB },
