@@ -30,7 +30,8 @@ function afterChange(field: Field, change: string): string[] {
 }
 
 const ONE = "SELECT rowid FROM batches WHERE stream = 'predictions' LIMIT 1";
-const TWICE = `INSERT INTO batches SELECT device, stream, epoch, seq + 1000000, n, first_ts, last_ts, received_at, bytes
+const COLUMNS = 'device, stream, epoch, seq, n, first_ts, last_ts, received_at, bytes';
+const TWICE = `INSERT INTO batches (${COLUMNS}) SELECT device, stream, epoch, seq + 1000000, n, first_ts, last_ts, received_at, bytes
   FROM batches WHERE rowid = (${ONE})`;
 
 describe(`chaos (seed ${SEED})`, () => {
