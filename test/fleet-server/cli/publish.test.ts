@@ -67,6 +67,9 @@ async function enrolled(): Promise<MemoryTrustStore> {
   return store;
 }
 
+/** A passphrase is turned into a key slowly on purpose, several times here. */
+const SLOW_ON_PURPOSE_MS = 90_000;
+
 describe('the whole way', () => {
   it('a published model that is ordered is what the device agrees to, byte for byte', async () => {
     await init();
@@ -184,7 +187,7 @@ describe('keys', () => {
     await expect(publish(bundle('gas', '1.1.0'))).rejects.toEqual(refused('SERVER_NOT_TRUSTED'));
   });
 
-  it('under a passphrase sign only with it', async () => {
+  it('under a passphrase sign only with it', { timeout: SLOW_ON_PURPOSE_MS }, async () => {
     await init('correct horse');
     const stored = readFileSync(join(dir, 'targets-1.json'), 'utf8');
     expect(JSON.parse(stored)).not.toHaveProperty('seed');

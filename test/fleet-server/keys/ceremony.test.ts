@@ -42,6 +42,9 @@ function edit(
   return other;
 }
 
+/** A passphrase is turned into a key slowly on purpose, several times here. */
+const SLOW_ON_PURPOSE_MS = 90_000;
+
 describe('a ceremony', () => {
   it('makes the first roots of keys that never met, and a device trusts what comes of it', async () => {
     await people.found();
@@ -370,7 +373,7 @@ describe('keys that are to be named', () => {
 });
 
 describe('key files', () => {
-  it('that are damaged are told from a wrong passphrase', async () => {
+  it('that are damaged are told from a wrong passphrase', { timeout: SLOW_ON_PURPOSE_MS }, async () => {
     const { dir, token } = people.machine('alice');
     const key = await token.generate('root', 'alice', 'correct horse');
     const path = join(dir, key.name);
