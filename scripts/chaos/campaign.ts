@@ -62,7 +62,8 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignRes
     options.inspect?.(field);
     return campaign.result();
   } catch (error) {
-    throw new Error(`${(error as Error).message}\n${lastWords(folder)}`, { cause: error });
+    const words = [(error as Error).message, ...endingsOf(field), lastWords(folder)];
+    throw new Error(words.join('\n'), { cause: error });
   } finally {
     await field.close();
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
@@ -207,6 +208,12 @@ const shortly = (streams: OutboxStream[]) =>
     stored,
     pending: pending.length,
   }));
+
+/** Of those that ended without being killed: a port that somebody else took, a disk that would not have them. */
+const endingsOf = (field: Field): string[] =>
+  [...field.lives().values()].flatMap(({ name, endings }) =>
+    endings.length > 0 ? [`${name} ended by itself: ${endings.slice(-5).join(', ')}`] : [],
+  );
 
 function lastWords(folder: string): string {
   const logs = join(folder, 'state/logs');

@@ -21,8 +21,12 @@ const FREE_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
 const FLEET = 'home';
 const READY_MS = 90_000;
 const HEAR_MS = 400;
+/** Of a model that starts, on a loaded machine. */
+const PROVED_MS = 180_000;
 /** Of each party, where it is to be filled. */
 const DISK = '64m';
+/** A server takes nothing while less than 128 MiB are free. */
+const SERVER_DISK = '192m';
 const HOSTILE = join(import.meta.dirname, 'aedes-hostile.ts');
 
 /** Where devices and server meet. */
@@ -196,6 +200,7 @@ export class Field {
   }
 
   async #proved(): Promise<void> {
+    const deadline = performance.now() + PROVED_MS;
     for (;;) {
       const { items } = await this.#stack.api.call('listRollouts');
       const states = items.map(({ state }) => state);
@@ -203,6 +208,7 @@ export class Field {
       if (states.some((state) => state !== 'running' && state !== 'done')) {
         throw new Error(`the first rollout is ${states.join(', ')}`);
       }
+      if (performance.now() > deadline) throw new Error(`the first rollout took more than ${PROVED_MS} ms`);
       await new Promise((wake) => setTimeout(wake, 100));
     }
   }
@@ -255,7 +261,14 @@ export class Field {
   #mount(name: string): void {
     const folder = this.stateOf(name);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK}`, 'skein-chaos', folder]);
+    execFileSync('mount', [
+      '-t',
+      'tmpfs',
+      '-o',
+      `size=${name === 'server' ? SERVER_DISK : DISK}`,
+      'skein-chaos',
+      folder,
+    ]);
     this.#mounted.push(folder);
   }
 
