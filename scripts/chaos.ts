@@ -1,11 +1,11 @@
 /**
  * `npm run chaos -- --minutes N --seed S`: the real agents, server and broker under a seeded storm of faults, and an
- * outside auditor in the end. Exit code: 0 the ledger closes, 1 it does not, 2 wrong arguments.
+ * outside auditor in the end. Exit code: 0 the ledger closes, 1 it does not, 2 wrong arguments, 130 stopped by a signal.
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { findMosquitto } from '../test/contracts/mosquitto.ts';
-import { type CampaignResult, runCampaign } from './chaos/campaign.ts';
+import { type CampaignResult, runCampaign, Stopped } from './chaos/campaign.ts';
 import { KINDS, missing } from './chaos/faults/all.ts';
 import { type BrokerKind, describeMoment, drawPlan, type StrikeKind } from './chaos/plan.ts';
 import { reportOf } from './chaos/report.ts';
@@ -25,7 +25,7 @@ and an auditor reads both databases: every record ever accepted is stored exactl
   --keep          leave the folder with all files and logs
   --json          the result as one JSON object
 
-Exit code: 0 the ledger closes, 1 it does not, 2 wrong arguments.
+Exit code: 0 the ledger closes, 1 it does not, 2 wrong arguments, 130 stopped by a signal.
 
 Examples:
   npm run chaos -- --minutes 5
@@ -119,7 +119,15 @@ export async function run(args: string[]): Promise<number> {
 }
 
 async function rage(options: Arguments): Promise<number> {
-  const result: CampaignResult = await runCampaign({ ...options, say: progress() });
+  let result: CampaignResult;
+  try {
+    result = await runCampaign({ ...options, say: progress() });
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    process.stderr.write(`${error.message}; nothing was judged\n`);
+    // What it was in the middle of would go on.
+    process.exit(130);
+  }
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : reportOf(result));
   return result.holds ? 0 : 1;
 }

@@ -44,6 +44,9 @@ export interface CampaignResult {
   holds: boolean;
 }
 
+/** Asked to end before its time: nothing was judged. */
+export class Stopped extends Error {}
+
 /** For a backlog of minutes on a loaded machine. */
 const DRAIN_MS: Millis = 4 * MINUTE;
 const STOP_MS: Millis = 20 * SECOND;
@@ -55,20 +58,32 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignRes
   const folder = mkdtempSync(join(tmpdir(), `skein-chaos-${process.pid}-`));
   const field = new Field({ ...options, folder });
   const campaign = new Campaign(field, options);
-  try {
+  const work = (async () => {
     await field.open();
     await campaign.rage();
     await campaign.settle();
+  })();
+  try {
+    await Promise.race([work, signalled()]);
     options.inspect?.(field);
     return campaign.result();
   } catch (error) {
+    if (error instanceof Stopped) throw error;
     const words = [(error as Error).message, ...endingsOf(field), lastWords(folder)];
     throw new Error(words.join('\n'), { cause: error });
   } finally {
+    work.catch(() => {});
     await field.close();
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
   }
 }
+
+/** Whoever is asked to stop takes its processes along. */
+const signalled = (): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.once(signal, () => reject(new Stopped(`stopped by ${signal}`)));
+  });
 
 class Campaign {
   readonly #field: Field;

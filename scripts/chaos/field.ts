@@ -160,10 +160,7 @@ export class Field {
   }
 
   async close(): Promise<void> {
-    for (const life of this.lives().values()) {
-      life.signal('SIGCONT');
-      await life.kill();
-    }
+    for (const life of this.lives().values()) await life.close();
     for (const route of this.routes.values()) await route.close();
     for (const folder of this.#mounted) execFileSync('umount', ['-l', folder]);
   }

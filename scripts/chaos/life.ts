@@ -31,6 +31,7 @@ export class Life {
   #up = false;
   #waiting = new Set<() => void>();
   #again: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(options: LifeOptions) {
     this.name = options.name;
@@ -48,7 +49,7 @@ export class Life {
 
   start(): void {
     clearTimeout(this.#again);
-    if (this.#now) return;
+    if (this.#now || this.#closed) return;
     const life = this.#options.begin();
     this.#now = life;
     life.ready.then(
@@ -116,6 +117,13 @@ export class Life {
     life.child.kill(signal);
     await life.exited;
     this.#options.whenDead?.();
+  }
+
+  /** There is no next life, whoever asks for one. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.signal('SIGCONT');
+    await this.#end('SIGKILL');
   }
 
   /** Anything but an end of it. */
