@@ -107,7 +107,9 @@ describe('preflight in a child', () => {
 
   it('ends a model that hangs', async () => {
     const childPath = await childThat('for (;;) {}');
-    const verdict = await childPreflight({ childPath, wallLimitMs: 700 }).run(await stage(scaleModel(2, 3)));
+    const verdict = await childPreflight({ childPath, wallLimitMs: 2_500 }).run(
+      await stage(scaleModel(2, 3)),
+    );
     expect(verdict).toMatchObject({ ok: false, code: 'MODEL_TIMEOUT', environment: false });
   });
 
@@ -183,19 +185,21 @@ describe('preflight of a sidecar’s variant', () => {
     });
   });
 
-  it('lets a backend compile outside the wall limit, and says so; within a limit of its own', async () => {
+  it('lets a backend compile outside the wall limit, and says so; within a limit of its own', {
+    timeout: 60_000,
+  }, async () => {
     const staged = await stageOn('acc');
     const server = await scriptedServer(staged.variant.file.sha256);
     try {
       server.on.load = json(202, { state: 'COMPILING', progress: 0.3 });
       const backends = [{ name: 'acc', url: server.url }];
       const told: unknown[] = [];
-      const limits = { wallLimitMs: 4_000, compileLimitMs: 60_000 };
+      const limits = { wallLimitMs: 8_000, compileLimitMs: 60_000 };
       const running = childPreflight({ backends, ...limits }).run(staged, undefined, (share) => {
         told.push(share);
         setTimeout(() => {
           server.on.load = json(400, { error: 'x', code: 'MODEL_INVALID' });
-        }, 4_500);
+        }, 8_500);
       });
       expect(await running).toMatchObject({ ok: false, code: 'MODEL_INVALID' });
       expect(told).toEqual([0.3]);
