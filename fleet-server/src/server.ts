@@ -199,6 +199,7 @@ function announcer({ config, log, adapters, online }: Base, { broker }: OpenBrok
     fleet: config.fleet,
     log,
     zstd: adapters.codecs.zstd !== undefined,
+    start: Buffer.from(adapters.entropy.bytes(8)).toString('hex'),
     signer: () => newestSigner(online, 'ack'),
   });
   return (device: string, directorVersion: number): void => {

@@ -105,6 +105,8 @@ export const READS_DOMAIN = 'skein/reads';
 export const ReadsMessage = Type.Object({
   forms: Type.Array(text(16), { maxItems: 16, description: 'SKB1, SKB2; see protocol/BATCH.md' }),
   zstd: Type.Optional(flag),
+  /** Another one at each start of the server, which may have been restored meanwhile. */
+  start: Type.Optional(text(64)),
 });
 
 export type StatusMessage = Static<typeof StatusMessage>;

@@ -65,6 +65,7 @@ export function openUplink(options: UplinkOptions): Uplink {
   let ways: Timer | undefined;
   link.onConnect(() => deps.ordersMayHaveChanged());
   link.onMessage('reads', (payload) => options.form.hear(payload));
+  options.form.onServerStart(() => drain.serverStarted());
   const lease = new WatchLease({ device, verify: nativeVerify, ackKeys: deps.ackKeys, clock: systemClock });
   link.onMessage('command', (payload) => lease.hear(payload));
   link.onMessage('desired', (payload) => {

@@ -97,6 +97,11 @@ export interface Outbox {
    */
   askAgain(stream: Stream): void;
   /**
+   * Where nothing waits, the newest batch that is still kept becomes pending again: the answer to it tells whether a
+   * server that began anew still has what it had.
+   */
+  offerNewest(stream: Stream): void;
+  /**
    * The server's chain is another one than ours (a copied or restored disk): a new epoch starts. What the server
    * claims to have up to `upTo` becomes unknown, everything after it is carried over.
    */

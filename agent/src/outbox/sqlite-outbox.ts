@@ -311,6 +311,15 @@ class SqliteOutbox implements Outbox {
     this.#core.write(() => this.#core.queries.reopenDoubts(stream));
   }
 
+  offerNewest(stream: Stream): void {
+    const { deliveredNext, epoch, sealedNext } = this.#core.state(stream);
+    const newest = this.#core.queries.batchesFrom(stream, deliveredNext - 1)[0];
+    const asks = deliveredNext === sealedNext && newest?.to === deliveredNext - 1 && !newest.bridge;
+    if (!asks) return;
+    const before = { stream, epoch, upTo: newest.from - 1, head: newest.prev };
+    this.#core.write(() => rewind(this.#core, before));
+  }
+
   rewind(watermark: Watermark): boolean {
     const { stream, epoch, upTo, head } = watermark;
     const state = this.#core.state(stream);

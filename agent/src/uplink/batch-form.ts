@@ -1,6 +1,7 @@
 /**
  * How the next batch is written: as the configuration says, and in the compact form only to a server that said, signed,
  * that it reads it. What the broker hands over is kept as it is and believed once the keys are known, which may be later.
+ * The same words tell that the server began anew.
  */
 import type { Zstd } from '@skein/protocol/batch/body.ts';
 import type { BatchForm } from '@skein/protocol/batch/sealed.ts';
@@ -23,6 +24,7 @@ export class FormChoice {
   readonly #deps: FormDeps;
   #heard: Uint8Array | undefined;
   #reads: ReadsMessage | undefined;
+  #onStart: () => void = () => {};
 
   constructor(deps: FormDeps) {
     this.#deps = deps;
@@ -31,12 +33,18 @@ export class FormChoice {
   /** The retained message on `reads`, not yet believed. */
   hear(bytes: Uint8Array): void {
     this.#heard = bytes;
+    this.#believe();
+  }
+
+  /** When the server began anew, and once for the first that is heard of. */
+  onServerStart(handler: () => void): void {
+    this.#onStart = handler;
   }
 
   form(): BatchForm {
     const { json, zstd } = this.#deps;
-    if (json) return { encoding: 'json' };
     this.#believe();
+    if (json) return { encoding: 'json' };
     const { forms, zstd: readsZstd } = this.#reads ?? OLDEST;
     if (!forms.includes('SKB2')) return { encoding: 'columns' };
     return { encoding: 'compact', ...(readsZstd === 1 ? { zstd } : {}) };
@@ -47,8 +55,11 @@ export class FormChoice {
     const keys = ackKeys();
     if (this.#heard === undefined || keys.length === 0) return;
     try {
-      this.#reads = parseReads.parse(openEnvelope(verify, keys, READS_DOMAIN, device, this.#heard), 'reads');
+      const reads = parseReads.parse(openEnvelope(verify, keys, READS_DOMAIN, device, this.#heard), 'reads');
+      const began = reads.start !== undefined && reads.start !== this.#reads?.start;
+      this.#reads = reads;
       this.#heard = undefined;
+      if (began) this.#onStart();
     } catch {
       // Not the server's, or signed by a key that the director is yet to name: it is looked at again.
     }

@@ -42,6 +42,8 @@ export interface Drain {
   stop(): void;
   /** Seals what is committed and sends it, now. */
   send(): void;
+  /** The server began anew, perhaps from a backup: each stream in which nothing waits asks what it has. */
+  serverStarted(): void;
 }
 
 /** In this order: alarms and reports, then what is judged over weeks, then the many. */
@@ -114,6 +116,12 @@ class RunningDrain implements Drain {
     this.#pump();
   }
 
+  serverStarted(): void {
+    if (this.#stopped) return;
+    for (const { stream } of this.#lanes) this.#tell(() => this.#deps.outbox.offerNewest(stream));
+    this.#pump();
+  }
+
   /** @returns whether more waits to be sealed */
   #seal(): boolean {
     let more = false;
@@ -135,14 +143,14 @@ class RunningDrain implements Drain {
       lane.attempt = 0;
       lane.window = WINDOW;
       for (const sent of lane.sent.values()) sent.order = 0;
-      this.#askAgain(lane.stream);
+      this.#tell(() => this.#deps.outbox.askAgain(lane.stream));
     }
     this.#pump();
   }
 
-  #askAgain(stream: Stream): void {
+  #tell(step: () => void): void {
     try {
-      this.#deps.outbox.askAgain(stream);
+      step();
     } catch (error) {
       this.#deps.trouble(asSkeinError(error));
     }

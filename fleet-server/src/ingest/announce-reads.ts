@@ -15,10 +15,19 @@ export interface ReadsDeps {
   /** Asked at each use: the key may be replaced while the server runs. */
   signer(): Signer;
   zstd: boolean;
+  /** Another one at each start: devices then offer what a server restored from a backup may lack. */
+  start: string;
 }
 
-export function announceReads({ broker, fleet, log, signer, zstd }: ReadsDeps): (device: string) => void {
-  const message: ReadsMessage = { forms: ['SKB1', 'SKB2'], ...(zstd ? { zstd: 1 } : {}) };
+export function announceReads({
+  broker,
+  fleet,
+  log,
+  signer,
+  start,
+  zstd,
+}: ReadsDeps): (device: string) => void {
+  const message: ReadsMessage = { forms: ['SKB1', 'SKB2'], ...(zstd ? { zstd: 1 } : {}), start };
   const payload = new TextEncoder().encode(JSON.stringify(message));
   /** By device the key that signed what it was told. */
   const told = new Map<string, string>();

@@ -54,4 +54,20 @@ describe('the form of the next batch', () => {
     one.hear(said({ forms: ['SKB1', 'SKB2'] }));
     expect(one.form()).toEqual({ encoding: 'json' });
   });
+
+  it('tells once of each start of the server, also of one heard before the keys were known', () => {
+    const keys: string[] = [];
+    const one = choice({ json: true, keys: () => keys });
+    let starts = 0;
+    one.onServerStart(() => starts++);
+    one.hear(said({ forms: ['SKB1'], start: 'a' }));
+    expect(starts).toBe(0);
+    keys.push(hex);
+    one.form();
+    one.hear(said({ forms: ['SKB1'], start: 'a' }));
+    one.hear(said({ forms: ['SKB1'], start: 'c' }, testSigner('broker')));
+    expect(starts).toBe(1);
+    one.hear(said({ forms: ['SKB1'], start: 'b' }));
+    expect(starts).toBe(2);
+  });
 });

@@ -358,6 +358,38 @@ describe('the drain', () => {
     expect(fleet.mark.nextSeq).toBe(10);
   });
 
+  it('asks a server that began anew about a stream in which nothing new comes, and gives it again what it lost', () => {
+    batches(1);
+    start();
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
+    batches(3);
+    drain.send();
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    Object.assign(fleet, backup);
+    drain.serverStarted();
+    const [probe] = link.take();
+    expect(seqs([probe!])).toEqual([6]);
+    for (const ledger of outbox.ledger()) expectClosed(ledger);
+    expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 2 });
+    link.hear(envelope(fleet.answer(probe!)));
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 0, lostAtServer: 0 });
+    expect(fleet.mark.nextSeq).toBe(8);
+  });
+
+  it('asks in vain, and at the price of one batch, where the server lost nothing', () => {
+    batches(3);
+    start();
+    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    drain.serverStarted();
+    const asked = link.take();
+    expect(seqs(asked)).toEqual([4]);
+    link.hear(envelope(fleet.answer(asked[0]!)));
+    expect(link.take()).toEqual([]);
+    expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 0 });
+  });
+
   it('goes on in a new epoch when the server follows another chain, and says so', () => {
     batches(2);
     start();

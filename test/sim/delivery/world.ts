@@ -11,7 +11,7 @@ import { nativeCodecs } from '@skein/fleet-server/node-codecs.ts';
 import { openSqliteStore, type Store } from '@skein/fleet-server/store/sqlite-store.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
-import { type Channel, STREAMS, type Stream, topicFor } from '@skein/protocol/topics.ts';
+import { type Channel, type Stream, topicFor } from '@skein/protocol/topics.ts';
 import { DAY, HOUR, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
 import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
@@ -75,7 +75,16 @@ const FAULTS = [
 type Fault = (typeof FAULTS)[number];
 const CLOCK_STEPS: readonly Millis[] = [-40 * DAY, -HOUR, 90 * SECOND, HOUR, 5 * DAY];
 /** Whatever writes. */
-const WRITES = new Set(['commit', 'seal', 'delivered', 'rewind', 'settle', 'askAgain', 'abandonEpoch']);
+const WRITES = new Set([
+  'commit',
+  'seal',
+  'delivered',
+  'rewind',
+  'settle',
+  'askAgain',
+  'offerNewest',
+  'abandonEpoch',
+]);
 
 class DeliveryWorld {
   readonly #seed: number;
@@ -377,7 +386,9 @@ class DeliveryWorld {
     this.#die();
     this.#cut = false;
     this.#boot();
-    for (const stream of STREAMS) this.#append(stream);
+    this.#drain!.serverStarted();
+    // Of which no copy is left to ask with.
+    for (const { stream, pending } of this.#outbox!.ledger()) if (pending === 0) this.#append(stream);
     this.#commit();
   }
 }
