@@ -32,8 +32,7 @@ const TIERS: Tier[] = [
   { name: 'unit', projects: ['unit', 'contract', 'sim'], workers: availableParallelism() + 1 },
   { name: 'flows', projects: ['flow'], workers: availableParallelism() },
   { name: 'alone', projects: ['alone'], workers: 1 },
-  { name: 'browser', projects: ['browser'], workers: 1 },
-  { name: 'package', projects: ['package'], workers: 1 },
+  { name: 'installed', projects: ['browser', 'package'], workers: availableParallelism() },
 ];
 
 function command(file: string, args: string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
@@ -108,7 +107,7 @@ function summarise(outcomes: Outcome[]): number {
   return sum('failed') ? 1 : 0;
 }
 
-/** `--long`: full campaigns; `--only NAME[,NAME]`: some tiers; the closing line counts what ran. */
+/** `--long`: full campaigns; `--only NAME[,NAME]`: some tiers or projects; the closing line counts what ran. */
 export async function run(args: string[]): Promise<number> {
   const long = args.includes('--long');
   const only = args.includes('--only') ? args[args.indexOf('--only') + 1]?.split(',') : undefined;
@@ -118,13 +117,16 @@ export async function run(args: string[]): Promise<number> {
   for (const line of await ensureTools()) process.stdout.write(`${line}\n`);
   await buildDashboard();
   const outcomes: Outcome[] = [];
-  if (wanted('format')) outcomes.push(await check('format', 'biome', ['check', '.']));
+  const checks: Promise<Outcome>[] = [];
+  if (wanted('format')) checks.push(check('format', 'biome', ['check', '.']));
   if (wanted('types')) {
-    outcomes.push(await check('types', 'tsc', ['--noEmit']));
-    outcomes.push(
-      await check('types: page', 'tsc', ['--noEmit', '-p', 'fleet-server/dashboard/tsconfig.json']),
-    );
+    checks.push(check('types', 'tsc', ['--noEmit']));
+    checks.push(check('types: page', 'tsc', ['--noEmit', '-p', 'fleet-server/dashboard/tsconfig.json']));
   }
-  for (const each of TIERS) if (wanted(each.name)) outcomes.push(await tier(each, long));
+  outcomes.push(...(await Promise.all(checks)));
+  for (const each of TIERS) {
+    const projects = each.projects.filter((project) => wanted(each.name) || wanted(project));
+    if (projects.length > 0) outcomes.push(await tier({ ...each, projects }, long));
+  }
   return summarise(outcomes);
 }

@@ -17,7 +17,7 @@ import { Chance } from '../seeded.ts';
 import { VirtualTime } from '../virtual-time.ts';
 
 const SEED = Number(process.env.SKEIN_SIM_SEED ?? randomInt(2 ** 31));
-const LIVES = process.env.SKEIN_LONG === '1' ? 10_000 : 300;
+const LIVES = process.env.SKEIN_LONG === '1' ? 10_000 : 150;
 const VERSIONS = ['1.0.0', '1.1.0', '1.2.0'];
 const CUTS_AN_ORDER = 4;
 const CHUNK = 64;
