@@ -58,6 +58,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     verify: nativeVerify,
     log,
     batchIntervalMs: config.uplink.batchInterval,
+    serverBegan: () => options.form.serverBegan(),
     trouble: deps.trouble,
   });
   const presence = createPresence({ ...who, link, hello: deps.hello, log });
@@ -65,7 +66,6 @@ export function openUplink(options: UplinkOptions): Uplink {
   let ways: Timer | undefined;
   link.onConnect(() => deps.ordersMayHaveChanged());
   link.onMessage('reads', (payload) => options.form.hear(payload));
-  options.form.onServerStart(() => drain.serverStarted());
   const lease = new WatchLease({ device, verify: nativeVerify, ackKeys: deps.ackKeys, clock: systemClock });
   link.onMessage('command', (payload) => lease.hear(payload));
   link.onMessage('desired', (payload) => {

@@ -24,7 +24,7 @@ export class FormChoice {
   readonly #deps: FormDeps;
   #heard: Uint8Array | undefined;
   #reads: ReadsMessage | undefined;
-  #onStart: () => void = () => {};
+  #began = false;
 
   constructor(deps: FormDeps) {
     this.#deps = deps;
@@ -33,12 +33,14 @@ export class FormChoice {
   /** The retained message on `reads`, not yet believed. */
   hear(bytes: Uint8Array): void {
     this.#heard = bytes;
-    this.#believe();
   }
 
-  /** When the server began anew, and once for the first that is heard of. */
-  onServerStart(handler: () => void): void {
-    this.#onStart = handler;
+  /** True once after each start of the server that was heard of, the first included. */
+  serverBegan(): boolean {
+    this.#believe();
+    const began = this.#began;
+    this.#began = false;
+    return began;
   }
 
   form(): BatchForm {
@@ -56,10 +58,9 @@ export class FormChoice {
     if (this.#heard === undefined || keys.length === 0) return;
     try {
       const reads = parseReads.parse(openEnvelope(verify, keys, READS_DOMAIN, device, this.#heard), 'reads');
-      const began = reads.start !== undefined && reads.start !== this.#reads?.start;
+      this.#began ||= reads.start !== undefined && reads.start !== this.#reads?.start;
       this.#reads = reads;
       this.#heard = undefined;
-      if (began) this.#onStart();
     } catch {
       // Not the server's, or signed by a key that the director is yet to name: it is looked at again.
     }

@@ -31,6 +31,8 @@ export interface DrainDeps {
   log: Log;
   /** How often what is committed is sealed and sent. */
   batchIntervalMs: Millis;
+  /** True once after each start of the server, which may have been restored from a backup; absent: nobody tells. */
+  serverBegan?(): boolean;
   /** A full disk while sealing, an identity used twice: for people. */
   trouble(error: SkeinError): void;
   /** First wait for an answer; doubles, with jitter, while none comes. */
@@ -42,8 +44,6 @@ export interface Drain {
   stop(): void;
   /** Seals what is committed and sends it, now. */
   send(): void;
-  /** The server began anew, perhaps from a backup: each stream in which nothing waits asks what it has. */
-  serverStarted(): void;
 }
 
 /** In this order: alarms and reports, then what is judged over weeks, then the many. */
@@ -113,12 +113,9 @@ class RunningDrain implements Drain {
     if (this.#stopped) return;
     this.#moreTimer?.cancel();
     if (this.#seal()) this.#moreTimer = this.#deps.clock.after(0, () => this.send());
-    this.#pump();
-  }
-
-  serverStarted(): void {
-    if (this.#stopped) return;
-    for (const { stream } of this.#lanes) this.#tell(() => this.#deps.outbox.offerNewest(stream));
+    // Where something was sealed the answer to it tells anyway.
+    if (this.#deps.serverBegan?.())
+      for (const { stream } of this.#lanes) this.#tell(() => this.#deps.outbox.offerNewest(stream));
     this.#pump();
   }
 

@@ -58,16 +58,17 @@ describe('the form of the next batch', () => {
   it('tells once of each start of the server, also of one heard before the keys were known', () => {
     const keys: string[] = [];
     const one = choice({ json: true, keys: () => keys });
-    let starts = 0;
-    one.onServerStart(() => starts++);
-    one.hear(said({ forms: ['SKB1'], start: 'a' }));
-    expect(starts).toBe(0);
+    const began = (start: string, signer = server): boolean => {
+      one.hear(said({ forms: ['SKB1'], start }, signer));
+      return one.serverBegan();
+    };
+    expect(began('a')).toBe(false);
     keys.push(hex);
-    one.form();
-    one.hear(said({ forms: ['SKB1'], start: 'a' }));
-    one.hear(said({ forms: ['SKB1'], start: 'c' }, testSigner('broker')));
-    expect(starts).toBe(1);
-    one.hear(said({ forms: ['SKB1'], start: 'b' }));
-    expect(starts).toBe(2);
+    expect(one.form()).toEqual({ encoding: 'json' });
+    expect(one.serverBegan()).toBe(true);
+    expect(began('a')).toBe(false);
+    expect(began('c', testSigner('broker'))).toBe(false);
+    expect(began('b')).toBe(true);
+    expect(one.serverBegan()).toBe(false);
   });
 });

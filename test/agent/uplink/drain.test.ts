@@ -106,6 +106,7 @@ let fleet: FakeServer;
 let troubles: SkeinError[];
 let warnings: string[];
 let next: number;
+let began: boolean;
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'skein-drain-'));
@@ -115,6 +116,7 @@ beforeEach(() => {
   troubles = [];
   warnings = [];
   next = 0;
+  began = false;
   const random = seeded(5);
   const entropy = { bytes: (n: number) => Uint8Array.from({ length: n }, () => random() * 256) };
   const log = { info() {}, warn: (message: string) => void warnings.push(message), error() {} };
@@ -137,6 +139,11 @@ beforeEach(() => {
     entropy,
     log,
     batchIntervalMs: 60_000,
+    serverBegan: () => {
+      const was = began;
+      began = false;
+      return was;
+    },
     trouble: (error) => troubles.push(error),
   });
 });
@@ -339,7 +346,8 @@ describe('the drain', () => {
     expect(link.take()).toEqual([]);
   });
 
-  it('gives a restored server again what it lost', () => {
+  /** One batch delivered, a backup made, three more delivered, the backup restored. */
+  function restored(): void {
     batches(1);
     start();
     link.hear(envelope(fleet.answer(link.take()[0]!)));
@@ -348,32 +356,32 @@ describe('the drain', () => {
     drain.send();
     for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
     Object.assign(fleet, backup);
-    batches(1);
-    drain.send();
+  }
+
+  /** What goes first is answered, and all that follows from it. */
+  function answered(first: number): void {
     const [probe] = link.take();
-    expect(seqs([probe!])).toEqual([8]);
+    expect(seqs([probe!])).toEqual([first]);
     link.hear(envelope(fleet.answer(probe!)));
     for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+  }
+
+  it('gives a restored server again what it lost', () => {
+    restored();
+    batches(1);
+    drain.send();
+    answered(8);
     expect(predictions(outbox)).toMatchObject({ stored: 10, pending: 0, lostAtServer: 0 });
     expect(fleet.mark.nextSeq).toBe(10);
   });
 
   it('asks a server that began anew about a stream in which nothing new comes, and gives it again what it lost', () => {
-    batches(1);
-    start();
-    link.hear(envelope(fleet.answer(link.take()[0]!)));
-    const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
-    batches(3);
+    restored();
+    began = true;
     drain.send();
-    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
-    Object.assign(fleet, backup);
-    drain.serverStarted();
-    const [probe] = link.take();
-    expect(seqs([probe!])).toEqual([6]);
-    for (const ledger of outbox.ledger()) expectClosed(ledger);
+    expectClosed(predictions(outbox));
     expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 2 });
-    link.hear(envelope(fleet.answer(probe!)));
-    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    answered(6);
     expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 0, lostAtServer: 0 });
     expect(fleet.mark.nextSeq).toBe(8);
   });
@@ -382,12 +390,23 @@ describe('the drain', () => {
     batches(3);
     start();
     for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
-    drain.serverStarted();
-    const asked = link.take();
-    expect(seqs(asked)).toEqual([4]);
-    link.hear(envelope(fleet.answer(asked[0]!)));
+    began = true;
+    drain.send();
+    answered(4);
+    drain.send();
     expect(link.take()).toEqual([]);
     expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 0 });
+  });
+
+  it('asks nothing more where a new batch tells anyway', () => {
+    batches(1);
+    start();
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    outbox.append('predictions', prediction(next++));
+    outbox.commit();
+    began = true;
+    drain.send();
+    expect(seqs(link.take())).toEqual([2]);
   });
 
   it('goes on in a new epoch when the server follows another chain, and says so', () => {

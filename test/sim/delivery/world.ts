@@ -11,8 +11,9 @@ import { nativeCodecs } from '@skein/fleet-server/node-codecs.ts';
 import { openSqliteStore, type Store } from '@skein/fleet-server/store/sqlite-store.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
-import { type Channel, type Stream, topicFor } from '@skein/protocol/topics.ts';
+import { type Channel, STREAMS, type Stream, topicFor } from '@skein/protocol/topics.ts';
 import { DAY, HOUR, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
+import Database from 'better-sqlite3';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
 import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
 import { createDrain, type Drain } from '../../../agent/src/uplink/drain.ts';
@@ -97,6 +98,8 @@ class DeliveryWorld {
   readonly #faults: Record<string, number> = {};
   #outbox: Outbox | undefined;
   #drain: Drain | undefined;
+  /** What the agent would be told by the server's own words. */
+  #serverBegan = false;
   #link: SimLink | undefined;
   #store: Store | undefined;
   #ingest: Ingest | undefined;
@@ -182,9 +185,15 @@ class DeliveryWorld {
       ...{ link, outbox: this.#outbox, device: DEVICE, verify: testVerify, clock, entropy, log: quiet },
       ackKeys: () => [hex(SERVER.publicKey)],
       batchIntervalMs: 20 * SECOND,
+      serverBegan: () => {
+        const was = this.#serverBegan;
+        this.#serverBegan = false;
+        return was;
+      },
       trouble: () => {},
     });
     this.#link = link;
+    this.#serverBegan = true;
     this.#drain.start();
     if (!this.#cut) link.start();
   }
@@ -337,6 +346,7 @@ class DeliveryWorld {
     if (this.#ingest || !this.#store) return;
     const clock = this.#time.clock(() => true);
     const ports = { store: this.#store, broker: this.#broker.port(), clock, log: quiet, sinks: [] };
+    this.#serverBegan = true;
     const keys = { ackSigner: SERVER, verify: testVerify, codecs: nativeCodecs };
     this.#ingest = startIngest({ ...ports, ...keys, fleet: FLEET });
   }
@@ -375,7 +385,7 @@ class DeliveryWorld {
     this.#startIngest();
   }
 
-  /** Everything is well, and each stream has one more thing to say. */
+  /** Everything is well. A stream of which no copy is left has one more thing to say; the others ask by themselves. */
   #calm(): void {
     this.#storming = false;
     this.#diskFails = false;
@@ -386,9 +396,18 @@ class DeliveryWorld {
     this.#die();
     this.#cut = false;
     this.#boot();
-    this.#drain!.serverStarted();
-    // Of which no copy is left to ask with.
-    for (const { stream, pending } of this.#outbox!.ledger()) if (pending === 0) this.#append(stream);
+    for (const stream of STREAMS) if (!this.#keepsNewest(stream)) this.#append(stream);
     this.#commit();
+    this.#drain!.send();
+  }
+
+  #keepsNewest(stream: Stream): boolean {
+    const database = new Database(join(this.#folder, 'outbox.db'), { readonly: true });
+    const newest = this.#outbox!.mark(stream).deliveredNext - 1;
+    const kept = database
+      .prepare('SELECT 1 FROM batches WHERE stream = ? AND to_seq = ? AND bridge = 0')
+      .get(STREAMS.indexOf(stream), newest);
+    database.close();
+    return kept !== undefined;
   }
 }
