@@ -8,12 +8,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import type { HealthRecord, PredictionRecord } from '@skein/protocol/records.ts';
+import type { HealthRecord } from '@skein/protocol/records.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
 import type { Outbox, SealedRow } from '../../agent/src/outbox/port.ts';
 import { openSqliteOutbox } from '../../agent/src/outbox/sqlite-outbox.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../../agent/src/system-clock.ts';
+import { predictionAt } from '../load/made-batches.ts';
 import type { Emit } from './measurement.ts';
 
 /** Records a commit, and records a round. */
@@ -24,19 +25,6 @@ const GROUPS = [
 const ROUNDS = 7;
 /** DESIGN: disk writes at 1 Hz in the `sd` profile. */
 const SD_BYTES_PER_HOUR = 3 << 20;
-
-const record = (i: number): PredictionRecord => ({
-  ts: 1_763_812_345_678 + i * 1000,
-  mono: i * 1000,
-  boot: '0123456789abcdef',
-  source: 'host',
-  model: 'host',
-  version: '1.0.0',
-  label: i % 50 === 0 ? 'unusual' : 'usual',
-  score: Math.fround(((i * 104_729) % 1_000_003) / 1_000_003),
-  alarm: 0,
-  latency_us: 300 + ((i * 31) % 200),
-});
 
 const rowsPerSecond = (rows: number, task: () => void): number => {
   const start = performance.now();
@@ -51,7 +39,7 @@ function raw(path: string, rows: number, group: number): number {
   database.exec('CREATE TABLE records (seq INTEGER PRIMARY KEY, at INTEGER, body TEXT)');
   const insert = database.prepare('INSERT INTO records VALUES (?, ?, ?)');
   const write = database.transaction((from: number) => {
-    for (let i = from; i < from + group; i++) insert.run(i, 0, JSON.stringify(record(i)));
+    for (let i = from; i < from + group; i++) insert.run(i, 0, JSON.stringify(predictionAt(i)));
   });
   const rate = rowsPerSecond(rows, () => {
     for (let i = 0; i < rows; i += group) write(i);
@@ -76,7 +64,7 @@ function accepted(path: string, rows: number, group: number): number {
   const outbox = outboxAt(path);
   const rate = rowsPerSecond(rows, () => {
     for (let i = 0; i < rows; i += group) {
-      for (let k = i; k < i + group; k++) outbox.append('predictions', record(k));
+      for (let k = i; k < i + group; k++) outbox.append('predictions', predictionAt(k));
       outbox.commit();
     }
   });
@@ -103,7 +91,7 @@ function hourOnCard(path: string, written: () => Bytes, minutePasses: () => void
   let [wire, before] = [0, 0];
   for (let minute = 0; minute < WARM_UP_MINUTES + 60; minute++) {
     if (minute === WARM_UP_MINUTES) [wire, before] = [0, written()];
-    for (let i = 0; i < 60; i++) outbox.append('predictions', record(minute * 60 + i));
+    for (let i = 0; i < 60; i++) outbox.append('predictions', predictionAt(minute * 60 + i));
     for (const half of [0, 30]) outbox.append('health', health(minute * 60 + half));
     outbox.commit();
     if (minute % BATCH_MINUTES === BATCH_MINUTES - 1) wire += deliver(outbox);

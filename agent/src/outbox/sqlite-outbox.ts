@@ -29,11 +29,12 @@ import { textOf } from './recordable.ts';
 import { type DropPolicy, KEEP_DELIVERED_MS } from './retention.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithin, type StreamCaps, shrinkAll } from './sqlite-outbox-drops.ts';
-import { diskError, writeMark } from './sqlite-outbox-file.ts';
+import { diskError } from './sqlite-outbox-file.ts';
 import { pendingOf } from './sqlite-outbox-ledger.ts';
 import { abandonEpoch, rewind, settle } from './sqlite-outbox-recovery.ts';
 import { offerOldest, type Sealing, sealOldest, sendable } from './sqlite-outbox-sealing.ts';
-import { accept, ledgerOf, reserve } from './stream-state.ts';
+import { Vouching } from './sqlite-outbox-vouch.ts';
+import { accept, ledgerOf } from './stream-state.ts';
 import { isAlarm } from './urgent.ts';
 
 export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
@@ -76,8 +77,6 @@ const FEW_RECORDS = 64;
 const PRUNE_EVERY_MS: Millis = 10 * MINUTE;
 /** While sampling keeps nothing, how much it left out is written this often. */
 const COUNT_EVERY_MS: Millis = 10 * MINUTE;
-/** Numbers vouched for beside the database at a time; four times as many while they last less than ten minutes. */
-const RESERVE_BLOCK = { least: 4096, most: 65_536, lasting: 10 * MINUTE };
 
 /** @throws SkeinError DISK_FULL, DISK_FAILED. A database that cannot be read is replaced and reported as trouble. */
 export const openSqliteOutbox = (options: OutboxOptions): Outbox => new SqliteOutbox(options);
@@ -88,9 +87,7 @@ class SqliteOutbox implements Outbox {
   readonly #core: OutboxCore;
   readonly #held: Held;
   readonly #expiredBefore: (maxAge: Millis | undefined) => Millis | undefined;
-  readonly #reservedNext = new Map<Stream, number>();
-  #block = RESERVE_BLOCK.least;
-  #vouchedAt: Millis = Number.NEGATIVE_INFINITY;
+  readonly #vouching: Vouching;
   #pruneAt: Millis = Number.NEGATIVE_INFINITY;
   #countAt: Millis = Number.NEGATIVE_INFINITY;
 
@@ -104,7 +101,8 @@ class SqliteOutbox implements Outbox {
     this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
     this.#expiredBefore = ageJudge(clock);
     this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, alone, trouble });
-    this.#core.replaced = () => this.#reservedNext.clear();
+    this.#vouching = new Vouching(this.#core);
+    this.#core.replaced = () => this.#vouching.forget();
     this.#core.shrink = () => shrinkAll(this.#core, (stream) => this.#capsOf(stream));
   }
 
@@ -145,7 +143,7 @@ class SqliteOutbox implements Outbox {
       const records = this.#held.oldest(stream, COMMIT_RECORDS, COMMIT_TEXT);
       if (records.length > 0) piece.set(stream, records);
     }
-    this.#vouch(piece);
+    this.#vouching.cover(piece);
     this.#core.write(() => this.#insert(piece));
     let accepted = 0;
     for (const [stream, { length }] of piece) {
@@ -153,24 +151,6 @@ class SqliteOutbox implements Outbox {
       accepted += length;
     }
     return accepted;
-  }
-
-  /** Writes the mark ahead of the numbers about to be given, so that a destroyed database leaves a bound. */
-  #vouch(piece: ReadonlyMap<Stream, readonly unknown[]>): void {
-    const coming = (stream: Stream): number => piece.get(stream)?.length ?? 0;
-    let needed = false;
-    for (const stream of piece.keys()) {
-      const next = this.#core.state(stream).nextSeq + coming(stream);
-      needed ||= next > (this.#reservedNext.get(stream) ?? 0);
-    }
-    if (!needed) return;
-    const { least, most, lasting } = RESERVE_BLOCK;
-    const now = this.#options.clock.mono();
-    this.#block = now - this.#vouchedAt < lasting ? Math.min(most, 4 * this.#block) : least;
-    this.#vouchedAt = now;
-    const marks = STREAMS.map((s) => reserve(this.#core.state(s), coming(s) + this.#block));
-    writeMark(this.#options.path, marks);
-    for (const mark of marks) this.#reservedNext.set(mark.stream, mark.nextSeq);
   }
 
   /** One chunk per stream. */
@@ -330,7 +310,7 @@ class SqliteOutbox implements Outbox {
 
   abandonEpoch(stream: Stream, upTo: number): void {
     this.#core.write(() => abandonEpoch(this.#core, stream, upTo));
-    this.#reservedNext.delete(stream);
+    this.#vouching.forget(stream);
   }
 
   ledger(): StreamLedger[] {

@@ -4,11 +4,11 @@
  * that is gone would wait for its keepalive otherwise. Link-local addresses, which come and go with containers, do
  * not count.
  */
-import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, Timer } from '@skein/protocol/ports.ts';
 import { type Millis, SECOND } from '@skein/protocol/units.ts';
+import { tableRows } from '../linux-table.ts';
 
 const LOOK_MS: Millis = 3 * SECOND;
 
@@ -49,21 +49,11 @@ function ownAddresses(): string[] {
 
 /** proc(5): net/route is `iface destination gateway flags refs use metric mask`; ipv6_route ends in `flags iface`. */
 function defaultRoutes(root: string): string[] {
-  const v4 = rows(join(root, 'net/route'))
+  const v4 = tableRows(join(root, 'net/route'))
     .filter((row) => row[1] === '00000000' && row[7] === '00000000')
     .map(([iface, , gateway, flags, , , metric]) => [iface, gateway, flags, metric].join(' '));
-  const v6 = rows(join(root, 'net/ipv6_route'))
+  const v6 = tableRows(join(root, 'net/ipv6_route'))
     .filter((row) => /^0{32}$/.test(row[0] ?? '') && row[1] === '00' && row[9] !== 'lo')
     .map((row) => [row[9], row[4], row[5]].join(' '));
   return [...v4, ...v6].toSorted();
-}
-
-function rows(path: string): string[][] {
-  try {
-    return readFileSync(path, 'utf8')
-      .split('\n')
-      .map((line) => line.trim().split(/\s+/));
-  } catch {
-    return [];
-  }
 }
