@@ -6,7 +6,7 @@ import { VirtualTime } from './virtual-time.ts';
 import { runWorld } from './world.ts';
 
 const SEED = Number(process.env.SKEIN_SIM_SEED ?? 20260101);
-const DEVICES = process.env.SKEIN_LONG === '1' ? 1_000 : 300;
+const DEVICES = process.env.SKEIN_LONG === '1' ? 1_000 : 200;
 
 describe('a simulated fleet keeps the promises', () => {
   it(`with ${DEVICES} devices, through loss, delay, repetition, partitions and crashes`, async () => {
@@ -22,7 +22,7 @@ describe('a simulated fleet keeps the promises', () => {
   });
 
   it.each(FLAWS)('whatever is wrong with the bad version: %s', async (flaw) => {
-    const result = await runWorld({ seed: SEED + FLAWS.indexOf(flaw), devices: 60, flaw });
+    const result = await runWorld({ seed: SEED + FLAWS.indexOf(flaw), devices: 40, flaw });
     if (PREFLIGHT_FLAWS.includes(flaw)) expect(result.harmed).toBe(0);
     else expect(result.harmed).toBeGreaterThan(0);
   });

@@ -11,7 +11,7 @@ import type { Caught } from './weaknesses.ts';
 
 const LONG = process.env.SKEIN_LONG === '1';
 const SEED = Number(process.env.SKEIN_SIM_SEED ?? 20260101);
-const CAMPAIGNS = LONG ? 10_000 : 40;
+const CAMPAIGNS = LONG ? 10_000 : 30;
 /** Codes that an attacker meets in any few dozen campaigns. */
 const USUAL = [
   'METADATA_ROLLBACK',
