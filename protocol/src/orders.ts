@@ -7,6 +7,9 @@ import { ID_PATTERN } from './topics.ts';
 /** A p95 up to this is never called slow: below it a busy scheduler says more than the model does. */
 export const LATENCY_NOISE_US = 5_000;
 
+/** A {@link ProbationPolicy} with this `maxLatencyRatio` does not judge latency. */
+export const ANY_LATENCY_RATIO = 1e9;
+
 /** When a new model has proven itself, and when it has failed. */
 export const ProbationPolicy = strict({
   minInferences: Type.Integer({ minimum: 1 }),

@@ -1,7 +1,16 @@
 /** Orders that a rollout gives and takes back. An order id is `<rollout>.<n>`, used once a device. */
-import type { Order } from '@skein/protocol/orders.ts';
+import { ANY_LATENCY_RATIO, type Order, type ProbationPolicy } from '@skein/protocol/orders.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { isOpen, type Rollout, type RolloutEffect, type RolloutStep, type Target } from './rollout.ts';
+
+/**
+ * The version before has proved itself here and may well be slower than the one that must go: if its latency were
+ * held against it, a quick but harmful version could not be undone, and the good one would be quarantined.
+ */
+const backward = (policy: ProbationPolicy): ProbationPolicy => ({
+  ...policy,
+  maxLatencyRatio: ANY_LATENCY_RATIO,
+});
 
 const orderOf = (rollout: Rollout, id: string, version: string): Order => ({
   id,
@@ -86,7 +95,9 @@ export function undo(
   }
   const id = `${rollout.id}.2`;
   const undone: Target = { ...target, state: 'unconfirmed', undo: id, updatedAt: now };
-  return { target: undone, effects: [giveBack(rollout, target, orderOf(rollout, id, version))] };
+  const back = orderOf(rollout, id, version);
+  const order = { ...back, probation: backward(back.probation) };
+  return { target: undone, effects: [giveBack(rollout, target, order)] };
 }
 
 /** Takes an order back that was not carried out yet, as far as is known here. */

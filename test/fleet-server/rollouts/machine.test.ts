@@ -7,6 +7,7 @@ import {
 } from '@skein/fleet-server/rollouts/rollout.ts';
 import { viewOf } from '@skein/fleet-server/rollouts/view.ts';
 import { whyDevice } from '@skein/fleet-server/rollouts/why.ts';
+import { ANY_LATENCY_RATIO } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import type { RolloutSpec } from '@skein/protocol/rollout.ts';
 import { describe, expect, it } from 'vitest';
@@ -335,6 +336,15 @@ describe('people', () => {
       state: 'unconfirmed',
       reason: 'could not go back: BELOW_FLOOR',
     });
+  });
+
+  it('do not hold the latency of the version before against it: a quick one can be undone too', () => {
+    const play = new Play({ stages: ['100%'] });
+    const forward = play.effects[0]?.order?.probation;
+    play.allSay(0, 'committed').due().steer('rollback');
+    const back = play.effects.map((effect) => effect.order?.probation);
+    expect(back).toEqual(back.map(() => ({ ...forward, maxLatencyRatio: ANY_LATENCY_RATIO })));
+    expect(forward?.maxLatencyRatio).toBeLessThan(ANY_LATENCY_RATIO);
   });
 
   it('restore the order that stood before, not none', () => {
