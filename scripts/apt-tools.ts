@@ -12,6 +12,7 @@ const TOOLS = [
   { program: 'mosquitto_sub', pkg: 'mosquitto-clients', skips: 'the check that people can read the topics' },
   { program: 'strace', pkg: 'strace', skips: 'kills at every call that writes' },
   { program: 'faketime', pkg: 'faketime', skips: 'clocks that are wrong or step' },
+  { program: 'nft', pkg: 'nftables', skips: 'links that the kernel spoils' },
   { program: 'ffmpeg', pkg: 'ffmpeg', skips: 'frames of a real camera program' },
   { program: 'chromium', pkg: 'chromium', skips: 'the browser tier' },
   { program: 'qemu-aarch64-static', pkg: 'qemu-user-static', skips: 'the arm64 tier' },

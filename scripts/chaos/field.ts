@@ -4,7 +4,9 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import type { AgentStatus } from '@skein/agent/api/status.ts';
 import { openX509Authority } from '@skein/fleet-server/fleet/x509-authority.ts';
 import { systemClock } from '@skein/fleet-server/system-clock.ts';
@@ -13,6 +15,7 @@ import { beginDaemon, type Daemon, runToEnd, stopDaemon } from '../processes.ts'
 import { AGENT, portEnv, SERVER, type Stack, startStack } from '../stack.ts';
 import { faketimeEnv, findFaketime, RIGHT_TIME } from './faults/clock.ts';
 import { type Beginning, Life } from './life.ts';
+import { NetworkNamespace } from './linux-netns.ts';
 import { Observer } from './observer.ts';
 import type { BrokerKind, StrikeKind } from './plan.ts';
 import { TcpRoute } from './tcp-route.ts';
@@ -32,6 +35,12 @@ const HOSTILE = join(import.meta.dirname, 'aedes-hostile.ts');
 /** Where devices and server meet. */
 type MqttPorts = Pick<RunningMosquitto, 'mqtts' | 'mqtt'>;
 
+/** As every daemon is started with. */
+const QUIET_NODE = '--disable-warning=ExperimentalWarning';
+
+/** Of the agent's own API: its ports may lie in a network of its own. */
+const SOCKET = 'api.sock';
+
 /** Twenty readings a second, committed and sent as often as may be configured. */
 const BUSY = `
 sources:
@@ -39,6 +48,7 @@ sources:
 outbox: { commitInterval: 100ms }
 uplink: { batchInterval: 200ms, keepAlive: 5s }
 health: { interval: 1s, sampleInterval: 500ms }
+api: { socket: ${SOCKET} }
 `;
 /** After the health record of its start nothing new comes, so that what is pending can come to an end. */
 const QUIET = `
@@ -46,6 +56,7 @@ sources: []
 outbox: { commitInterval: 100ms }
 uplink: { batchInterval: 200ms, keepAlive: 5s }
 health: { interval: 1d, sampleInterval: 1h }
+api: { socket: ${SOCKET} }
 `;
 
 export interface Device {
@@ -70,6 +81,8 @@ export class Field {
   readonly folder: string;
   readonly devices: Device[] = [];
   readonly routes = new Map<string, TcpRoute>();
+  /** Those of the devices, where there are any. */
+  readonly networks = new Map<string, NetworkNamespace>();
   /** Set by {@link open}. */
   server!: Life;
   /** Of its own process; absent: the server's. */
@@ -162,6 +175,7 @@ export class Field {
   async close(): Promise<void> {
     for (const life of this.lives().values()) await life.close();
     for (const route of this.routes.values()) await route.close();
+    for (const network of this.networks.values()) network.close();
     for (const folder of this.#mounted) execFileSync('umount', ['-l', folder]);
   }
 
@@ -175,9 +189,7 @@ export class Field {
     const device = this.devices.find(({ name }) => name === who);
     if (!device?.life.up) return;
     try {
-      const { url } = JSON.parse(readFileSync(join(device.stateDir, 'api.json'), 'utf8')) as { url: string };
-      const answer = await fetch(`${url}/status`, { signal: AbortSignal.timeout(HEAR_MS) });
-      const { ledger } = (await answer.json()) as AgentStatus;
+      const { ledger } = await askStatus(join(device.stateDir, SOCKET));
       for (const { stream, accepted } of ledger) device.observer.claim(stream, accepted);
     } catch {
       // Nothing said, nothing claimed.
@@ -238,7 +250,7 @@ export class Field {
   #begin(name: string, args: string[], env: NodeJS.ProcessEnv): Beginning {
     const begun = beginDaemon({
       name,
-      args,
+      ...(this.networks.get(name)?.inside(process.execPath, [QUIET_NODE, ...args]) ?? { args }),
       env: { ...process.env, ...env, ...this.#time(name), SKEIN_STATE_DIR: this.stateOf(name) },
       logFile: join(this.folder, 'state/logs', `${name}.log`),
       readyWithinMs: READY_MS,
@@ -276,8 +288,9 @@ export class Field {
 
   async #openDevice(name: string): Promise<void> {
     const { ports } = this.#stack;
-    const mqtts = await this.#route(`${name}/mqtts`, () => this.#meeting!.mqtts);
-    const https = await this.#route(`${name}/https`, () => ports.device);
+    const host = this.#networkOf(name)?.address;
+    const mqtts = await this.#route(`${name}/mqtts`, () => this.#meeting!.mqtts, host);
+    const https = await this.#route(`${name}/https`, () => ports.device, host);
     const env = {
       SKEIN_DEVICE_URL: `https://localhost:${https}`,
       SKEIN_MQTT_URL: `mqtts://localhost:${mqtts}`,
@@ -291,10 +304,17 @@ export class Field {
     this.devices.push({ name, id, stateDir, life, observer });
   }
 
-  async #route(name: string, port: () => number): Promise<number> {
+  #networkOf(name: string): NetworkNamespace | undefined {
+    if (!this.#options.kinds.includes('network')) return undefined;
+    const network = new NetworkNamespace(this.networks.size);
+    this.networks.set(name, network);
+    return network;
+  }
+
+  async #route(name: string, port: () => number, host?: string): Promise<number> {
     const route = new TcpRoute(name, () => ({ host: '127.0.0.1', port: port() }));
     this.routes.set(name, route);
-    return route.listen();
+    return route.listen(host);
   }
 
   /** Keeps what it remembers on disk, so that it has something to lose. */
@@ -313,6 +333,16 @@ export class Field {
     this.#external = new Life({ name: 'broker', begin: () => beginMosquitto(binary, config) });
     this.#brokerPort = await this.#route('server/mqtt', () => this.#meeting!.mqtt);
   }
+}
+
+function askStatus(socketPath: string): Promise<AgentStatus> {
+  return new Promise((resolve, reject) => {
+    const asked = get(
+      { socketPath, path: '/status', signal: AbortSignal.timeout(HEAR_MS) },
+      (answer) => void json(answer).then((said) => resolve(said as AgentStatus), reject),
+    );
+    asked.once('error', reject);
+  });
 }
 
 function beginMosquitto(binary: string, config: string): Beginning {

@@ -4,6 +4,7 @@
  */
 import type { Millis } from '@skein/protocol/units.ts';
 import { Chance } from '../../test/sim/seeded.ts';
+import { LINK_WEATHERS, type LinkWeather } from './linux-netns.ts';
 import { WEATHERS } from './tcp-route.ts';
 
 export type BrokerKind = 'embedded' | 'mosquitto';
@@ -14,6 +15,7 @@ export type Strike =
   /** SIGSTOP, and SIGCONT after a while: whoever talks to it has a half-open link. */
   | { kind: 'pause'; who: string }
   | { kind: 'partition'; route: string; weather: (typeof WEATHERS)[number] }
+  | { kind: 'network'; who: string; weather: LinkWeather }
   | { kind: 'disk-full'; who: string }
   /** Every fsync fails. */
   | { kind: 'fsync-eio'; who: string }
@@ -47,6 +49,7 @@ const WEIGHTS: Record<StrikeKind, number> = {
   kill: 24,
   pause: 3,
   partition: 4,
+  network: 4,
   'disk-full': 2,
   'fsync-eio': 2,
   clock: 3,
@@ -78,6 +81,7 @@ export function* drawPlan({ seed, devices, broker, kinds }: PlanOptions): Genera
     }),
     pause: () => ({ kind: 'pause', who: chance.pick(parties) }),
     partition: () => ({ kind: 'partition', route: chance.pick(routes), weather: chance.pick(WEATHERS) }),
+    network: () => ({ kind: 'network', who: chance.pick(agents), weather: chance.pick(LINK_WEATHERS) }),
     'disk-full': () => ({ kind: 'disk-full', who: chance.pick(owners) }),
     'fsync-eio': () => ({ kind: 'fsync-eio', who: chance.pick(owners) }),
     clock: () => ({ kind: 'clock', who: chance.pick(owners), to: chance.pick(TIMES) }),
@@ -109,6 +113,7 @@ export function thingOf(strike: Strike): string {
     case 'restored':
       return 'restored';
     case 'pause':
+    case 'network':
     case 'disk-full':
     case 'fsync-eio':
     case 'clock':

@@ -270,16 +270,16 @@ export class SimDevice {
   }
 
   #stats(): ProbationStats {
-    if (!this.#running) return { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
+    if (!this.#running) return { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0, p95AtLeastUs: 0 };
     const { version, sinceMs } = this.#running;
     const flaw = this.#world.repository.flawOn(this.id, version);
     const inferences = Math.floor(((this.#world.time.now - sinceMs) / 1000) * this.#rate);
     this.#world.checker.inferred(this.id, version.version, inferences);
+    const p95LatencyUs = inferences === 0 ? 0 : this.#baseUs * (flaw === 'slow' ? 200 : 1);
     return {
-      inferences,
+      ...{ inferences, p95LatencyUs, p95AtLeastUs: p95LatencyUs },
       errors: flaw === 'errors' ? Math.floor(inferences / 2) : 0,
       notFinite: flaw === 'nan' ? Math.floor(inferences / 3) : 0,
-      p95LatencyUs: inferences === 0 ? 0 : this.#baseUs * (flaw === 'slow' ? 200 : 1),
     };
   }
 

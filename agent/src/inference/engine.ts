@@ -64,7 +64,7 @@ export interface Prediction {
   inputsFinite: boolean;
 }
 
-const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
+const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0, p95AtLeastUs: 0 };
 const DEFAULTS = { threads: 1, providers: ['cpu'], queueLimit: 64, maxBatch: 32, timeoutMs: 30_000 };
 
 export class Engine implements ModelRuntime {

@@ -2,10 +2,15 @@
  * Quantiles of latencies in constant memory: a histogram whose bins grow by 2^(1/8) (9% wide) from 1 µs to 17 minutes.
  * A quantile is the upper edge of its bin, so it is never understated.
  */
+import { evidenceAbove } from '@skein/protocol/drift/evidence.ts';
 import type { ProbationStats } from '../update/ports.ts';
+
+/** One in a hundred models may be called slow that is not. */
+const SURE = 100;
 
 const PER_OCTAVE = 8;
 const BINS = 30 * PER_OCTAVE;
+const BIN_WIDTH = 2 ** (1 / PER_OCTAVE);
 
 const binOf = (us: number): number => Math.min(BINS - 1, us <= 1 ? 0 : Math.ceil(Math.log2(us) * PER_OCTAVE));
 
@@ -29,6 +34,26 @@ export class LatencyHistogram {
    */
   p95(): number {
     return this.#atRank(Math.max(1, Math.min(Math.ceil(0.95 * this.#total), this.#total - 1)));
+  }
+
+  /**
+   * What more than one in twenty surely take, whatever else the machine did meanwhile: so many took this long that it
+   * is no chance ({@link evidenceAbove}). 0 while too few are known.
+   */
+  p95AtLeast(): number {
+    const count = this.#surelyMore();
+    return count > this.#total ? 0 : this.#atRank(this.#total - count + 1) / BIN_WIDTH;
+  }
+
+  /** How many of all it takes to be sure that they are more than one in twenty; more than all: they are too few. */
+  #surelyMore(): number {
+    let [least, most] = [1, this.#total + 1];
+    while (least < most) {
+      const middle = (least + most) >> 1;
+      if (evidenceAbove(middle, this.#total, 0.05) >= SURE) most = middle;
+      else least = middle + 1;
+    }
+    return least;
   }
 
   #atRank(rank: number): number {
@@ -65,6 +90,7 @@ export class RunStats {
       errors: this.#errors,
       notFinite: this.#notFinite,
       p95LatencyUs: this.#latency.p95(),
+      p95AtLeastUs: this.#latency.p95AtLeast(),
     };
   }
 }

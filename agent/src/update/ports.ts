@@ -149,6 +149,8 @@ export interface ProbationStats {
   errors: number;
   notFinite: number;
   p95LatencyUs: number;
+  /** What the 95th percentile is at least, however unlucky these inferences were. */
+  p95AtLeastUs: number;
 }
 
 /** The running engine, as the update machine sees it. */

@@ -3,7 +3,8 @@
  * 1. any output that is not finite reverts;
  * 2. errors revert once the rate is above the limit even if all inferences still owed succeed;
  * 3. before `minMs` or with fewer than `minInferences` successes it continues, at `deadlineMs` it stays `unproven`;
- * 4. p95 above both `maxLatencyRatio` × the previous model's own p95 and the scheduler's noise reverts; else it commits.
+ * 4. p95 at most `maxLatencyRatio` × the previous model's own p95, or within the scheduler's noise, commits; above both
+ *    it reverts once that can be no chance, continues until then, and stays `unproven` at `deadlineMs`.
  */
 import { LATENCY_NOISE_US, type ProbationPolicy } from '@skein/protocol/orders.ts';
 import type { Millis } from '@skein/protocol/units.ts';
@@ -33,13 +34,21 @@ export function judgeProbation(
     return { verdict: elapsedMs >= policy.deadlineMs ? 'unproven' : 'continue' };
   }
   if (elapsedMs < policy.minMs) return { verdict: 'continue' };
-  return judgeLatency(policy, stats.p95LatencyUs, previousP95Us);
+  const latency = judgeLatency(policy, stats, previousP95Us);
+  return latency.verdict === 'continue' && elapsedMs >= policy.deadlineMs ? { verdict: 'unproven' } : latency;
 }
 
-function judgeLatency(policy: ProbationPolicy, p95Us: number, previousP95Us: number | null): Judgement {
-  const limitUs = previousP95Us === null ? Number.POSITIVE_INFINITY : previousP95Us * policy.maxLatencyRatio;
-  if (p95Us <= Math.max(limitUs, LATENCY_NOISE_US)) return { verdict: 'commit' };
-  return revert('PROBATION_SLOW', `p95 ${Math.round(p95Us)} µs, the previous model took ${previousP95Us} µs`);
+function judgeLatency(
+  policy: ProbationPolicy,
+  { p95LatencyUs, p95AtLeastUs }: ProbationStats,
+  previousP95Us: number | null,
+): Judgement {
+  const ratioUs = previousP95Us === null ? Number.POSITIVE_INFINITY : previousP95Us * policy.maxLatencyRatio;
+  const limitUs = Math.max(ratioUs, LATENCY_NOISE_US);
+  if (p95LatencyUs <= limitUs) return { verdict: 'commit' };
+  if (p95AtLeastUs <= limitUs) return { verdict: 'continue' };
+  const took = `p95 ${Math.round(p95LatencyUs)} µs, surely above ${Math.round(p95AtLeastUs)}`;
+  return revert('PROBATION_SLOW', `${took}; the previous model took ${Math.round(previousP95Us!)} µs`);
 }
 
 const revert = (code: string, detail: string): Judgement => ({ verdict: 'revert', code, detail });

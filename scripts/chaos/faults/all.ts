@@ -1,6 +1,7 @@
 /** Every kind there is, and what of it this machine cannot do. */
 import { execFileSync } from 'node:child_process';
 import { isOnPath } from '../../apt-tools.ts';
+import { lacksNamespaces } from '../linux-netns.ts';
 import type { Strike, StrikeKind } from '../plan.ts';
 import { brokerWiped } from './broker-wiped.ts';
 import { clock, findFaketime } from './clock.ts';
@@ -9,6 +10,7 @@ import type { Fault } from './fault.ts';
 import { fsyncEio } from './fsync-eio.ts';
 import { hostileBroker } from './hostile-broker.ts';
 import { kill } from './kill.ts';
+import { network } from './network.ts';
 import { partition } from './partition.ts';
 import { pause } from './pause.ts';
 import { restored } from './restored.ts';
@@ -17,6 +19,7 @@ export const FAULTS: { [K in StrikeKind]: Fault<Extract<Strike, { kind: K }>> } 
   kill,
   pause,
   partition,
+  network,
   'disk-full': diskFull,
   'fsync-eio': fsyncEio,
   clock,
@@ -35,6 +38,8 @@ export function missing(): Map<StrikeKind, string> {
   if (!canMount()) lacks.set('disk-full', 'may not mount a small disk; be root');
   if (!isOnPath('strace')) lacks.set('fsync-eio', 'apt-get install strace');
   if (!findFaketime()) lacks.set('clock', 'apt-get install faketime');
+  const unable = lacksNamespaces();
+  if (unable !== undefined) lacks.set('network', unable);
   return lacks;
 }
 

@@ -71,7 +71,7 @@ const status = (ok: boolean): AgentStatus => ({
       placement: 'inline',
       provider: 'cpu',
       reason: 'tiny',
-      stats: { inferences: 7, errors: 1, notFinite: 0, p95LatencyUs: 250 },
+      stats: { inferences: 7, errors: 1, notFinite: 0, p95LatencyUs: 250, p95AtLeastUs: 200 },
       proof: 'runtime',
       selfCheck: { ok, detail: ok ? 'golden answers' : 'output `y` differs by 3', at: 1 },
     },

@@ -175,7 +175,13 @@ describe('the engine', () => {
     expect(engine.stats('scale')).toMatchObject({ inferences: 5, notFinite: 5, errors: 0 });
     expect(engine.stats('scale').p95LatencyUs).toBeGreaterThan(0);
     await engine.activate(staged(2));
-    expect(engine.stats('scale')).toEqual({ inferences: 0, notFinite: 0, errors: 0, p95LatencyUs: 0 });
+    expect(engine.stats('scale')).toEqual({
+      inferences: 0,
+      notFinite: 0,
+      errors: 0,
+      p95LatencyUs: 0,
+      p95AtLeastUs: 0,
+    });
   });
 
   it("does not hold a caller's bad tensor against the model", async () => {

@@ -1,5 +1,6 @@
 import { LatencyHistogram } from '@skein/agent/inference/latency.ts';
 import { describe, expect, it } from 'vitest';
+import { Chance } from '../../sim/seeded.ts';
 
 describe('latency quantiles', () => {
   it('are never understated and at most 10% above the true value', () => {
@@ -20,6 +21,36 @@ describe('latency quantiles', () => {
     histogram.add(41_000);
     expect(histogram.p95()).toBeGreaterThan(39_000);
     expect(new LatencyHistogram().p95()).toBe(0);
+  });
+
+  it('say what a model surely takes only when chance does not explain it', () => {
+    const histogram = new LatencyHistogram();
+    const add = (...values: number[]) => {
+      for (const value of values) histogram.add(value);
+    };
+    add(300, 320, 40_000, 41_000);
+    expect(histogram.p95AtLeast()).toBeLessThan(360);
+    add(42_000);
+    expect(histogram.p95AtLeast()).toBeGreaterThan(250);
+    expect(histogram.p95AtLeast()).toBeLessThan(40_000);
+    add(43_000, 44_000, 45_000);
+    expect(histogram.p95AtLeast()).toBeGreaterThan(39_000 / 1.1);
+    expect(histogram.p95AtLeast()).toBeLessThanOrEqual(histogram.p95());
+  });
+
+  it('are surely at least what they are said to be in all but one of a hundred models', () => {
+    const chance = new Chance(20261126);
+    let wrong = 0;
+    for (let model = 0; model < 500; model++) {
+      const histogram = new LatencyHistogram();
+      let above = false;
+      for (let i = 0; i < 200; i++) {
+        histogram.add(chance.is(0.05) ? 40_000 : 300);
+        above ||= histogram.p95AtLeast() > 10_000;
+      }
+      if (above) wrong++;
+    }
+    expect(wrong / 500).toBeLessThan(0.01);
   });
 
   it('are 0 while nothing was measured', () => {

@@ -41,8 +41,20 @@ export const releaseOfOrder = (id: string, version: string, digit: string): Rele
 export const AGREED = agreedOrder('o-new');
 export const NEW = releaseOfOrder('o-new', '1.1.0', 'a');
 export const OLD = releaseOfOrder('o-old', '1.0.0', 'b');
-export const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0 };
-export const GOOD_STATS: ProbationStats = { inferences: 30, errors: 0, notFinite: 0, p95LatencyUs: 900 };
+export const NO_STATS: ProbationStats = {
+  inferences: 0,
+  errors: 0,
+  notFinite: 0,
+  p95LatencyUs: 0,
+  p95AtLeastUs: 0,
+};
+export const GOOD_STATS: ProbationStats = {
+  inferences: 30,
+  errors: 0,
+  notFinite: 0,
+  p95LatencyUs: 900,
+  p95AtLeastUs: 800,
+};
 
 export const GOOD_VERDICT: PreflightVerdict = {
   ok: true,

@@ -95,7 +95,7 @@ function boot(policy: { metered?: 'allow' | 'defer'; urgent?: boolean; floor?: n
     runtime: {
       activate: async ({ variant }) => ({ loaded: variant.file.sha256 }),
       deactivate: async () => {},
-      stats: () => ({ inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 }),
+      stats: () => ({ inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500, p95AtLeastUs: 400 }),
     },
     store: simUpdateStore(disk),
     reports: { report: (report) => void reports.push(report) },

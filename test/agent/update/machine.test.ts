@@ -1,4 +1,5 @@
 import { resumeUpdate, STARTS_MAX, stepUpdate } from '@skein/agent/update/machine.ts';
+import type { ProbationStats } from '@skein/agent/update/ports.ts';
 import {
   blobsKeptBy,
   type Fault,
@@ -35,6 +36,8 @@ const failed = (phase: 'fetching' | 'downloading' | 'preflight', fault: Fault): 
 const trial = (loaded = NEW.model.sha256): UpdateEvent => {
   return { type: 'activated', purpose: 'trial', order, loaded, before: GOOD_STATS };
 };
+/** Of these, what the server hears. */
+const reported = ({ p95AtLeastUs: _, ...heard }: ProbationStats) => heard;
 const judged = (stats = GOOD_STATS): UpdateEvent => ({ type: 'judged', order, stats });
 const withdrawn = seen(null);
 
@@ -259,7 +262,7 @@ describe('a commit', () => {
       rollout: 'r-one',
       loaded: NEW.model.sha256,
       golden: { passed: 4, total: 4 },
-      probation: GOOD_STATS,
+      probation: reported(GOOD_STATS),
     });
   });
 
@@ -267,7 +270,7 @@ describe('a commit', () => {
     const few = { ...GOOD_STATS, inferences: 3 };
     const step = stepUpdate(stateIn('probation'), judged(few), 1_059_000);
     expect(step.state).toMatchObject({ phase: { name: 'idle' }, committed: NEW, previous: OLD });
-    expect(step.state.reports.at(-1)).toMatchObject({ outcome: 'unproven', probation: few });
+    expect(step.state.reports.at(-1)).toMatchObject({ outcome: 'unproven', probation: reported(few) });
   });
 
   it('of the release that ran already does not forget the one before', () => {
@@ -281,7 +284,11 @@ describe('latency', () => {
   it('is compared with what the model before did on this device', () => {
     const probation = stepUpdate(stateIn('activating'), trial(), 0).state;
     expect(probation.phase).toMatchObject({ previousP95Us: 900 });
-    const slow = stepUpdate(probation, judged({ ...GOOD_STATS, p95LatencyUs: 36_001 }), 5_000).state;
+    const slow = stepUpdate(
+      probation,
+      judged({ ...GOOD_STATS, p95LatencyUs: 36_001, p95AtLeastUs: 36_001 }),
+      5_000,
+    ).state;
     expect(slow.phase).toMatchObject({ name: 'reverting', ending: { reason: 'PROBATION_SLOW' } });
   });
 });

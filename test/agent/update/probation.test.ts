@@ -8,12 +8,13 @@ const policy = {
   maxErrorRate: 0.1,
   maxLatencyRatio: 2,
 };
-const stats = (inferences: number, errors = 0, notFinite = 0, p95LatencyUs = 100) => ({
-  inferences,
-  errors,
-  notFinite,
-  p95LatencyUs,
-});
+const stats = (
+  inferences: number,
+  errors = 0,
+  notFinite = 0,
+  p95LatencyUs = 100,
+  p95AtLeastUs = p95LatencyUs,
+) => ({ inferences, errors, notFinite, p95LatencyUs, p95AtLeastUs });
 
 describe('probation', () => {
   // biome-ignore format: the table is read by its columns
@@ -33,6 +34,9 @@ describe('probation', () => {
     ['slower reverts',                     stats(20, 0, 0, 20_001), 10_000, 10_000, 'PROBATION_SLOW'],
     ['slow is not judged on few',          stats(5, 0, 0, 90_000), 10_000, 10_000,  'continue'],
     ['what a busy scheduler does commits', stats(20, 0, 0, 5_000), 10_000, 100, 'commit'],
+    ['slow by chance goes on',             stats(20, 0, 0, 90_000, 9_000), 20_000, 10_000, 'continue'],
+    ['slow by chance stays at the end',    stats(20, 0, 0, 90_000, 9_000), 60_000, 10_000, 'unproven'],
+    ['surely slow reverts at the end too', stats(20, 0, 0, 90_000, 30_000), 60_000, 10_000, 'PROBATION_SLOW'],
     ['more than that reverts',             stats(20, 0, 0, 5_001), 10_000, 100, 'PROBATION_SLOW'],
   ] as const)('%s', (_, given, elapsedMs, previousUs, expected) => {
     const judgement = judgeProbation(policy, given, elapsedMs, previousUs);

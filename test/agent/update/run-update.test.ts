@@ -64,7 +64,7 @@ beforeEach(() => {
   disk = new SimDisk();
   blobs = new Map();
   [orders, refused, barred, online, verdict] = [[], [], [], true, {}];
-  stats = { inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 };
+  stats = { inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500, p95AtLeastUs: 400 };
   [reports, loads, messages, steps] = [[], [], [], []];
   floors = {};
   savesLeft = Number.POSITIVE_INFINITY;
@@ -182,7 +182,7 @@ describe('an update from order to commit', () => {
     expect(reports.at(-1)).toMatchObject({
       loaded: model,
       golden: { passed: 3, total: 3 },
-      probation: stats,
+      probation: { inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 },
     });
     expect([loads, runner.active('host')?.version, phase()]).toEqual([['1.0.0'], '1.0.0', 'idle']);
     expect(messages[0]).toEqual({

@@ -1,12 +1,5 @@
-import {
-  evidenceAbove,
-  type GateQuestion,
-  type GateSample,
-  HALT_AT,
-  judgeStage,
-} from '@skein/fleet-server/rollouts/gate.ts';
+import { type GateQuestion, type GateSample, judgeStage } from '@skein/fleet-server/rollouts/gate.ts';
 import { describe, expect, it } from 'vitest';
-import { Chance } from '../../sim/seeded.ts';
 
 const sample = (change: Partial<GateSample> = {}): GateSample => ({
   inferences: 100,
@@ -51,50 +44,5 @@ describe('the gate', () => {
     expect(ask({ treated: times(3, sample({ errors: 8 })) }).detail).toBe(
       '24 errors in 300 inferences, 0.01 allowed',
     );
-  });
-});
-
-describe('the evidence', () => {
-  it('is a fair bet: its mean is 1 when the rate is just the one allowed', () => {
-    const [n, rate] = [40, 0.1];
-    let mean = 0;
-    let weight = (1 - rate) ** n;
-    for (let k = 0; k <= n; k++) {
-      mean += weight * evidenceAbove(k, n, rate);
-      weight *= ((n - k) / (k + 1)) * (rate / (1 - rate));
-    }
-    expect(mean).toBeCloseTo(1, 6);
-  });
-
-  it('halts a harmless version in at most 5% of rollouts, however often one looks', () => {
-    const chance = new Chance(20260101);
-    const [rollouts, looks, rate] = [2_000, 200, 0.05];
-    let halted = 0;
-    for (let i = 0; i < rollouts; i++) {
-      let k = 0;
-      for (let n = 1; n <= looks; n++) {
-        if (chance.is(rate)) k++;
-        if (evidenceAbove(k, n, rate) < HALT_AT) continue;
-        halted++;
-        break;
-      }
-    }
-    expect(halted / rollouts).toBeLessThan(0.05);
-  });
-
-  it('finds five times the allowed errors within 200 inferences in most rollouts', () => {
-    const chance = new Chance(20260102);
-    let found = 0;
-    for (let i = 0; i < 500; i++) {
-      let k = 0;
-      for (let n = 1; n <= 200; n++) {
-        if (chance.is(0.05)) k++;
-        if (evidenceAbove(k, n, 0.01) >= HALT_AT) {
-          found++;
-          break;
-        }
-      }
-    }
-    expect(found / 500).toBeGreaterThan(0.8);
   });
 });

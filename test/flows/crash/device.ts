@@ -97,12 +97,15 @@ export async function liveUntil(start: DeviceStart, told: (life: Life) => void =
     await runner.start();
     life.booted = runner.active(MODEL)?.version ?? null;
     void runner.refresh();
+    // It says what it needs, and nothing more will come.
+    const isLost = () => life.said.some((text) => text.includes('NOT_ENROLLED'));
     const isDone = () =>
       committedOf(runner) === until &&
       runner.states()[0]!.phase.name === 'idle' &&
       runner.active(MODEL)?.version === until;
     const endsAt = performance.now() + withinMs;
-    while (!isDone() && performance.now() < endsAt) await new Promise((next) => setTimeout(next, TICK_MS));
+    while (!isDone() && !isLost() && performance.now() < endsAt)
+      await new Promise((next) => setTimeout(next, TICK_MS));
     if (isDone()) await runner.prune();
     await runner.stop();
     life.committed = committedOf(runner);

@@ -105,7 +105,7 @@ class Device {
           return { loaded };
         },
         deactivate: async () => {},
-        stats: () => ({ inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500 }),
+        stats: () => ({ inferences: 50, errors: 0, notFinite: 0, p95LatencyUs: 500, p95AtLeastUs: 400 }),
       },
       reports: { report: ({ outcome }) => void this.outcomes.push(outcome) },
       clock,
