@@ -8,6 +8,7 @@ import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { DAY, HOUR, MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { pseudonymiseAudit } from './access/pseudonymise-audit.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
 import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
@@ -91,6 +92,7 @@ async function openBase(start: Start) {
   const inState = (name: string) => join(config.stateDir, name);
   const store = await adapters.openStore(inState('store.db'));
   lifetime.onStop(() => store.destroy());
+  await pseudonymiseAudit(store, { clock, entropy: start.entropy });
   const disk = await watchDisk({
     clock,
     log: start.log,
@@ -152,7 +154,7 @@ async function startRooms(live: Live) {
     codecs: adapters.codecs,
     clock,
     log,
-    sinks: [...fleetSinks(view.touch), reportSink(rollouts)],
+    sinks: [...fleetSinks(view.touch, clock), reportSink(rollouts)],
     rates: { batchesPerSecond: config.deviceBatchRate, bytesPerSecond: config.deviceByteRate },
     reported: view.touch,
     disk: live.disk,
@@ -221,7 +223,7 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   const ports: Ports = { http: 0, device: 0, ...rooms.mqtt.ports };
   const idempotency = createIdempotency(store, clock);
   const handlers = routesOf(rooms, ports);
-  const http = { store, clock, log, idempotency, metrics, maxBlobBytes: config.maxBlob, handlers };
+  const http = { store, clock, entropy, log, idempotency, metrics, maxBlobBytes: config.maxBlob, handlers };
   const devicePort = await openDevicePort({ ...http, mayConnect }, tls, {
     host: config.deviceHost,
     port: config.devicePort,
@@ -231,7 +233,7 @@ async function openPorts(rooms: Rooms): Promise<Ports> {
   ports.device = devicePort.port;
   const { version, dashboardDir } = adapters;
   const peoplePort = await openPeoplePort(
-    { ...http, entropy, version, dashboardDir },
+    { ...http, version, dashboardDir },
     { host: config.httpHost, port: config.httpPort, variable: SETTINGS.httpPort.variable },
   );
   lifetime.onStop(() => peoplePort.close());

@@ -245,6 +245,14 @@ export const RenewRequest = strict({
   }),
 });
 
+export const AuditVerdict = strict({
+  holds: Type.Boolean(),
+  entries: Type.Integer({ description: 'That hold, from the first on' }),
+  head: Type.String({ description: 'Hash of the newest of them' }),
+  newestAt: nullable(millis),
+  broken: nullable(strict({ seq: Type.Integer(), why: Type.String() })),
+});
+
 export const page = <T extends TSchema>(item: T) =>
   strict({ items: Type.Array(item), next: nullable(Type.String()) });
 const empty = strict({});
@@ -422,11 +430,15 @@ export const ROUTES = {
         at: millis,
         actor: Type.String(),
         action: Type.String(),
-        subject: Type.String(),
+        subject: Type.String({ description: 'A device’s id, or its pseudonym once it is erased' }),
+        pseudonym: nullable(Type.String({ description: 'Of the device, as the hash chain knows it' })),
         detail: Type.Unknown(),
         hash: Type.String(),
       }),
     ),
+  }),
+  verifyAudit: people('GET', '/v1/audit/verify', 'admin', 'Whether the audit log’s hash chain holds', {
+    answer: AuditVerdict,
   }),
 
   enrolTrust: device(
@@ -501,6 +513,7 @@ export type TrustView = Static<typeof TrustView>;
 export type TrustWarning = Static<typeof TrustWarning>;
 export type TrustDocumentView = Static<typeof TrustDocumentView>;
 export type OnlineRole = (typeof ONLINE_ROLES)[number];
+export type AuditVerdict = Static<typeof AuditVerdict>;
 export type EnrolTrust = Static<typeof EnrolTrust>;
 export type EnrolRequest = Static<typeof EnrolRequest>;
 export type EnrolAnswer = Static<typeof EnrolAnswer>;

@@ -3,6 +3,7 @@ import type { DriftView, TokenView } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Millis, parseDuration } from '@skein/protocol/units.ts';
 import type { Command } from 'commander';
+import { addAuditCommands } from './audit.ts';
 import type { CliContext } from './client.ts';
 import { addDeviceCommands, commaList } from './devices.ts';
 import { column } from './table.ts';
@@ -25,7 +26,7 @@ export function addServerCommands(program: Command, ctx: CliContext): void {
   addTokenCommands(program.command('tokens').description('Claim tokens: how devices join the fleet'), ctx);
   addDeviceCommands(program.command('devices').description('Devices of the fleet'), ctx);
   addDriftCommand(program, ctx);
-  addAuditCommand(program, ctx);
+  addAuditCommands(program, ctx);
 }
 
 function durationOf(text: string): Millis {
@@ -109,24 +110,4 @@ function printDrift(view: DriftView, ctx: CliContext): void {
       ],
     },
   );
-}
-
-function addAuditCommand(program: Command, ctx: CliContext): void {
-  program
-    .command('audit')
-    .description('Who changed what, newest first')
-    .option('--limit <n>', 'entries', '50')
-    .action(async (options: { limit: string }) => {
-      const { items } = await (await ctx.api()).call('audit', { query: { limit: Number(options.limit) } });
-      ctx.print(items, {
-        columns: [
-          column('SEQ', (e) => e.seq, 'right'),
-          column('WHEN', (e) => new Date(e.at).toISOString()),
-          column('WHO', (e) => e.actor),
-          column('WHAT', (e) => e.action),
-          column('ON', (e) => e.subject),
-          column('HASH', (e) => e.hash.slice(0, 12)),
-        ],
-      });
-    });
 }

@@ -2,8 +2,10 @@
  * Where accepted records go besides the batch itself, inside ingest's transaction: drift windows and incidents get
  * rows of their own. Both are idempotent by their keys. After the commit the fleet view reads the device again.
  */
+import type { Clock } from '@skein/protocol/ports.ts';
 import type { DriftRecord, EventRecord } from '@skein/protocol/records.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
+import type { Millis } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
 import type { Tables } from '../store/schema.ts';
 
@@ -14,18 +16,23 @@ export interface FleetSink {
   committed(device: string): void;
 }
 
-export function fleetSinks(touch: (device: string) => void): FleetSink[] {
+export function fleetSinks(touch: (device: string) => void, clock: Clock): FleetSink[] {
   const committed = touch;
   const nothing = async () => {};
   return [
     { stream: 'predictions', accept: nothing, committed },
     { stream: 'health', accept: nothing, committed },
-    { stream: 'drift', accept: storeWindows, committed },
+    { stream: 'drift', accept: (...given) => storeWindows(clock.now(), ...given), committed },
     { stream: 'events', accept: storeIncidents, committed },
   ];
 }
 
-async function storeWindows(tx: Transaction<Tables>, device: string, records: unknown[]): Promise<void> {
+async function storeWindows(
+  receivedAt: Millis,
+  tx: Transaction<Tables>,
+  device: string,
+  records: unknown[],
+): Promise<void> {
   for (const record of records as DriftRecord[]) {
     const { boot, model, version, profile, window, ts, verdict } = record;
     await tx
@@ -40,6 +47,7 @@ async function storeWindows(tx: Transaction<Tables>, device: string, records: un
         ts,
         verdict,
         record_json: JSON.stringify(record),
+        received_at: receivedAt,
       })
       .onConflict((c) => c.columns(['device', 'boot', 'model', 'window']).doNothing())
       .execute();

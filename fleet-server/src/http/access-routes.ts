@@ -1,6 +1,8 @@
 /** Login, what this server is, the event stream and the audit log. */
-import type { Role, ServerView } from '@skein/protocol/api.ts';
+import type { AuditVerdict, Role, ServerView } from '@skein/protocol/api.ts';
+import { auditViews } from '../access/audit-views.ts';
 import { type AccessDeps, createLogin, redeemLogin, SESSION_MS } from '../access/sessions.ts';
+import { verifyAudit } from '../access/verify-audit.ts';
 import type { EventHub } from './event-stream.ts';
 import type { Handlers } from './handlers.ts';
 import { DEFAULT_LIMIT, decodeCursor, pageOf } from './paging.ts';
@@ -42,11 +44,11 @@ export function accessRoutes(deps: AccessRouteDeps): Handlers {
         .orderBy('seq', 'desc')
         .limit(limit + 1)
         .execute();
-      const items = rows.map(({ detail_json, previous: _, ...row }) => ({
-        ...row,
-        detail: JSON.parse(detail_json) as unknown,
-      }));
-      return pageOf(items, limit, (item) => item.seq);
+      return pageOf(await auditViews(store, rows), limit, (item) => item.seq);
+    },
+    async verifyAudit(): Promise<AuditVerdict> {
+      const { broken, ...rest } = await verifyAudit(store);
+      return { holds: broken === undefined, ...rest, broken: broken ?? null };
     },
   };
 }

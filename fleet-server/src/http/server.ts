@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { ROUTES, type Route, type RouteName } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Clock, Log } from '@skein/protocol/ports.ts';
+import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import { describable } from '@skein/protocol/schema.ts';
 import { KIB, MIB } from '@skein/protocol/units.ts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -28,6 +28,7 @@ import { problemOf } from './problem.ts';
 export interface HttpDeps {
   store: Store;
   clock: Clock;
+  entropy: Entropy;
   log: Log;
   handlers: Handlers;
   idempotency: Idempotency;
@@ -169,7 +170,7 @@ async function performOnce(
   name: RouteName,
   request: FastifyRequest,
   actor: Actor,
-  { idempotency, store, clock }: HttpDeps,
+  { idempotency, store, clock, entropy }: HttpDeps,
   work: () => Promise<unknown>,
 ): Promise<unknown> {
   const { method, params, body, headers } = request;
@@ -177,18 +178,19 @@ async function performOnce(
   const recorded = async () => {
     const answer = await work();
     const subject = Object.values(params as object).join('/') || madeBy(answer);
-    await appendAudit(store, clock, {
-      actor: actor.name,
-      action: name,
-      subject,
-      detail: auditDetail(name, body),
-    });
+    const on = isAboutDevice(name) ? { subject: '', device: subject } : { subject };
+    const entry = { actor: actor.name, action: name, ...on, detail: auditDetail(name, body) };
+    await appendAudit(store, { clock, entropy }, entry);
     return answer;
   };
   const key = headers['idempotency-key'];
   if (method !== 'POST' || typeof key !== 'string') return recorded();
   return idempotency.once({ key, actor: actor.name, route: name, url: request.url, body }, recorded);
 }
+
+/** Its subject is a device's id, which the log keeps as a pseudonym. */
+const isAboutDevice = (name: RouteName): boolean =>
+  name === 'enrol' || ROUTES[name].path.startsWith('/v1/devices/:id');
 
 /** Id of what a request without one in its path has made. */
 function madeBy(answer: unknown): string {

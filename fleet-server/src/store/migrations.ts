@@ -81,4 +81,15 @@ CREATE TABLE rollups (device TEXT NOT NULL, stream TEXT NOT NULL, resolution TEX
 CREATE INDEX rollups_by_age ON rollups (resolution, chunk);
 `,
   },
+  {
+    id: '0007-pseudonyms',
+    sql: `
+CREATE TABLE pseudonyms (device TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
+CREATE TABLE audit_details (seq INTEGER PRIMARY KEY, pseudonym TEXT NOT NULL, salt TEXT NOT NULL, detail_json TEXT NOT NULL);
+CREATE INDEX audit_details_by_pseudonym ON audit_details (pseudonym);
+ALTER TABLE drift_windows ADD COLUMN received_at BIGINT NOT NULL DEFAULT 0;
+UPDATE drift_windows SET received_at = unixepoch() * 1000;
+CREATE INDEX drift_by_age ON drift_windows (received_at);
+`,
+  },
 ];

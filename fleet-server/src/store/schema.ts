@@ -104,6 +104,7 @@ export interface Tables {
     ts: number;
     verdict: string;
     record_json: string;
+    received_at: number;
   };
   update_reports: {
     id: string;
@@ -184,6 +185,10 @@ export interface Tables {
     previous: string;
     hash: string;
   };
+  /** Who a pseudonym of the audit log is; the row goes when the device is erased. */
+  pseudonyms: { device: string; pseudonym: string };
+  /** What entries about devices say, beside the chain, which only covers its hash. */
+  audit_details: { seq: number; pseudonym: string; salt: string; detail_json: string };
   idempotency: {
     key: string;
     route: string;

@@ -168,6 +168,8 @@ export async function expireStep(db: Db, policy: Policy, now: Millis): Promise<n
   if (raw > 0) return raw;
   const others = await expireRaw(db, now - policy.hourMs, ['drift', 'events']);
   if (others > 0) return others;
+  const windows = await expireWindows(db, now - policy.hourMs);
+  if (windows > 0) return windows;
   const minutes = await expirePoints(db, 'minute', now - policy.minuteMs);
   return minutes > 0 ? minutes : expirePoints(db, 'hour', now - policy.hourMs);
 }
@@ -197,6 +199,17 @@ function expireRaw(db: Db, before: Millis, streams: readonly Stream[]): Promise<
     }
     return rows.length;
   });
+}
+
+/** Drift windows go with the batches that they came in. */
+async function expireWindows(db: Db, before: Millis): Promise<number> {
+  const old = db
+    .selectFrom('drift_windows')
+    .select(sql.ref('rowid').as('rowid'))
+    .where('received_at', '<', before)
+    .limit(STEP.rows);
+  const gone = await db.deleteFrom('drift_windows').where(sql.ref('rowid'), 'in', old).executeTakeFirst();
+  return Number(gone.numDeletedRows);
 }
 
 async function expirePoints(db: Db, resolution: Resolution, before: Millis): Promise<number> {

@@ -70,6 +70,23 @@ describe('skein', () => {
     expect(row).toMatch(new RegExp(`^${device.device} +bench +offline +never +– +0 +0 +unknown +lab$`));
   });
 
+  it('lists and verifies the audit log, and fails when it does not hold', async () => {
+    await skein('devices', 'set', device.device, '--name', 'bench');
+    printed = '';
+    expect(await skein('audit', '--limit', '5')).toMatch(
+      new RegExp(`key:admin +changeDevice +${device.device}`),
+    );
+    printed = '';
+    expect(await skein('audit', 'verify')).toMatch(/^holds +yes\nentries +\d+\nhead +[0-9a-f]{64}\n$/);
+    const { store } = server.running;
+    await store.updateTable('audit').set({ actor: 'key:a' }).where('actor', '=', 'key:admin').execute();
+    await expect(skein('audit', 'verify')).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining('was changed'),
+    });
+    await store.updateTable('audit').set({ actor: 'key:admin' }).where('actor', '=', 'key:a').execute();
+  });
+
   it('shows one device, renames and regroups it', async () => {
     expect(await skein('devices', 'show', device.device)).toMatch(/^name +bench$/m);
     printed = '';

@@ -114,7 +114,7 @@ describe('the fleet view', () => {
         },
       ])
       .execute();
-    const sinks = fleetSinks(view.touch);
+    const sinks = fleetSinks(view.touch, clock);
     const incident = { code: 'DISK_LOW', severity: 'warning', start_time: 5, end_time: null };
     const window = {
       ts: 7,

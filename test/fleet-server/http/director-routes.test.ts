@@ -6,7 +6,7 @@ import { directorRoutes } from '@skein/fleet-server/http/director-routes.ts';
 import { createIdempotency } from '@skein/fleet-server/http/idempotency.ts';
 import { createMetrics } from '@skein/fleet-server/http/metrics.ts';
 import { createApp, type HttpPort, listenApp, registerRoutes } from '@skein/fleet-server/http/server.ts';
-import { nativeVerify } from '@skein/fleet-server/system-clock.ts';
+import { nativeVerify, systemEntropy } from '@skein/fleet-server/system-clock.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Desk, openDesk } from '../models/desk.ts';
 import { hashOf } from '../models/small-model.ts';
@@ -41,7 +41,8 @@ beforeAll(async () => {
   });
   const { store, clock } = desk;
   const idempotency = createIdempotency(store, clock);
-  const deps = { store, clock, log: silent, metrics, handlers, idempotency, maxBlobBytes: 1e6 };
+  const entropy = systemEntropy;
+  const deps = { store, clock, entropy, log: silent, metrics, handlers, idempotency, maxBlobBytes: 1e6 };
   // The certificate's common name, as the device port would take it from TLS.
   registerRoutes(app, 'device', deps, {
     identify: async ({ headers }) => {

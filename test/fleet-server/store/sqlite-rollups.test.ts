@@ -134,6 +134,24 @@ describe('retention', () => {
     expect(await batches()).toHaveLength(0);
   });
 
+  it('removes drift windows by when they came, as the batches they came in', async () => {
+    const window = { boot: 'b', model: 'm', version: '1', profile: '0', verdict: 'calm', record_json: '{}' };
+    const came = [START, START + 2 * DAY, START + 2 * DAY];
+    const rows = came.map((received_at, i) => ({
+      ...window,
+      ...{ device: 'd-1', window: i, ts: 0, received_at },
+    }));
+    await store.insertInto('drift_windows').values(rows).execute();
+    const left = async () =>
+      (await store.selectFrom('drift_windows').select('window').execute()).map((row) => row.window);
+    await all(expireStep, START + 730 * DAY);
+    expect(await left()).toEqual([0, 1, 2]);
+    expect(await all(expireStep, START + 731 * DAY)).toBe(1);
+    expect(await left()).toEqual([1, 2]);
+    await all(expireStep, START + 733 * DAY);
+    expect(await left()).toEqual([]);
+  });
+
   it('stands a clock that is wrong: such records are kept raw and in no sum', async () => {
     await add(1000, 60, START);
     await add(START + 30 * DAY, 60, START);

@@ -1,0 +1,34 @@
+/**
+ * The audit log and its hash chain know a device by a random pseudonym only. One row says who that is; without it
+ * (the device was erased) nothing in the log leads back to the device, and the chain holds as it did.
+ */
+import type { Entropy } from '@skein/protocol/ports.ts';
+import type { Kysely } from 'kysely';
+import type { Tables } from '../store/schema.ts';
+import { newId } from './secrets.ts';
+
+type Db = Kysely<Tables>;
+
+/** A device's pseudonym, made when it is first needed; inside the caller's transaction. */
+export async function pseudonymOf(tx: Db, entropy: Entropy, device: string): Promise<string> {
+  const known = await tx
+    .selectFrom('pseudonyms')
+    .select('pseudonym')
+    .where('device', '=', device)
+    .executeTakeFirst();
+  if (known) return known.pseudonym;
+  const pseudonym = `p-${newId(entropy, 12)}`;
+  await tx.insertInto('pseudonyms').values({ device, pseudonym }).execute();
+  return pseudonym;
+}
+
+/** By pseudonym, those that still stand for somebody. */
+export async function devicesBehind(db: Db, pseudonyms: readonly string[]): Promise<Map<string, string>> {
+  if (pseudonyms.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('pseudonyms')
+    .selectAll()
+    .where('pseudonym', 'in', [...new Set(pseudonyms)])
+    .execute();
+  return new Map(rows.map(({ device, pseudonym }) => [pseudonym, device]));
+}
