@@ -6,6 +6,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import type { GrpcApi } from './api/grpc-api.ts';
 import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
 import type { OipModels } from './api/oip-models.ts';
+import type { AtRestStatus } from './api/status.ts';
 import type { Config } from './config/schema.ts';
 import type { IncidentStore } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
@@ -92,6 +93,8 @@ export interface AgentParts {
   >;
   /** Absent: it serves nothing. */
   site?: SitePart | undefined;
+  /** Absent: what lies on the disk is in clear. */
+  atRest?: AtRestStatus | undefined;
   openOutbox(trouble: (error: SkeinError) => void): Outbox;
   openUplink(outbox: Outbox, deps: UplinkDeps): Uplink;
   openApi(deps: LocalApiDeps): Promise<LocalApi>;

@@ -362,6 +362,7 @@ export class Agent {
       trust: trustStatus(trust.view()),
       ledger: this.#outbox.ledger(),
       lossWindowMs: config.outbox.commitInterval,
+      atRest: this.#parts.atRest ?? null,
       incidents: this.#incidents.open(),
       health: this.#health.latest(),
       shadows: engine.shadows(),

@@ -80,6 +80,9 @@ export const ERROR_CODES = {
   /** A key file that is damaged, holds no key, or is not the one that a document names. */
   KEYS_INVALID: 'operator',
   KEY_DUPLICATE: 'operator',
+  /** What lies on this disk is encrypted, and its key is not there, or is another one. Nothing is damaged. */
+  DATA_KEY_NEEDED: 'environment',
+  DATA_KEY_WRONG: 'environment',
   PASSPHRASE_NEEDED: 'operator',
   PASSPHRASE_WRONG: 'operator',
   THRESHOLD_INVALID: 'operator',

@@ -1,13 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rowCipher } from '../../agent/src/at-rest/node-row-cipher.ts';
 import type { Outbox } from '../../agent/src/outbox/port.ts';
+import type { RowCipher } from '../../agent/src/outbox/row-cipher.ts';
 import { openSqliteOutbox } from '../../agent/src/outbox/sqlite-outbox.ts';
 import { seeded } from '../protocol/batch/random.ts';
 import { DEVICE_SIGNER, describeOutbox, type OutboxHarness } from './outbox.contract.ts';
 
-function sqliteHarness(): OutboxHarness {
-  const dir = mkdtempSync(join(tmpdir(), 'skein-outbox-'));
+function sqliteHarness(cipher?: RowCipher): OutboxHarness {
+  const dir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'skein-outbox-'));
   const random = seeded(1);
   let now = 1_763_812_345_678;
   let current: Outbox | undefined;
@@ -23,6 +26,7 @@ function sqliteHarness(): OutboxHarness {
         entropy,
         signer: DEVICE_SIGNER,
         reserveBytes: 0,
+        ...(cipher ? { cipher } : {}),
         ...(capBytes === undefined ? {} : { capBytes: { predictions: capBytes } }),
         ...(keepMs === undefined ? {} : { keepMs }),
       });
@@ -40,3 +44,4 @@ function sqliteHarness(): OutboxHarness {
 }
 
 describeOutbox('SQLite', sqliteHarness);
+describeOutbox('SQLite, encrypted', () => sqliteHarness(rowCipher(randomBytes(32))));

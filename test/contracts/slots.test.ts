@@ -1,8 +1,10 @@
 /** One suite for every adapter of the Slots port. */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BlobFile } from '@skein/agent/at-rest/disk-blob.ts';
+import { blobCipher, HEADER_BYTES } from '@skein/agent/at-rest/node-blob-cipher.ts';
 import { openDiskSlots } from '@skein/agent/update/disk-slots.ts';
 import type { Slots } from '@skein/agent/update/ports.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -26,6 +28,21 @@ const adapters: Record<string, () => Promise<Subject>> = {
       tear: (sha, bytes) => writeFile(join(directory, `${sha}.part`), bytes),
       damage: (sha) => truncate(join(directory, sha), 1),
       reopen: () => openDiskSlots({ directory }),
+      close: () => rm(directory, { recursive: true }),
+    };
+  },
+  async 'disk, encrypted'() {
+    const directory = await mkdtemp(join(tmpdir(), 'skein-slots-'));
+    const cipher = blobCipher(randomBytes(32));
+    return {
+      slots: await openDiskSlots({ directory, cipher }),
+      async tear(sha, bytes) {
+        const file = await BlobFile.open(join(directory, `${sha}.part`), 'w', cipher);
+        await file.write(0, bytes);
+        await file.close();
+      },
+      damage: (sha) => truncate(join(directory, sha), HEADER_BYTES + 1),
+      reopen: () => openDiskSlots({ directory, cipher }),
       close: () => rm(directory, { recursive: true }),
     };
   },

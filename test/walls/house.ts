@@ -62,7 +62,7 @@ export const TECHNOLOGIES: { word: RegExp; imports: RegExp }[] = [
 ];
 
 const ADAPTER =
-  /^(sqlite|mqtt|aedes|onnx|oip|http|disk|linux|child|x509|node|worker|command|tcp|unix|fastify|system|board|csv|tar|image|grpc|cron)-/;
+  /^(sqlite|mqtt|aedes|onnx|oip|http|disk|linux|systemd|child|x509|node|worker|command|tcp|unix|fastify|system|board|csv|tar|image|grpc|cron)-/;
 /** `*-child.ts` is the entry of a process of its own. */
 const SHELL = /^(run-.*|report-.*|.*-child|drain|presence|agent|server|main|system-clock)\.ts$/;
 const SHELL_FOLDERS = /^(agent\/src\/(cli|api|model\/cli)|fleet-server\/src\/(cli|http))\//;

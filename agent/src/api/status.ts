@@ -70,6 +70,13 @@ export interface SinkStatus extends SinkCounts {
   kind: string;
 }
 
+export interface AtRestStatus {
+  /** False: what is encrypted is brought back into clear. */
+  encrypts: boolean;
+  /** For people. */
+  key: string;
+}
+
 export interface AgentStatus {
   device: string;
   fleet: string;
@@ -88,6 +95,8 @@ export interface AgentStatus {
   ledger: StreamLedger[];
   /** Records of at most this long are in memory only: what a power cut may take. Alarms and events are not among them. */
   lossWindowMs: Millis;
+  /** Is the buffer, and are the models, encrypted on the disk, and where does the key come from? null: no key is configured. */
+  atRest: AtRestStatus | null;
   incidents: Incident[];
   health: Metrics;
   shadows: ShadowStatus[];

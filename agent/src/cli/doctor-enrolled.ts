@@ -1,10 +1,11 @@
 /** What the doctor looks at once a device has an identity: clock, certificate, trust, server, broker, models. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { DAY, MIB } from '@skein/protocol/units.ts';
+import { readBlob } from '../at-rest/disk-blob.ts';
 import type { Config } from '../config/schema.ts';
 import { type Identity, renewalDueAt } from '../identity/identity.ts';
 import { x509Identity } from '../identity/x509-identity.ts';
@@ -14,6 +15,7 @@ import { SqliteTrustStore } from '../update/sqlite-trust.ts';
 import { openUpdateStore } from '../update/sqlite-update-store.ts';
 import type { UpdateState } from '../update/state.ts';
 import { type Finding, fail, perform } from './doctor-check.ts';
+import { keyStanding, tryAtRest } from './open-at-rest.ts';
 
 export async function examineEnrolled(config: Config, identity: Identity, now: number): Promise<Finding[]> {
   return [
@@ -102,13 +104,16 @@ function brokerOf({ mqttUrl, ca, certificate, tlsKey }: Identity): Promise<strin
   });
 }
 
-function checkBlob(path: string, sha256: string): void {
-  const found = createHash('sha256').update(readFileSync(path)).digest('hex');
+async function checkBlob(path: string, sha256: string, blobKey?: Uint8Array): Promise<void> {
+  const found = createHash('sha256')
+    .update(await readBlob(path, blobKey))
+    .digest('hex');
   if (found !== sha256)
     fail(`${path} is damaged`, 'Restart the agent: it fetches the blob again. Check the disk.');
 }
 
-function modelsOf({ stateDir }: Config) {
+async function modelsOf(config: Config) {
+  const { stateDir } = config;
   const path = join(stateDir, 'update.db');
   if (!existsSync(path))
     return { warning: 'no model was ever ordered', fix: 'Start a rollout: `skein rollouts create`.' };
@@ -118,10 +123,13 @@ function modelsOf({ stateDir }: Config) {
   const committed = states.flatMap((state) =>
     state.committed ? [{ name: state.model, ...state.committed }] : [],
   );
-  for (const release of committed)
-    for (const blob of [release.manifest, release.model, release.golden])
-      checkBlob(join(stateDir, 'models', blob.sha256), blob.sha256);
   if (committed.length === 0)
     return { warning: 'no model is installed', fix: 'Start a rollout: `skein rollouts create`.' };
-  return committed.map((release) => `${release.name}@${release.version}`).join(', ');
+  const names = committed.map((release) => `${release.name}@${release.version}`).join(', ');
+  if (keyStanding(config).outside) return `${names}; encrypted, so their bytes were not looked at`;
+  const blobKey = (await tryAtRest(config))?.keys.models;
+  for (const release of committed)
+    for (const blob of [release.manifest, release.model, release.golden])
+      await checkBlob(join(stateDir, 'models', blob.sha256), blob.sha256, blobKey);
+  return names;
 }

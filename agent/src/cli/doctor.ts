@@ -16,6 +16,7 @@ import { readBuffer } from './buffer.ts';
 import { type Finding, fail, perform } from './doctor-check.ts';
 import { examineEnrolled } from './doctor-enrolled.ts';
 import { fetchStatus } from './local-client.ts';
+import { keyStanding, tryAtRest } from './open-at-rest.ts';
 import type { Settings } from './settings.ts';
 
 /** Every check, in the order in which things depend on each other. */
@@ -26,6 +27,7 @@ export async function examine(settings: Settings, now = systemClock.now()): Prom
     await perform('configuration', () => settings.file ?? 'no file: defaults and environment'),
     await perform('state directory', () => stateDirectory(config.stateDir)),
     await perform('identity', () => identityOf(config)),
+    await perform('encryption', () => encryptionOf(config)),
   ];
   const identity = attempt(() => diskIdentity(config.stateDir).load());
   if (identity) findings.push(...(await examineEnrolled(config, identity, now)));
@@ -68,6 +70,18 @@ function identityOf({ stateDir }: Config) {
   if ((mode & 0o077) === 0) return `${identity.device} of fleet ${identity.fleet}`;
   const fix = `chmod 600 ${identityPath(stateDir)}`;
   return { warning: `others may read the private keys (mode ${mode.toString(8)})`, fix };
+}
+
+async function encryptionOf(config: Config) {
+  const { from, beside, outside } = keyStanding(config);
+  if (outside) return outside;
+  const opened = await tryAtRest(config);
+  if (!from) return 'off: whoever takes the disk reads the buffer and the models';
+  if (beside) return beside;
+  if (config.atRest.write === 'plain') return `being switched off at the next start; key from ${from}`;
+  return opened
+    ? `on: the key from ${from} opens the buffer and the models`
+    : `on from the next start; ${from} gives a key`;
 }
 
 async function bufferOf(config: Config) {

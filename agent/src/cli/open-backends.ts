@@ -23,12 +23,16 @@ export function engineOptions({
   return { threads, providers, maxBatch, queueLimit: queue, timeoutMs: timeout, nonFinite, models, shadows };
 }
 
-/** @throws SkeinError CONFIG_INVALID */
-export function openBackends(config: Pick<Config, 'backends' | 'inference'>): Backends & { close(): void } {
+/** @param blobKey of the model store, where it is encrypted @throws SkeinError CONFIG_INVALID */
+export function openBackends(
+  config: Pick<Config, 'backends' | 'inference'>,
+  blobKey?: Uint8Array,
+): Backends & { close(): void } {
   const { placement, timeout: defaultTimeoutMs } = config.inference;
   const servers = backendOptions(config).map(
-    (options) => new OipBackend({ ...options, onFault: (fault) => all.changed(options.name, fault) }),
+    (options) =>
+      new OipBackend({ ...options, blobKey, onFault: (fault) => all.changed(options.name, fault) }),
   );
-  const all = new Backends(new OnnxBackend({ placement, defaultTimeoutMs }), servers);
+  const all = new Backends(new OnnxBackend({ placement, defaultTimeoutMs, blobKey }), servers);
   return Object.assign(all, { close: () => servers.forEach((server) => void server.close()) });
 }

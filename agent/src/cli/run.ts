@@ -7,6 +7,8 @@ import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
 import { type LocalApiOptions, openLocalApi } from '../api/http-local-api.ts';
+import { blobCipher } from '../at-rest/node-blob-cipher.ts';
+import { rowCipher } from '../at-rest/node-row-cipher.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
 import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
@@ -38,6 +40,7 @@ import { openOrReplaceUpdateStore } from '../update/sqlite-update-store.ts';
 import { TrustClient } from '../update/trust-client.ts';
 import { FormChoice } from '../uplink/batch-form.ts';
 import { addressFile } from './local-client.ts';
+import { openAtRest } from './open-at-rest.ts';
 import { backendOptions, engineOptions, openBackends } from './open-backends.ts';
 import { openDownloads } from './open-downloads.ts';
 import { openGrpc } from './open-grpc.ts';
@@ -67,7 +70,7 @@ class Opened {
   }
 }
 
-/** @throws SkeinError NOT_ENROLLED, CONFLICT, PORT_IN_USE, DISK_FULL, DISK_FAILED */
+/** @throws SkeinError NOT_ENROLLED, CONFLICT, PORT_IN_USE, DISK_FULL, DISK_FAILED, DATA_KEY_*, KEYS_INVALID */
 export async function startAgent(settings: Settings, log: Log): Promise<RunningAgent> {
   const { stateDir } = settings.config;
   const store = diskIdentity(stateDir);
@@ -113,6 +116,8 @@ async function compose(
 ): Promise<Agent> {
   const { stateDir } = config;
   const clock = systemClock;
+  const atRest = await openAtRest(config, log);
+  const blobs = atRest && blobCipher(atRest.keys.models, atRest.status.encrypts);
   const door = pushDoor();
   const hardware = readInventory(config.tags);
   const trustStore = opened.add(new SqliteTrustStore(join(stateDir, 'trust.db')), (db) => db.close());
@@ -149,7 +154,11 @@ async function compose(
     ...{ clock, timeFloor },
   });
   mkdirSync(join(stateDir, 'models'), { recursive: true });
-  const slots = await openDiskSlots({ directory: join(stateDir, 'models'), reserve: childReserve(log) });
+  const slots = await openDiskSlots({
+    ...{ directory: join(stateDir, 'models'), reserve: childReserve(log), cipher: blobs },
+    rewritten: () => atRest?.settled('models'),
+    trouble: ({ message, fix }) => log.warn('models lie as before on the disk', { error: message, fix }),
+  });
   const downloads = opened.add(
     openDownloads(config, {
       ...{ fetcher, slots, gate, clock, log, entropy: systemEntropy },
@@ -158,10 +167,10 @@ async function compose(
     (all) => all.close(),
   );
   const { supply, deltas, flights, alsoKept, site } = downloads;
-  const scratch = await openScratch(config.update.measure, stateDir, log);
+  const scratch = await openScratch(config.update.measure, stateDir, log, blobs);
   if (scratch) opened.add(scratch, (memory) => memory.close());
   const { threads, providers } = config.inference;
-  const backends = opened.add(openBackends(config), (all) => all.close());
+  const backends = opened.add(openBackends(config, blobs?.key), (all) => all.close());
   const signer = nativeSigner(Buffer.from(identity.reportSeed, 'hex'));
   const form = new FormChoice({
     device: identity.device,
@@ -196,10 +205,16 @@ async function compose(
       fetcher,
       ...{ supply, deltas, flights, alsoKept, gate },
       slots,
-      preflight: childPreflight({ threads, providers, backends: backendOptions(config) }),
+      preflight: childPreflight({
+        threads,
+        providers,
+        backends: backendOptions(config),
+        blobKey: blobs?.key,
+      }),
       ...(scratch ? { scratch } : {}),
       store: updateStore,
     },
+    atRest: atRest?.status,
     openOutbox: (trouble) =>
       openSqliteOutbox({
         path: join(stateDir, 'outbox.db'),
@@ -213,6 +228,8 @@ async function compose(
         maxAgeMs: config.outbox.ages as Partial<Record<Stream, Millis>>,
         policies: config.outbox.policies,
         alone: config.storage === 'sd',
+        ...(atRest ? { cipher: rowCipher(atRest.keys.outbox, atRest.status.encrypts) } : {}),
+        rewritten: () => atRest?.settled('outbox'),
         trouble,
       }),
     openUplink: (outbox, deps) =>

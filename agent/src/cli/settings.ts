@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { AtRestConfig } from '../config/at-rest.ts';
 import { type ConfigFile, parseConfig } from '../config/parse.ts';
 import { problem } from '../config/problem.ts';
 import type { Config } from '../config/schema.ts';
@@ -38,7 +39,15 @@ export function readSettings(option: string | undefined, env: NodeJS.ProcessEnv 
     ...(grpcSocket === undefined ? {} : { grpcSocket: resolve(stateDir, grpcSocket) }),
     ...(tokenFile === undefined ? {} : { tokenFile: resolve(file ? dirname(file) : '.', tokenFile) }),
   };
-  return { config: { ...config, stateDir, api }, file };
+  const atRest = keyFilesFrom(file ? dirname(file) : '.', config.atRest);
+  return { config: { ...config, stateDir, api, atRest }, file };
+}
+
+/** Relative to the configuration's folder. */
+function keyFilesFrom(folder: string, atRest: AtRestConfig): AtRestConfig {
+  const placed = <T extends { file?: string }>(key: T): T =>
+    key.file === undefined ? key : { ...key, file: resolve(folder, key.file) };
+  return { ...placed(atRest), previous: placed(atRest.previous) };
 }
 
 /** @throws SkeinError CONFIG_INVALID naming the line */

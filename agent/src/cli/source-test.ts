@@ -19,6 +19,7 @@ import { type PushDoor, pushDoor } from '../sources/push-door.ts';
 import { Tally, type TallyReport } from '../sources/tally.ts';
 import { systemClock, systemEntropy } from '../system-clock.ts';
 import { installedModel } from '../update/sqlite-installed.ts';
+import { tryAtRest } from './open-at-rest.ts';
 import { engineOptions } from './open-backends.ts';
 import { openSources } from './open-sources.ts';
 import type { Settings } from './settings.ts';
@@ -59,11 +60,13 @@ export async function testSource(test: SourceTest): Promise<SourceTestReport> {
   const listener = source.kind === 'http' && !source.url ? await listen(door, source, notes) : undefined;
   const { config } = test.settings;
   const { shadows: _, ...options } = engineOptions(config);
-  const backend = new OnnxBackend({ placement: config.inference.placement });
+  const notKnown = (thrown: unknown) => void notes.push(asSkeinError(thrown).message);
+  const blobKey = (await tryAtRest(config).catch(notKnown))?.keys.models;
+  const backend = new OnnxBackend({ placement: config.inference.placement, blobKey });
   const engine = new Engine({ backend, clock: systemClock, ...options });
   const pictures = workerPictures();
   try {
-    await activate(engine, source, config.stateDir, notes);
+    await activate(engine, source, config.stateDir, notes, blobKey);
     test.begun(notes);
     const report = await watch(test, source, engine, pictures, door);
     const silent = report.readings === 0;
@@ -92,9 +95,10 @@ async function activate(
   { model }: SourceOf,
   stateDir: string,
   notes: string[],
+  blobKey: Uint8Array | undefined,
 ): Promise<void> {
   try {
-    const staged = await installedModel(stateDir, model);
+    const staged = await installedModel(stateDir, model, blobKey);
     const backend = staged?.variant.backend ?? IN_PROCESS;
     if (staged && backend === IN_PROCESS) await engine.activate(staged);
     else if (staged)

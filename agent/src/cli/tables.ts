@@ -28,6 +28,7 @@ export function statusText(status: AgentStatus): string {
   const { ready, reason } = readiness(status);
   const parts = [
     `${status.device} of fleet ${status.fleet}, ${status.connected ? 'connected' : 'not connected'}, ${ready ? 'ready' : 'not ready'}: ${reason}; a power cut loses at most ${formatUnit('duration', status.lossWindowMs)}`,
+    atRestText(status.atRest),
     table(
       ['SOURCE', 'KIND', 'MODEL', 'STATE', 'READINGS', 'BAD', 'DROPPED', 'LATEST'],
       status.sources.map((s) => [
@@ -93,6 +94,14 @@ export function statusText(status: AgentStatus): string {
     );
   return parts.join('\n\n');
 }
+
+const atRestText = (atRest: AgentStatus['atRest']): string => {
+  if (!atRest) return 'on the disk the buffer and the models are in clear';
+  const { encrypts, key } = atRest;
+  return encrypts
+    ? `on the disk the buffer and the models are encrypted; key from ${key}`
+    : `on the disk the buffer and the models are brought back into clear; key from ${key}`;
+};
 
 const SHADOW_COLUMNS = ['CHALLENGER', 'OF', 'COMPARED', 'AGREED', 'SCORE_DIFF', 'P95_MS', 'SKIPPED'];
 const shadowRow = (s: ShadowStatus): (string | number)[] => [

@@ -7,6 +7,7 @@ import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
 import { Errors } from 'typebox/value';
 import { IN_PROCESS } from '../inference/backend.ts';
+import { checkAtRest } from './at-rest.ts';
 import { checkShadows } from './inference.ts';
 import { nodeAt, ROOT, valuesOf } from './keys.ts';
 import { checkKinds, type KindedList } from './kinds.ts';
@@ -57,6 +58,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   checkKinds(SOURCES, config.sources, root.sources, where);
   checkShadows(config.shadows, where);
   checkSampling(config.outbox.sampling, where);
+  checkAtRest(config.atRest, where);
   checkKinds(SINKS, config.sinks, root.sinks, where);
   const reserved = Object.keys(config.backends).find((name) => IN_PROCESS.includes(name));
   if (reserved)

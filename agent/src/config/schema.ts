@@ -8,6 +8,7 @@
 import { strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+import { AtRestConfig } from './at-rest.ts';
 import { InferenceConfig, ShadowConfig } from './inference.ts';
 import { OutboxConfig } from './outbox.ts';
 import { SinkConfig } from './sinks.ts';
@@ -184,6 +185,7 @@ export const ConfigSchema = strict({
   }),
   server: Server,
   outbox: OutboxConfig,
+  atRest: AtRestConfig,
   uplink: Uplink,
   health: Health,
   inference: InferenceConfig,

@@ -38,6 +38,8 @@ export interface LoadRequest {
   providers: readonly string[];
   /** As configured for this model; absent or `auto`: measured. */
   placement?: Placement | undefined;
+  /** Of the model store, where it is encrypted. */
+  blobKey?: Uint8Array | undefined;
   /** Nobody waits for its answers: its thread, if it has one, yields to all others. */
   background?: boolean | undefined;
 }

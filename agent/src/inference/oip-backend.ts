@@ -30,6 +30,8 @@ export interface OipBackendOptions {
   /** What the server is, where it does not say so itself. */
   target?: string;
   sdk?: string;
+  /** Of the model store, where it is encrypted. */
+  blobKey?: Uint8Array | undefined;
   /** `run`: the agent. `try`: a preflight beside it. Each forgets only its own leftovers. */
   role?: 'run' | 'try';
   /** Told whenever the server becomes unusable (with the reason) or usable again (null). */
@@ -60,7 +62,7 @@ const Index = checker(Type.Array(Type.Object({ name: Type.String() })), 'BACKEND
 
 export class OipBackend implements Backend {
   readonly name: string;
-  readonly #options: Required<Omit<OipBackendOptions, 'target' | 'sdk'>> & OipBackendOptions;
+  readonly #options: Required<Omit<OipBackendOptions, 'target' | 'sdk' | 'blobKey'>> & OipBackendOptions;
   readonly #client: OipClient;
   readonly #held = new Set<string>();
   #swept: Promise<void> | undefined;
@@ -106,7 +108,9 @@ export class OipBackend implements Backend {
     return facts;
   }
 
-  async load(request: LoadRequest, compiling?: Compiling): Promise<LoadedModel> {
+  async load(wanted: LoadRequest, compiling?: Compiling): Promise<LoadedModel> {
+    const { blobKey } = this.#options;
+    const request = blobKey ? { ...wanted, blobKey } : wanted;
     this.#swept ??= this.#sweep(request);
     await this.#swept;
     const name = this.#freeName(request);

@@ -10,13 +10,14 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { checker } from '@skein/protocol/schema.ts';
 import { type Bytes, KIB, MIB, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
 import { DATATYPES } from '../api/oip-bytes.ts';
+import { readBlob } from '../at-rest/disk-blob.ts';
+import { plainCopy } from '../at-rest/disk-plain-copy.ts';
 import type { Compiling, LoadRequest, Proof } from './backend.ts';
 import { LateReply, type OipClient } from './oip-client.ts';
 import { loadRefusal } from './oip-faults.ts';
@@ -105,7 +106,8 @@ async function repositoryBody(request: LoadRequest, name: string): Promise<Buffe
       'BACKEND_UNAVAILABLE',
       `${request.sizeBytes} bytes are too many to be sent to a repository`,
     );
-  const bytes = await readFile(request.path).catch((cause: unknown) => {
+  const bytes = await readBlob(request.path, request.blobKey).catch((cause: unknown) => {
+    if (cause instanceof SkeinError) throw cause;
     throw new SkeinError('MODEL_INVALID', `${request.path} cannot be read`, { cause });
   });
   refuseOther(request.path, createHash('sha256').update(bytes).digest('hex'), request.sha256);
@@ -139,7 +141,19 @@ export async function loadInto(...to: Parameters<typeof loadAndAsk>): Promise<Oi
   }
 }
 
-async function loadAndAsk(
+/** The sidecar reads by path: of an encrypted file it gets a copy in clear, for as long as it loads. */
+async function loadAndAsk(...[client, backend, way, name, request, ...more]: Parameters<typeof loadFrom>) {
+  const { blobKey, path } = request;
+  if (way !== 'sidecar' || !blobKey) return loadFrom(client, backend, way, name, request, ...more);
+  const copy = await plainCopy(path, blobKey);
+  try {
+    return await loadFrom(client, backend, way, name, { ...request, path: copy.path }, ...more);
+  } finally {
+    await copy.remove();
+  }
+}
+
+async function loadFrom(
   client: OipClient,
   backend: string,
   way: LoadWay,

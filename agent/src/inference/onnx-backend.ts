@@ -23,7 +23,11 @@ export interface OnnxBackendOptions {
   defaultTimeoutMs?: Millis;
   /** The worker's program; a bundled release names its own. */
   workerUrl?: URL;
+  /** Of the model store, where it is encrypted. */
+  blobKey?: Uint8Array | undefined;
 }
+
+type Options = Required<Omit<OnnxBackendOptions, 'blobKey'>> & OnnxBackendOptions;
 
 const SOURCE_WORKER = new URL('./onnx-worker.ts', import.meta.url);
 const MAX_RESTARTS = 3;
@@ -95,7 +99,7 @@ class WorkerModel implements LoadedModel {
     session: OnnxWorkerSession,
     start: () => Promise<OnnxWorkerSession>,
     reason: string,
-    options: Required<OnnxBackendOptions>,
+    options: Options,
   ) {
     ({ sha256: this.sha256, provider: this.provider } = session.loaded);
     ({ inputs: this.inputs, outputs: this.outputs } = session.loaded);
@@ -135,7 +139,7 @@ class WorkerModel implements LoadedModel {
 
 export class OnnxBackend implements Backend {
   readonly name = 'onnxruntime';
-  readonly #options: Required<OnnxBackendOptions>;
+  readonly #options: Options;
 
   constructor(options: OnnxBackendOptions = {}) {
     this.#options = {
@@ -147,8 +151,9 @@ export class OnnxBackend implements Backend {
     };
   }
 
-  async load(request: LoadRequest): Promise<LoadedModel> {
-    const { inlineBelowMs, workerUrl } = this.#options;
+  async load(wanted: LoadRequest): Promise<LoadedModel> {
+    const { blobKey, inlineBelowMs, workerUrl } = this.#options;
+    const request = blobKey ? { ...wanted, blobKey } : wanted;
     const placement = request.placement ?? this.#options.placement;
     if (placement === 'inline') {
       const session = await openSession(request);

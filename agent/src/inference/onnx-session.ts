@@ -3,18 +3,18 @@
  * that the runtime gets. `session.run` and `create` block this thread; who may be blocked is decided elsewhere.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import * as ort from 'onnxruntime-node';
+import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
 import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
 
 ort.env.logLevel = 'fatal';
 
-export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers'>;
+export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers' | 'blobKey'>;
 
 export interface OnnxSession {
   readonly sha256: Sha256Hex;
@@ -85,9 +85,10 @@ async function createWithFallback(
 }
 
 async function readChecked(
-  request: Pick<LoadRequest, 'path' | 'sha256'>,
+  request: Pick<LoadRequest, 'path' | 'sha256' | 'blobKey'>,
 ): Promise<{ bytes: Uint8Array; sha256: Sha256Hex }> {
-  const bytes = await readFile(request.path).catch((cause: unknown) => {
+  const bytes = await readBlob(request.path, request.blobKey).catch((cause: unknown) => {
+    if (cause instanceof SkeinError) throw cause;
     throw new SkeinError('MODEL_INVALID', `${request.path} cannot be read`, { cause });
   });
   const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -99,7 +100,7 @@ async function readChecked(
   return { bytes, sha256 };
 }
 
-/** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH */
+/** @throws SkeinError MODEL_INVALID, BLOB_MISMATCH, DATA_KEY_* */
 export async function openSession(request: OpenRequest): Promise<OnnxSession> {
   const { bytes, sha256 } = await readChecked(request);
   return { sha256, ...(await sessionFromBytes(bytes, request, runNow)) };

@@ -11,6 +11,7 @@ import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import type { Run } from './ranges.ts';
 import type { Segment } from './retention.ts';
+import { Hiding } from './row-cipher.ts';
 import { isAlarm } from './urgent.ts';
 
 export interface RecordRow {
@@ -77,7 +78,9 @@ export interface ChunkTotals {
 
 export type ChunkQueries = ReturnType<typeof chunkQueries>;
 
-export function chunkQueries(database: Database.Database) {
+export function chunkQueries(database: Database.Database, hiding = new Hiding()) {
+  const textsOf = (stream: Stream, { seq, body }: ChunkRow): string[] =>
+    hiding.show(body, 'chunks', stream, seq, unpackChunk);
   const id = (stream: Stream): number => STREAMS.indexOf(stream);
   const insertRow = database.prepare('INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
   const oldest = database.prepare(
@@ -99,7 +102,7 @@ export function chunkQueries(database: Database.Database) {
   const known = new Map<Stream, ChunkTotals>();
 
   const insert = (stream: Stream, { seq, at, texts, leftOut, alarms }: NewChunk): void => {
-    const body = pack(texts);
+    const body = hiding.hide(pack(texts), 'chunks', stream, seq);
     insertRow.run(id(stream), seq, texts.length, at, body.length, body, leftOut, alarms, crc32(body));
     const sum = known.get(stream);
     if (!sum) return;
@@ -117,24 +120,25 @@ export function chunkQueries(database: Database.Database) {
     insert(stream, { ...part, alarms });
   };
 
-  const recordsOf = ({ seq, at, body, left_out }: ChunkRow): RecordRow[] =>
-    unpackChunk(body).map((record, i) => ({
-      seq: seq + i,
-      at,
-      body: record,
-      leftOut: i === 0 ? left_out : 0,
+  const recordsOf = (stream: Stream, row: ChunkRow): RecordRow[] =>
+    textsOf(stream, row).map((body, i) => ({
+      seq: row.seq + i,
+      at: row.at,
+      body,
+      leftOut: i === 0 ? row.left_out : 0,
     }));
 
   return {
     insert,
-    allRecords: (stream: Stream): RecordRow[] => (oldest.all(id(stream)) as ChunkRow[]).flatMap(recordsOf),
+    allRecords: (stream: Stream): RecordRow[] =>
+      (oldest.all(id(stream)) as ChunkRow[]).flatMap((row) => recordsOf(stream, row)),
     /** The oldest without a hole, until `limit` records or `maxText` characters; always at least one when there is one. */
     oldestRecords(stream: Stream, limit: number, maxText: Bytes = Number.POSITIVE_INFINITY): RecordRow[] {
       const found: RecordRow[] = [];
       let text = 0;
       for (const row of oldest.iterate(id(stream)) as IterableIterator<ChunkRow>) {
         if (found.length > 0 && found.at(-1)!.seq + 1 !== row.seq) return found;
-        for (const record of recordsOf(row)) {
+        for (const record of recordsOf(stream, row)) {
           text += record.body.length;
           if (found.length >= limit || (text > maxText && found.length > 0)) return found;
           found.push(record);
@@ -144,11 +148,12 @@ export function chunkQueries(database: Database.Database) {
     },
     /** A chunk that is only touched keeps what lies outside of `run`. */
     delete(stream: Stream, run: Run): void {
-      for (const { seq, n, at, body, left_out } of touching.all(id(stream), run.to, run.from) as ChunkRow[]) {
+      for (const row of touching.all(id(stream), run.to, run.from) as ChunkRow[]) {
+        const { seq, n, at, left_out } = row;
         remove.run(id(stream), seq);
         known.delete(stream);
         if (run.from <= seq && seq + n - 1 <= run.to) continue;
-        const texts = unpackChunk(body);
+        const texts = textsOf(stream, row);
         const before = texts.slice(0, Math.max(0, run.from - seq));
         insertPart(stream, { seq, at, texts: before, leftOut: left_out });
         const after = texts.slice(Math.min(n, run.to + 1 - seq));

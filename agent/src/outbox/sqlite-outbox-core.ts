@@ -11,11 +11,22 @@ import type { Bytes } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import { hasForgotten } from './after-damage.ts';
 import { openWitness, readTestimony, type Testimony, type Witness } from './disk-witness.ts';
+import { CLEAR, DamagedRow, Hiding, type RowCipher } from './row-cipher.ts';
 import { CHUNK_ROW_BYTES, type ChunkQueries, chunkQueries } from './sqlite-outbox-chunks.ts';
 import { damageReport, forgotten, type Recovered, recoverStream, remainsOf } from './sqlite-outbox-damage.ts';
-import { type Damage, diskError, openFile, readMark, replaceFile, writeMark } from './sqlite-outbox-file.ts';
+import {
+  type Damage,
+  diskError,
+  openFile,
+  readMark,
+  removeOldCopies,
+  replaceFile,
+  writeMark,
+} from './sqlite-outbox-file.ts';
+import { refuseForeign } from './sqlite-outbox-foreign.ts';
 import { type OutboxQueries, outboxQueries } from './sqlite-outbox-queries.ts';
 import { carryOver } from './sqlite-outbox-records.ts';
+import { rewriteRows } from './sqlite-outbox-rewrite.ts';
 import { salvage } from './sqlite-outbox-salvage.ts';
 import { DiskSpace, type SpaceOptions } from './sqlite-outbox-space.ts';
 import { newStream, type StreamState } from './stream-state.ts';
@@ -23,10 +34,14 @@ import { newStream, type StreamState } from './stream-state.ts';
 export interface CoreOptions extends SpaceOptions {
   trouble: (error: SkeinError) => void;
   alone: boolean;
+  cipher: RowCipher;
+  /** All that is stored lies as `cipher` would write it now. */
+  rewritten: () => void;
 }
 
 interface Parts {
   database: Database.Database;
+  hiding: Hiding;
   queries: OutboxQueries;
   chunks: ChunkQueries;
   space: DiskSpace;
@@ -42,6 +57,8 @@ export class OutboxCore {
   #states = new Map<Stream, StreamState>();
   /** Written behind and not yet durable; after a start nobody knows how the process before it ended. */
   #unsynced = true;
+  /** A row's bytes are not what was written: the next time it is opened the database is salvaged. */
+  #doubted: SkeinError | undefined;
   readonly #witness: Witness;
 
   /** @throws SkeinError DISK_FULL, DISK_FAILED */
@@ -67,19 +84,23 @@ export class OutboxCore {
   /** Opens what is not open: at the start, and after a database that failed was closed. */
   #open(): Parts {
     if (this.#parts) return this.#parts;
-    const { path, clock, alone } = this.options;
+    const { path, clock, alone, cipher } = this.options;
     const [testimony, marks] = [readTestimony(path), readMark(path)];
-    let file = openFile(path, clock.now(), alone);
+    let file = openFile(path, clock.now(), alone, cipher);
     try {
       this.#use(file.database);
+      if (cipher !== CLEAR && !file.damage) refuseForeign(file.database, cipher);
       const forgot = !file.damage && STREAMS.some((stream) => this.#hasForgotten(stream, testimony));
-      if (forgot) {
+      const doubt = file.damage ? undefined : (this.#doubted ?? (forgot ? forgotten(path) : undefined));
+      if (doubt) {
         file.database.close();
-        file = replaceFile(path, clock.now(), forgotten(path), alone);
+        file = replaceFile(path, clock.now(), doubt, alone, cipher);
         this.#use(file.database);
       }
+      this.#doubted = undefined;
       if (file.damage) this.#recover(file.damage, testimony, marks);
       else this.#load();
+      if (cipher !== CLEAR) this.#rewrite(file.damage !== undefined);
     } catch (error) {
       this.shut();
       throw diskError(error);
@@ -89,8 +110,9 @@ export class OutboxCore {
   }
 
   #use(database: Database.Database): void {
-    const [queries, chunks] = [outboxQueries(database), chunkQueries(database)];
-    this.#parts = { database, queries, chunks, space: new DiskSpace(database, this.options) };
+    const hiding = new Hiding(this.options.cipher, (stream) => this.#states.get(stream)!.epoch);
+    const [queries, chunks] = [outboxQueries(database, hiding), chunkQueries(database, hiding)];
+    this.#parts = { database, hiding, queries, chunks, space: new DiskSpace(database, this.options) };
   }
 
   #hasForgotten(stream: Stream, testimony: Testimony | undefined): boolean {
@@ -113,21 +135,47 @@ export class OutboxCore {
 
   /** A new epoch for every stream, with all that the damaged database still has and that was surely never sent. */
   #recover({ aside, error }: Damage, testimony: Testimony | undefined, marks: readonly StreamState[]): void {
-    const found = aside === undefined ? undefined : salvage(aside);
+    const known = (stream: Stream): string[] =>
+      [testimony?.seen.get(stream), ...marks.filter((mark) => mark.stream === stream)].flatMap((each) =>
+        each ? [each.epoch] : [],
+      );
+    const found = aside === undefined ? undefined : salvage(aside, this.options.cipher, known);
     const reports: Recovered[] = [];
     this.#states = new Map();
     this.write(() => {
       for (const stream of STREAMS) {
         const remains = remainsOf(stream, found?.get(stream), testimony, marks);
         const recovered = recoverStream(remains, found?.get(stream), this.newEpoch());
-        carryOver(this.chunks, stream, recovered.records);
         this.save(recovered.state);
+        carryOver(this.chunks, stream, recovered.records);
         reports.push(recovered);
       }
     });
     writeMark(this.options.path, [...this.#states.values()]);
     this.replaced();
     this.options.trouble(damageReport(error, reports));
+  }
+
+  /**
+   * Encryption was switched on or off. Where there is no room for it, new rows alone are as they are wanted.
+   * @param fresh nothing is in it but what was just written
+   */
+  #rewrite(fresh: boolean): void {
+    const { database, hiding } = this.#parts!;
+    const { cipher, path, rewritten, trouble } = this.options;
+    try {
+      const switched = rewriteRows(database, hiding, (step) => this.transaction(step));
+      if (switched && cipher.encrypts && !fresh) removeOldCopies(path);
+      rewritten();
+    } catch (cause) {
+      const error = diskError(cause);
+      if (error.code === 'DISK_FULL') trouble(error);
+      else if (!(error instanceof DamagedRow) || fresh) throw error;
+      else {
+        this.#doubt(error);
+        this.#open();
+      }
+    }
   }
 
   /** A database that is not to be trusted is closed; the next step opens it again, and salvages what is damaged. */
@@ -138,6 +186,12 @@ export class OutboxCore {
       // A database that cannot be closed is left to the process's end.
     }
     this.#parts = undefined;
+  }
+
+  /** SQLite finds its own damage when it opens the file again; that of a row's bytes it cannot see. */
+  #doubt(error: SkeinError): void {
+    if (error instanceof DamagedRow) this.#doubted = error;
+    this.shut();
   }
 
   close(): void {
@@ -152,7 +206,7 @@ export class OutboxCore {
     } catch (cause) {
       const error = diskError(cause);
       if (error.code !== 'OUTBOX_CORRUPT') throw error;
-      this.shut();
+      this.#doubt(error);
       return look();
     }
   }
@@ -194,7 +248,7 @@ export class OutboxCore {
         const error = diskError(cause);
         if (error.code === 'OUTBOX_CORRUPT' && !healed) {
           healed = true;
-          this.shut();
+          this.#doubt(error);
         } else if (error.code !== 'DISK_FULL' || !remedies.shift()?.()) throw error;
       }
     }

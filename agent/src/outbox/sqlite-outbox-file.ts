@@ -22,7 +22,9 @@ import { basename, dirname, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
+import { CLEAR } from './row-cipher.ts';
 import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
+import { refuseForeignFile } from './sqlite-outbox-foreign.ts';
 import { migrateFrom1 } from './sqlite-outbox-migration.ts';
 import { BATCHES_SCHEMA, LOSSES_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
@@ -77,8 +79,11 @@ export interface Damage {
   aside: string | undefined;
 }
 
-/** @param alone nobody else may read it meanwhile @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made. */
-export function openFile(path: string, now: Millis, alone = false): OpenedFile {
+/**
+ * @param alone nobody else may read it meanwhile
+ * @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made; DATA_KEY_* when it is not ours to read
+ */
+export function openFile(path: string, now: Millis, alone = false, cipher = CLEAR): OpenedFile {
   if (!existsSync(path) && existsSync(`${path}.mark`)) {
     for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
     const error = new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`);
@@ -89,12 +94,19 @@ export function openFile(path: string, now: Millis, alone = false): OpenedFile {
   } catch (cause) {
     const error = diskError(cause);
     if (error.code !== 'OUTBOX_CORRUPT') throw error;
-    return replaceFile(path, now, error, alone);
+    return replaceFile(path, now, error, alone, cipher);
   }
 }
 
-/** Moves a closed database aside and begins a new one. */
-export function replaceFile(path: string, now: Millis, error: SkeinError, alone = false): OpenedFile {
+/** Moves a closed database aside and begins a new one. @throws SkeinError DATA_KEY_*: then it stays where it is */
+export function replaceFile(
+  path: string,
+  now: Millis,
+  error: SkeinError,
+  alone = false,
+  cipher = CLEAR,
+): OpenedFile {
+  refuseForeignFile(path, cipher);
   removeOldCopies(path);
   const aside = `${path}.corrupt-${now}`;
   for (const suffix of ['', '-wal', '-shm']) {
@@ -104,7 +116,7 @@ export function replaceFile(path: string, now: Millis, error: SkeinError, alone 
 }
 
 /** One damaged database may lie beside the one that replaces it: more would fill the disk. */
-function removeOldCopies(path: string): void {
+export function removeOldCopies(path: string): void {
   const [folder, name] = [dirname(path), basename(path)];
   for (const old of readdirSync(folder).filter((each) => each.startsWith(`${name}.corrupt-`)))
     rmSync(join(folder, old), { force: true });

@@ -10,6 +10,7 @@ import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
 import type { Loss, Run } from './ranges.ts';
 import type { Segment } from './retention.ts';
+import { Hiding } from './row-cipher.ts';
 import type { StreamState } from './stream-state.ts';
 
 /** A sealed batch, or the bridge over batches that are gone. It covers `from`…`to`; records start at `seq`. */
@@ -55,7 +56,13 @@ type Raw = Record<string, unknown>;
 const hex = (blob: unknown): string => (blob as Buffer).toString('hex');
 const blob = (text: string): Buffer => Buffer.from(text, 'hex');
 
-const asRow = (raw: unknown): BatchRow => {
+const asPlain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes);
+const bytesOf = (hiding: Hiding, { stream, from_seq, bytes }: Raw): Uint8Array | null =>
+  bytes === null
+    ? null
+    : hiding.show(bytes as Buffer, 'batches', STREAMS[stream as number]!, from_seq as number, asPlain);
+
+const asRow = (hiding: Hiding, raw: unknown): BatchRow => {
   const r = raw as Raw;
   return {
     from: r.from_seq as number,
@@ -72,12 +79,12 @@ const asRow = (raw: unknown): BatchRow => {
     doubt: r.doubt_json ? (JSON.parse(r.doubt_json as string) as Run[]) : [],
     regained: r.regained === 1,
     hash: r.hash === null ? null : hex(r.hash),
-    bytes: r.bytes === null ? null : new Uint8Array(r.bytes as Buffer),
+    bytes: bytesOf(hiding, r),
     alarms: r.alarms as number,
   };
 };
 
-const asRaw = (stream: Stream, row: BatchRow): Raw => ({
+const asRaw = (hiding: Hiding, stream: Stream, row: BatchRow): Raw => ({
   ...row,
   stream: STREAMS.indexOf(stream),
   offered: Number(row.offered),
@@ -87,6 +94,7 @@ const asRaw = (stream: Stream, row: BatchRow): Raw => ({
   head: blob(row.head),
   hash: row.hash === null ? null : blob(row.hash),
   doubt: row.doubt.length > 0 ? JSON.stringify(row.doubt) : null,
+  bytes: row.bytes === null ? null : hiding.hide(row.bytes, 'batches', stream, row.from),
 });
 
 const isFresh = (row: BatchRow): boolean =>
@@ -99,7 +107,7 @@ const OPEN_DATA = `${OPEN} AND bridge = 0`;
 
 export type OutboxQueries = ReturnType<typeof outboxQueries>;
 
-export function outboxQueries(database: Database.Database) {
+export function outboxQueries(database: Database.Database, hiding = new Hiding()) {
   const cache = new Map<string, Database.Statement>();
   const openFrom = new Map<Stream, number>();
   const batchBytes = new Map<Stream, Bytes>();
@@ -116,7 +124,7 @@ export function outboxQueries(database: Database.Database) {
   const rows = (text: string, ...params: unknown[]): BatchRow[] =>
     sql(text)
       .all(...params)
-      .map(asRow);
+      .map((raw) => asRow(hiding, raw));
   const one = (text: string, ...params: unknown[]): unknown =>
     sql(text)
       .pluck()
@@ -173,7 +181,7 @@ export function outboxQueries(database: Database.Database) {
       sql(
         `INSERT INTO batches VALUES (@stream, @from, @to, @seq, @n, @size, @offered, @doneAt, @bridge, @regained,
          @firstAt, @prev, @head, @hash, @doubt, @bytes, @alarms)`,
-      ).run(asRaw(stream, row));
+      ).run(asRaw(hiding, stream, row));
       opens(stream, row.from);
       const known = batchBytes.get(stream);
       if (known !== undefined) batchBytes.set(stream, known + row.size + BATCH_ROW_BYTES);
@@ -183,7 +191,7 @@ export function outboxQueries(database: Database.Database) {
       sql(
         `UPDATE batches SET to_seq = @to, head = @head, offered = @offered, done_at = @doneAt, doubt_json = @doubt,
          regained = @regained, hash = @hash, bytes = @bytes WHERE stream = @stream AND from_seq = @from`,
-      ).run(asRaw(stream, row));
+      ).run(asRaw(hiding, stream, row));
       opens(stream, row.from);
     },
     deleteBatch(stream: Stream, from: number): void {

@@ -96,11 +96,11 @@ export function abandonEpoch(core: OutboxCore, stream: Stream, upTo: number): vo
   const carried = left.filter((record) => record.seq > upTo);
   core.queries.clear(stream);
   core.chunks.clear(stream);
-  carryOver(core.chunks, stream, carried);
   const { epoch, ordinal } = core.newEpoch();
   const fresh = newStream(stream, epoch, Math.max(ordinal, state.ordinal + 1));
   const { accepted, stored, leftOut, untold, steps, losses } = state;
   core.save({ ...fresh, nextSeq: carried.length, accepted, stored, leftOut, untold, steps, losses });
+  carryOver(core.chunks, stream, carried);
 }
 
 function undelivered(core: OutboxCore, stream: Stream): RecordRow[] {

@@ -9,6 +9,7 @@ import { chainHead } from '@skein/protocol/batch/sealed.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import Database from 'better-sqlite3';
 import type { Loss, Run } from './ranges.ts';
+import { CLEAR, type RowCipher, type RowPlace } from './row-cipher.ts';
 import { type ChunkRow, isWhole, type RecordRow, unpackChunk } from './sqlite-outbox-chunks.ts';
 import { outboxQueries } from './sqlite-outbox-queries.ts';
 import { recordsOf } from './sqlite-outbox-records.ts';
@@ -25,13 +26,20 @@ export interface Salvaged {
   doubtful: Run[];
 }
 
-/** undefined: not even its table of contents can be read. */
-export function salvage(file: string): Map<Stream, Salvaged> | undefined {
+/**
+ * undefined: not even its table of contents can be read.
+ * @param known epochs that a stream may have been in; the database's own state may be gone
+ */
+export function salvage(
+  file: string,
+  cipher: RowCipher = CLEAR,
+  known: (stream: Stream) => readonly string[] = () => [],
+): Map<Stream, Salvaged> | undefined {
   let database: Database.Database | undefined;
   try {
     database = new Database(file, { readonly: true });
     const opened = database;
-    return new Map(STREAMS.map((stream) => [stream, salvageStream(opened, stream)]));
+    return new Map(STREAMS.map((stream) => [stream, salvageStream(opened, stream, cipher, known(stream))]));
   } catch {
     return undefined;
   } finally {
@@ -47,12 +55,30 @@ function attempt<T>(read: () => T): T | undefined {
   }
 }
 
-function salvageStream(database: Database.Database, stream: Stream): Salvaged {
+function salvageStream(
+  database: Database.Database,
+  stream: Stream,
+  cipher: RowCipher,
+  known: readonly string[],
+): Salvaged {
   const state = attempt(() => outboxQueries(database).loadState(stream));
   const found: Salvaged = { state, losses: [], records: [], doubtful: [] };
   found.losses = state ? [...state.losses] : [];
-  for (const row of readableRows(database, stream, 'batches', 'from_seq')) readBatch(row, found);
-  for (const row of readableRows(database, stream, 'chunks', 'seq')) readChunk(row, found);
+  const epochs = [...new Set([...(state ? [state.epoch] : []), ...known])];
+  const shown = (table: RowPlace['table'], seq: unknown, stored: unknown): unknown => {
+    if (!(stored instanceof Uint8Array)) return stored;
+    for (const epoch of epochs.length > 0 ? epochs : [''])
+      try {
+        return cipher.decrypt(stored, { table, stream, epoch, seq: seq as number });
+      } catch {
+        // Another epoch, or damage: nothing is believed.
+      }
+    return undefined;
+  };
+  for (const row of readableRows(database, stream, 'batches', 'from_seq'))
+    readBatch({ ...row, bytes: shown('batches', row.from_seq, row.bytes) }, found);
+  for (const row of readableRows(database, stream, 'chunks', 'seq'))
+    readChunk({ ...row, plain: shown('chunks', row.seq, row.body) }, found);
   found.records.sort((a, b) => a.seq - b.seq);
   return found;
 }
@@ -70,8 +96,8 @@ function readBatch(row: Raw, found: Salvaged): void {
 }
 
 function readChunk(raw: Raw, found: Salvaged): void {
-  const row = raw as unknown as ChunkRow & { crc: number | null };
-  const texts = attempt(() => (isWhole(row.body, row.crc) ? unpackChunk(row.body) : []));
+  const row = raw as unknown as ChunkRow & { crc: number | null; plain: Uint8Array };
+  const texts = attempt(() => (isWhole(row.body, row.crc) ? unpackChunk(row.plain) : []));
   if (texts?.length !== row.n || !texts.every((text) => attempt(() => JSON.parse(text)))) return;
   texts.forEach((body, i) => {
     found.records.push({ seq: row.seq + i, at: row.at, body, leftOut: i === 0 ? (row.left_out ?? 0) : 0 });

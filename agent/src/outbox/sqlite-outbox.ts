@@ -27,6 +27,7 @@ import { Held, type HeldRecord } from './held.ts';
 import type { Outbox, SealedRow, StreamLedger, StreamMark, Watermark } from './port.ts';
 import { textOf } from './recordable.ts';
 import { type DropPolicy, KEEP_DELIVERED_MS } from './retention.ts';
+import { CLEAR, type RowCipher } from './row-cipher.ts';
 import { OutboxCore } from './sqlite-outbox-core.ts';
 import { keepWithin, type StreamCaps, shrinkAll } from './sqlite-outbox-drops.ts';
 import { diskError } from './sqlite-outbox-file.ts';
@@ -53,6 +54,10 @@ export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   reserveBytes?: Bytes;
   /** No other program reads the database while it is open: spares a card. */
   alone?: boolean;
+  /** Hides what rows hold; by default they lie in clear. */
+  cipher?: RowCipher;
+  /** All that is stored lies as `cipher` would write it now: in clear too, after encryption was switched off. */
+  rewritten?: () => void;
   /** In memory, while no commit succeeds. */
   heldBytes?: Bytes;
   /** What a person should know but stops nothing: a replaced database, drops, a full disk. */
@@ -93,6 +98,7 @@ class SqliteOutbox implements Outbox {
 
   constructor(options: OutboxOptions) {
     const { path, clock, entropy, reserveBytes = RESERVE_BYTES, alone = false, trouble = () => {} } = options;
+    const { cipher = CLEAR, rewritten = () => {} } = options;
     this.#options = options;
     this.#sealing = {
       ...options,
@@ -100,7 +106,10 @@ class SqliteOutbox implements Outbox {
     };
     this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
     this.#expiredBefore = ageJudge(clock);
-    this.#core = new OutboxCore({ path, clock, entropy, reserveBytes, alone, trouble });
+    this.#core = new OutboxCore({
+      ...{ path, clock, entropy, reserveBytes, alone, trouble },
+      ...{ cipher, rewritten },
+    });
     this.#vouching = new Vouching(this.#core);
     this.#core.replaced = () => this.#vouching.forget();
     this.#core.shrink = () => shrinkAll(this.#core, (stream) => this.#capsOf(stream));

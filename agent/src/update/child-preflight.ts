@@ -28,6 +28,8 @@ export interface ChildPreflightOptions {
   childPath?: string;
   /** Servers that variants may name. */
   backends?: readonly OipBackendOptions[];
+  /** Of the model store, where it is encrypted. */
+  blobKey?: Uint8Array | undefined;
   /** A backend that compiles is outside the wall limit, but for this long at most. */
   compileLimitMs?: Millis;
 }
@@ -47,7 +49,7 @@ type Stopped = { code: 'MODEL_TIMEOUT' | 'MODEL_MEMORY' | 'STOPPED' | 'TOO_TALKA
 
 export function childPreflight(options: ChildPreflightOptions = {}): Preflight {
   const { wallLimitMs = 60_000, baseMemoryBytes = 512 * MIB, threads = 1, providers = ['cpu'] } = options;
-  const { childPath = SOURCE_CHILD, backends = [], compileLimitMs = HOUR } = options;
+  const { blobKey, childPath = SOURCE_CHILD, backends = [], compileLimitMs = HOUR } = options;
   const trialOf = (models: readonly StagedModel[], compiling?: Compiling): Trial => {
     const [{ manifest, goldenPath }] = models as [StagedModel];
     const request: PreflightRequest = {
@@ -58,6 +60,7 @@ export function childPreflight(options: ChildPreflightOptions = {}): Preflight {
       threads,
       providers,
       backends,
+      ...(blobKey ? { blobKey: Buffer.from(blobKey).toString('base64') } : {}),
     };
     const needed = models.map(({ variant }) => Math.max(manifest.needs.memoryBytes, 2 * variant.file.size));
     const memoryBytes = needed.reduce((sum, bytes) => sum + bytes, baseMemoryBytes);

@@ -9,13 +9,17 @@
  * promised, and `RESERVE` for the outbox; then the file system is asked to set the blocks aside, without writing them.
  * Where it can not, the promises of this process are all there is, and a disk that others fill ends in DISK_FULL with
  * the part kept.
+ *
+ * With a cipher all of them are encrypted; names and hashes stay those of the bytes in clear.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, MIB, type Sha256Hex } from '@skein/protocol/units.ts';
+import { BlobFile, readBlob } from '../at-rest/disk-blob.ts';
+import { rewriteBlobs } from '../at-rest/disk-rewrite.ts';
+import { type BlobCipher, HEADER_BYTES } from '../at-rest/node-blob-cipher.ts';
 import type { BlobReader, BlobWriter, Slots } from './ports.ts';
 
 const RESERVE: Bytes = 16 * MIB;
@@ -32,45 +36,62 @@ export interface DiskSlotsOptions {
    * @throws SkeinError DISK_FULL
    */
   reserve?: (path: string, size: Bytes) => Promise<boolean>;
+  /** Absent: everything lies in clear. */
+  cipher?: BlobCipher | undefined;
+  /** Everything lies as `cipher` would write it now. */
+  rewritten?: () => void;
+  /** There was no room to write all of it anew. */
+  trouble?: (error: SkeinError) => void;
 }
 
-/** @throws SkeinError DISK_FAILED when the directory can not be made */
+/** @throws SkeinError DISK_FAILED when the directory can not be made, DATA_KEY_WRONG */
 export async function openDiskSlots(options: DiskSlotsOptions): Promise<Slots> {
-  const { directory, freeBytes = freeOn, reserve } = options;
+  const { cipher, directory, freeBytes = freeOn, reserve } = options;
   await guarded(mkdir(directory, { recursive: true }));
+  if (cipher) await rewriteAll(options, cipher);
   const pathOf = (sha256: Sha256Hex): string => join(directory, sha256);
   const partOf = (sha256: Sha256Hex): string => `${pathOf(sha256)}.part`;
   /** What open writers may still take of the free space. */
   const promised = new Map<Sha256Hex, Bytes>();
-  const sizeAt = (path: string): Promise<Bytes | undefined> =>
+  const lengthOf = (path: string): Promise<Bytes | undefined> =>
     stat(path).then(
       (found) => found.size,
       () => undefined,
     );
+  /** Of the blob; of a part that does not lie as it is wanted nothing is of use. */
+  const sizeAt = async (path: string, part = false): Promise<Bytes | undefined> => {
+    const length = await lengthOf(path);
+    if (!cipher || length === undefined) return length;
+    const file = await guarded(BlobFile.open(path, 'r', cipher));
+    await file.close();
+    if (part && file.encrypted !== cipher.encrypts) return 0;
+    return file.encrypted ? length - HEADER_BYTES : length;
+  };
+  const head = cipher?.encrypts ? HEADER_BYTES : 0;
 
   return {
     pathOf,
-    has: async (sha256) => (await sizeAt(pathOf(sha256))) !== undefined,
-    partSize: async (sha256) => (await sizeAt(partOf(sha256))) ?? 0,
+    has: async (sha256) => (await lengthOf(pathOf(sha256))) !== undefined,
+    partSize: async (sha256) => (await sizeAt(partOf(sha256), true)) ?? 0,
     discard: (sha256) => guarded(rm(pathOf(sha256), { force: true })),
 
     async writer(sha256, size) {
-      const offset = (await sizeAt(partOf(sha256))) ?? 0;
+      const offset = (await sizeAt(partOf(sha256), true)) ?? 0;
       if (offset > size) await rm(partOf(sha256), { force: true });
       const from = offset > size ? 0 : offset;
       const part = partOf(sha256);
-      const needed = Math.max(0, size - Math.max(from, await allocatedAt(part)));
+      const needed = Math.max(0, size + head - Math.max(from, await allocatedAt(part)));
       const others = [...promised.values()].reduce((sum, bytes) => sum + bytes, 0);
       const free = await guarded(freeBytes(directory));
       if (free < needed + others + RESERVE) throw tooFull(needed, free, others);
       promised.set(sha256, needed);
       const done = () => void promised.delete(sha256);
       try {
-        const file = await guarded(open(part, from === 0 ? 'w' : 'r+'));
+        const file = await guarded(BlobFile.open(part, from === 0 ? 'w' : 'r+', cipher));
         try {
           // Blocks that are set aside are no longer free: the promise is kept.
-          if (size - from >= WORTH_RESERVING && (await reserve?.(part, size))) done();
-          const hash = await hashPrefix(part, from);
+          if (size - from >= WORTH_RESERVING && (await reserve?.(part, size + head))) done();
+          const hash = await hashPrefix(file, from);
           const target = { file, hash, sha256, size, directory, part, path: pathOf(sha256), done };
           return new DiskBlobWriter(target, from);
         } catch (thrown) {
@@ -84,7 +105,8 @@ export async function openDiskSlots(options: DiskSlotsOptions): Promise<Slots> {
     },
 
     async read(sha256) {
-      const bytes = await readFile(pathOf(sha256)).catch((cause: unknown) => {
+      const bytes = await readBlob(pathOf(sha256), cipher?.key).catch((cause: unknown) => {
+        if (cause instanceof SkeinError) throw cause;
         throw new SkeinError('NOT_FOUND', `blob ${sha256} is not on this disk`, { cause });
       });
       const found = createHash('sha256').update(bytes).digest('hex');
@@ -94,19 +116,23 @@ export async function openDiskSlots(options: DiskSlotsOptions): Promise<Slots> {
     },
 
     async reader(sha256) {
-      const file = await open(pathOf(sha256), 'r').catch(() =>
-        open(partOf(sha256), 'r').catch(() => undefined),
-      );
+      const at = (path: string) => BlobFile.open(path, 'r', cipher).catch(() => undefined);
+      const file = (await at(pathOf(sha256))) ?? (await at(partOf(sha256)));
       return file && readerOf(file);
     },
 
     async list() {
       const names = (await guarded(readdir(directory))).filter((name) => /^[0-9a-f]{64}$/.test(name));
       const found = await Promise.all(
-        names.map(async (sha256) => ({ sha256, at: await stat(pathOf(sha256)).catch(() => undefined) })),
+        names.map(async (sha256) => {
+          const at = await stat(pathOf(sha256)).catch(() => undefined);
+          return { sha256, at, size: cipher ? await sizeAt(pathOf(sha256)) : at?.size };
+        }),
       );
       return found
-        .flatMap(({ sha256, at }) => (at ? [{ sha256, size: at.size, mtimeMs: at.mtimeMs }] : []))
+        .flatMap(({ sha256, at, size }) =>
+          at && size !== undefined ? [{ sha256, size, mtimeMs: at.mtimeMs }] : [],
+        )
         .sort((a, b) => a.mtimeMs - b.mtimeMs)
         .map(({ sha256, size }) => ({ sha256, size }));
     },
@@ -129,17 +155,16 @@ const tooFull = (needed: Bytes, free: Bytes, others: Bytes): SkeinError =>
     { fix: 'Free space on the disk that holds the models, or order a smaller model.' },
   );
 
-const readerOf = (file: FileHandle): BlobReader => ({
+const readerOf = (file: BlobFile): BlobReader => ({
   async read(offset, length, into) {
-    const buffer = into ?? Buffer.allocUnsafe(length);
-    const { bytesRead } = await guarded(file.read(buffer, 0, length, offset));
-    return buffer.subarray(0, bytesRead);
+    const buffer = (into ?? Buffer.allocUnsafe(length)).subarray(0, length);
+    return buffer.subarray(0, await guarded(file.read(offset, buffer)));
   },
   close: () => file.close(),
 });
 
 interface Target {
-  file: FileHandle;
+  file: BlobFile;
   hash: Hash;
   sha256: Sha256Hex;
   size: Bytes;
@@ -168,11 +193,7 @@ class DiskBlobWriter implements BlobWriter {
     if (this.#offset + chunk.length > size) {
       throw new SkeinError('BLOB_TOO_LARGE', `blob ${sha256}: more than its ${size} bytes`);
     }
-    let written = 0;
-    while (written < chunk.length) {
-      const at = this.#offset + written;
-      written += (await guarded(file.write(chunk, written, chunk.length - written, at))).bytesWritten;
-    }
+    await guarded(file.write(this.#offset, chunk));
     hash.update(chunk);
     this.#offset += chunk.length;
   }
@@ -205,11 +226,25 @@ class DiskBlobWriter implements BlobWriter {
   }
 }
 
-async function hashPrefix(path: string, length: Bytes): Promise<Hash> {
+async function hashPrefix(file: BlobFile, length: Bytes): Promise<Hash> {
   const hash = createHash('sha256');
-  if (length === 0) return hash;
-  for await (const chunk of createReadStream(path, { end: length - 1 })) hash.update(chunk as Uint8Array);
+  for await (const chunk of file.chunks(length)) hash.update(chunk);
   return hash;
+}
+
+/** Encryption was switched on or off. Where there is no room, what was not reached can be read as it is. */
+async function rewriteAll(
+  { directory, rewritten, trouble }: DiskSlotsOptions,
+  cipher: BlobCipher,
+): Promise<void> {
+  try {
+    await guarded(rewriteBlobs(directory, cipher));
+    rewritten?.();
+  } catch (thrown) {
+    const error = asSkeinError(thrown);
+    if (error.code !== 'DISK_FULL') throw error;
+    trouble?.(error);
+  }
 }
 
 async function syncDirectory(directory: string): Promise<void> {
@@ -237,6 +272,7 @@ async function guarded<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (cause) {
+    if (cause instanceof SkeinError) throw cause;
     const full = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
     throw new SkeinError(full ? 'DISK_FULL' : 'DISK_FAILED', asSkeinError(cause).message, { cause });
   }

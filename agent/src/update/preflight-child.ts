@@ -4,10 +4,10 @@
  * a model of another backend runs in its server, under a name of preflight's own.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { performance } from 'node:perf_hooks';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { type GoldenVectors, parseGolden } from '@skein/protocol/manifest.ts';
+import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadedModel, Tensors } from '../inference/backend.ts';
 import { Backends } from '../inference/backends.ts';
 import { OipBackend } from '../inference/oip-backend.ts';
@@ -29,9 +29,13 @@ async function readRequest(): Promise<PreflightRequest> {
   return JSON.parse(Buffer.concat(chunks).toString('utf8')) as PreflightRequest;
 }
 
-/** @throws SkeinError BLOB_MISMATCH, BUNDLE_INVALID */
-async function readGolden({ goldenPath, goldenSha256 }: PreflightRequest): Promise<GoldenVectors> {
-  const bytes = await readFile(goldenPath);
+const blobKeyOf = ({ blobKey }: PreflightRequest): Uint8Array | undefined =>
+  blobKey === undefined ? undefined : Buffer.from(blobKey, 'base64');
+
+/** @throws SkeinError BLOB_MISMATCH, BUNDLE_INVALID, DATA_KEY_* */
+async function readGolden(request: PreflightRequest): Promise<GoldenVectors> {
+  const { goldenPath, goldenSha256 } = request;
+  const bytes = await readBlob(goldenPath, blobKeyOf(request));
   const found = createHash('sha256').update(bytes).digest('hex');
   if (found !== goldenSha256) throw new SkeinError('BLOB_MISMATCH', `golden vectors hash to ${found}`);
   return parseGolden.parse(bytes, 'golden vectors');
@@ -58,8 +62,9 @@ async function open(
 ): Promise<Opened> {
   const { threads, providers, model } = request;
   const { sha256, size: sizeBytes } = variant.file;
-  if (isInProcess(variant.backend)) return openSession({ path, sha256, threads, providers });
-  const servers = request.backends.map((options) => new OipBackend({ ...options, role: 'try' }));
+  const blobKey = blobKeyOf(request);
+  if (isInProcess(variant.backend)) return openSession({ path, sha256, threads, providers, blobKey });
+  const servers = request.backends.map((options) => new OipBackend({ ...options, blobKey, role: 'try' }));
   const backends = new Backends({ name: 'none', load: () => Promise.reject(new Error()) }, servers);
   const format = variant.format === undefined ? {} : { format: variant.format };
   const { backend } = variant;

@@ -19,6 +19,8 @@ export interface PreflightRequest {
   providers: readonly string[];
   /** Servers that variants may name. */
   backends: readonly OipBackendOptions[];
+  /** Of the model store in base64, where it is encrypted. By a pipe: arguments and environment are there to be read. */
+  blobKey?: string;
 }
 
 const text = (maxLength: number) => Type.Union([Type.String({ maxLength }), Type.Null()]);

@@ -4,28 +4,37 @@
  * in the middle of a checkpoint is damaged, is noticed as that, and is taken again.
  */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
+import { readBlob } from '../at-rest/disk-blob.ts';
 import type { StagedModel } from './ports.ts';
 import { stagedModel } from './release.ts';
 import type { Release, UpdateState } from './state.ts';
 
 const COPIES = 5;
 
-/** undefined: none of this name is installed. @throws SkeinError DISK_FAILED, NOT_FOUND, BLOB_MISMATCH, MANIFEST_INVALID */
-export async function installedModel(stateDir: string, model: string): Promise<StagedModel | undefined> {
+/**
+ * undefined: none of this name is installed.
+ * @param blobKey of the model store, where it is encrypted
+ * @throws SkeinError DISK_FAILED, NOT_FOUND, BLOB_MISMATCH, MANIFEST_INVALID, DATA_KEY_*
+ */
+export async function installedModel(
+  stateDir: string,
+  model: string,
+  blobKey?: Uint8Array,
+): Promise<StagedModel | undefined> {
   const release = committedRelease(stateDir, model);
   if (!release) return undefined;
   const pathOf = (sha256: Sha256Hex) => join(stateDir, 'models', sha256);
-  return stagedModel({ pathOf, read: async (sha256) => verified(pathOf(sha256), sha256) }, release);
+  return stagedModel({ pathOf, read: (sha256) => verified(pathOf(sha256), sha256, blobKey) }, release);
 }
 
-function verified(path: string, sha256: Sha256Hex): Uint8Array {
-  const bytes = readFileSync(path);
+async function verified(path: string, sha256: Sha256Hex, blobKey?: Uint8Array): Promise<Uint8Array> {
+  const bytes = await readBlob(path, blobKey);
   if (createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
   throw new SkeinError('BLOB_MISMATCH', `${path} does not have the hash that it is named by`, {
     fix: 'Restart the agent: it fetches what is damaged again.',

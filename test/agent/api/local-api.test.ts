@@ -113,6 +113,7 @@ const status = (ok: boolean): AgentStatus => ({
     },
   ],
   lossWindowMs: 10_000,
+  atRest: null,
   incidents: [],
   health: { cpu: 0.25 },
   shadows: [],

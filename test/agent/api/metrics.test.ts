@@ -19,6 +19,7 @@ const status = (change: Partial<AgentStatus> = {}): AgentStatus => ({
     uptimeMs: 61_000,
     profile: 'lan',
     lossWindowMs: 10_000,
+    atRest: null,
   },
   ...{
     connected: true,
