@@ -2,7 +2,7 @@
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { EventMessage, HelloMessage, StateMessage, UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
-import type { Millis } from '@skein/protocol/units.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type { GrpcApi } from './api/grpc-api.ts';
 import type { LocalApi, LocalApiDeps } from './api/http-local-api.ts';
 import type { OipModels } from './api/oip-models.ts';
@@ -76,6 +76,8 @@ export interface AgentParts {
   /** Servers that run models beside onnxruntime; absent: there are none. */
   backends?: Pick<Backends, 'watch' | 'facts' | 'names' | 'changed'>;
   trust: Trust;
+  /** Memory of this process that is resident. */
+  residentBytes(): Bytes;
   /** Highest time this device has reason to believe. */
   timeFloor(): Millis;
   update: Pick<

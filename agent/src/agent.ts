@@ -18,6 +18,7 @@ import type { OipModels } from './api/oip-models.ts';
 import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
 import { type AtLatest, atLatest } from './at-latest.ts';
+import { Verdicts } from './drift/verdicts.ts';
 import { type Incidents, openIncidents } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import { type HealthReport, reportHealth } from './health/report-health.ts';
@@ -56,6 +57,7 @@ export class Agent {
   readonly #health: HealthReport;
   readonly #standing;
   readonly #selfCheck: SelfCheck;
+  readonly #verdicts = new Verdicts();
   #hardware: HelloMessage['hardware'];
   readonly #rest: AtLatest;
   #nameTimer: Timer | undefined;
@@ -100,7 +102,10 @@ export class Agent {
       incidents,
       this.#reports.health,
     );
-    const { drift: onDrift } = this.#reports;
+    const onDrift: SourcesDeps['onDrift'] = (record) => {
+      this.#verdicts.heard(record);
+      this.#reports.drift(record);
+    };
     this.#sinks = runSinks(parts.sinks, { clock, log, incidents, device: parts.identity.device });
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
@@ -181,6 +186,13 @@ export class Agent {
     };
   }
 
+  /** What else tells of a model, beside its inferences. */
+  #around(model: string) {
+    const { engine, residentBytes } = this.#parts;
+    const version = engine.current(model)?.manifest.version;
+    return { residentBytes: residentBytes(), drift: this.#verdicts.of(model, version) };
+  }
+
   #updateRunner(): UpdateRunner {
     const { clock, engine, entropy, log, trust, update } = this.#parts;
     const introduce = () => this.#uplink.hello();
@@ -193,7 +205,7 @@ export class Agent {
       runtime: {
         activate: (model, compiling) => engine.activate(model, compiling).finally(introduce),
         deactivate: (model) => engine.deactivate(model).finally(introduce),
-        stats: (model) => engine.stats(model),
+        stats: (model) => ({ ...engine.stats(model), ...this.#around(model) }),
       },
       reports: { report: (report) => this.#reports.update(report) },
       ...(this.#parts.backends ? { backends: this.#parts.backends } : {}),

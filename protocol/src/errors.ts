@@ -65,6 +65,8 @@ export const ERROR_CODES = {
   GOLDEN_MISMATCH: 'operator',
   PROBATION_ERRORS: 'operator',
   PROBATION_SLOW: 'operator',
+  PROBATION_MEMORY: 'operator',
+  PROBATION_DRIFT: 'operator',
   START_FAILED: 'operator',
   ORDER_WITHDRAWN: 'operator',
   ORDER_SUPERSEDED: 'operator',

@@ -3,9 +3,13 @@ import { type Static, Type } from 'typebox';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { strict } from './schema.ts';
 import { ID_PATTERN } from './topics.ts';
+import { MIB } from './units.ts';
 
 /** A p95 up to this is never called slow: below it a busy scheduler says more than the model does. */
 export const LATENCY_NOISE_US = 5_000;
+
+/** What an agent's memory may grow by for other reasons while a model is on trial. */
+export const MEMORY_NOISE_BYTES = 128 * MIB;
 
 /** A {@link ProbationPolicy} with this `maxLatencyRatio` does not judge latency. */
 export const ANY_LATENCY_RATIO = 1e9;

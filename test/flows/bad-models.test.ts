@@ -132,6 +132,28 @@ function greedy(): Uint8Array {
   );
 }
 
+/** A constant of 256 MiB, made when it is loaded and kept: preflight allows that, beside a model that works it is too much. */
+function hungry(): Uint8Array {
+  const long = 8_192n;
+  const shapeOf = (name: string, ...dims: bigint[]): TensorProto => ({
+    name,
+    dims: [dims.length],
+    dataType: DATA_TYPE.int64,
+    rawData: new Uint8Array(BigInt64Array.from(dims).buffer),
+  });
+  return graph(
+    [
+      nodeOf('ConstantOfShape', ['square'], ['huge']),
+      nodeOf('ReduceMean', ['window'], ['mean']),
+      nodeOf('Expand', ['mean', 'row'], ['wide']),
+      nodeOf('MatMul', ['wide', 'huge'], ['product']),
+      nodeOf('ReduceMean', ['product'], ['zero']),
+      nodeOf('Mul', ['window', 'zero'], ['reconstruction']),
+    ],
+    [shapeOf('square', long, long), shapeOf('row', 1n, long)],
+  );
+}
+
 const truncated = () => host.blobs.get(host.manifest.variants[0]!.file.sha256)!.subarray(0, 9_000);
 
 // biome-ignore format: the table is read by its columns
@@ -142,6 +164,7 @@ const BAD: [string, string, 'refused' | 'reverted', string, () => Changes][] = [
   ['that answers NaN',                          '2.0.4', 'refused',  'MODEL_OUTPUT_NOT_FINITE', () => ({ model: notANumber() })],
   ['that answers NaN on real readings alone',   '2.0.5', 'reverted', 'MODEL_OUTPUT_NOT_FINITE', () => ({ model: root(), golden: answering(4, 2) })],
   ['that is far slower than the one before',    '2.0.6', 'reverted', 'PROBATION_SLOW',          () => ({ model: slow(), golden: answering(1, 0) })],
+  ['that takes far more memory than it needs',  '2.0.8', 'reverted', 'PROBATION_MEMORY',        () => ({ model: hungry(), golden: answering(1, 0) })],
   ['of bytes that did harm here before',        '2.0.7', 'refused',  'MODEL_QUARANTINED',       () => ({ model: root(), golden: answering(9, 3) })],
 ];
 

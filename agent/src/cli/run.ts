@@ -199,6 +199,7 @@ async function compose(
     engine: new Engine({ backend: backends, clock, ...engineOptions(config) }),
     backends,
     trust,
+    residentBytes: () => process.memoryUsage.rss(),
     timeFloor,
     site,
     update: {

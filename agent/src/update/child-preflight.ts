@@ -17,6 +17,7 @@ import {
   type PreflightRequest,
   parsePreflightLine,
 } from './preflight-wire.ts';
+import { neededBytes } from './release.ts';
 
 export interface ChildPreflightOptions {
   wallLimitMs?: Millis;
@@ -62,8 +63,7 @@ export function childPreflight(options: ChildPreflightOptions = {}): Preflight {
       backends,
       ...(blobKey ? { blobKey: Buffer.from(blobKey).toString('base64') } : {}),
     };
-    const needed = models.map(({ variant }) => Math.max(manifest.needs.memoryBytes, 2 * variant.file.size));
-    const memoryBytes = needed.reduce((sum, bytes) => sum + bytes, baseMemoryBytes);
+    const memoryBytes = models.map(neededBytes).reduce((sum, bytes) => sum + bytes, baseMemoryBytes);
     return new Trial(childPath, request, { wallLimitMs, compileLimitMs, memoryBytes }, compiling);
   };
   return {

@@ -23,7 +23,7 @@ import {
   stillWanted,
   workOf,
 } from './moves.ts';
-import { judgeEveryMs, judgeProbation } from './probation.ts';
+import { judgeEveryMs, judgeProbation, yardstickOf } from './probation.ts';
 import { NO_STATS } from './reports.ts';
 import type { Phase, PhaseName, PhaseOf, Step, UpdateEvent, UpdateState } from './state.ts';
 
@@ -264,8 +264,6 @@ function uncount(state: UpdateState, phase: PhaseOf<'activating' | 'probation'>)
   return { state: { ...state, phase: { ...phase, starts: Math.max(0, phase.starts - 1) } }, effects: [] };
 }
 
-const COMPARABLE_INFERENCES = 5;
-
 function probe(
   state: UpdateState,
   phase: PhaseOf<'activating'>,
@@ -276,9 +274,8 @@ function probe(
   if (event.loaded !== phase.release.model.sha256) {
     return revert(state, phase, 'BLOB_MISMATCH', `the runtime loaded ${event.loaded}`, NO_STATS);
   }
-  const { inferences, p95LatencyUs } = event.before;
-  const previousP95Us = inferences >= COMPARABLE_INFERENCES ? p95LatencyUs : phase.previousP95Us;
-  return enter(state, { ...phase, name: 'probation', loaded: event.loaded, sinceMono: now, previousP95Us });
+  const yardstick = yardstickOf(event.before, phase, event.needs);
+  return enter(state, { ...phase, ...yardstick, name: 'probation', loaded: event.loaded, sinceMono: now });
 }
 
 /** The runtime refused the model, so what ran before still runs. */
@@ -305,7 +302,7 @@ function judge(
   now: Millis,
 ): Step {
   const policy = phase.agreed.order.probation;
-  const judgement = judgeProbation(policy, stats, now - phase.sinceMono, phase.previousP95Us);
+  const judgement = judgeProbation(policy, stats, now - phase.sinceMono, phase);
   switch (judgement.verdict) {
     case 'continue':
       return {

@@ -4,6 +4,7 @@ import type { ModelTarget, Order } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { ChartVerdict } from '../drift/verdicts.ts';
 import type { Compiling, Proof } from '../inference/backend.ts';
 import type { Figure } from './variants.ts';
 
@@ -151,6 +152,10 @@ export interface ProbationStats {
   p95LatencyUs: number;
   /** What the 95th percentile is at least, however unlucky these inferences were. */
   p95AtLeastUs: number;
+  /** Resident memory of the process just now; absent: it is not known. */
+  residentBytes?: Bytes;
+  /** What the model's own charts say; absent: none of their windows is full yet, or it has none. */
+  drift?: ChartVerdict | undefined;
 }
 
 /** The running engine, as the update machine sees it. */

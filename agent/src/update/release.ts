@@ -1,6 +1,7 @@
 /** From a signed target to a release, and from a release back to what a runtime loads. */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Manifest, parseManifest } from '@skein/protocol/manifest.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { AgreedOrder, Slots, StagedModel } from './ports.ts';
 import type { Release } from './state.ts';
 import { type Candidate, choiceReason, isInProcess, type VariantPlan } from './variants.ts';
@@ -63,6 +64,10 @@ export async function stagedModel(
   const { variant, model } = release;
   return stagedVariant(slots, release, { variant, model }, slots.pathOf(model.sha256));
 }
+
+/** What a model may take: what its manifest asks for, at least twice its file. */
+export const neededBytes = ({ manifest, variant }: Pick<StagedModel, 'manifest' | 'variant'>): Bytes =>
+  Math.max(manifest.needs.memoryBytes, 2 * variant.file.size);
 
 /** One variant of a release, wherever its file lies. @throws as {@link stagedModel} */
 export async function stagedVariant(

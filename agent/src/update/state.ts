@@ -9,6 +9,7 @@ import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Hold } from './gate.ts';
 import type { AgreedOrder, Barred, PreflightVerdict, ProbationStats, TrustedView } from './ports.ts';
+import type { Yardstick } from './probation.ts';
 import type { Candidate, Choice } from './variants.ts';
 
 /** A version whose blobs are named completely: enough to load it from disk with no network. */
@@ -48,12 +49,10 @@ interface OnOrder {
 interface OnRelease extends OnOrder {
   release: Release;
 }
-interface OnTrial extends OnRelease {
+interface OnTrial extends OnRelease, Yardstick {
   proof: Proof;
   /** Raised before each load, lowered by a clean stop: what is left after a crash are failed starts. */
   starts: number;
-  /** p95 of the model that ran before, the yardstick of probation; null when it had too few inferences. */
-  previousP95Us: number | null;
 }
 
 export type Phase =
@@ -131,6 +130,8 @@ export type UpdateEvent =
       order: string;
       loaded: Sha256Hex;
       before: ProbationStats;
+      /** Memory that the loaded model may take. */
+      needs?: Bytes;
       /** The stand-in runs: the chosen variant's backend is not usable. */
       standIn?: boolean;
     }

@@ -1,8 +1,10 @@
 /** The slow effects: each is performed through the ports and ends in the event that tells the machine how it went. */
+
 import { asSkeinError, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Order } from '@skein/protocol/orders.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { BackendFacts } from '../inference/backend.ts';
 import { ANYTHING } from '../inference/backends.ts';
 import { downloadBlobs, type Sources } from './blob-download.ts';
@@ -12,7 +14,7 @@ import type { BlobSize } from './download-plan.ts';
 import { Flights } from './flights.ts';
 import { Deferred } from './gate.ts';
 import type { Slots } from './ports.ts';
-import { manifestOf, releaseOf, stagedModel, stagedVariant } from './release.ts';
+import { manifestOf, neededBytes, releaseOf, stagedModel, stagedVariant } from './release.ts';
 import {
   type Fault,
   type Phase,
@@ -188,9 +190,9 @@ export class UpdateWork {
     if (purpose === 'trial' && !this.#wanted(model, order, 'activating')) return undefined;
     const before = this.#parts.runtime.stats(model);
     try {
-      const { loaded, standIn } = await this.#load(model, release, purpose);
+      const { loaded, needs, standIn } = await this.#load(model, release, purpose);
       this.running.set(model, release);
-      return { type: 'activated', purpose, order, loaded, before, ...(standIn ? { standIn } : {}) };
+      return { type: 'activated', purpose, order, loaded, before, needs, ...(standIn ? { standIn } : {}) };
     } catch (thrown) {
       const fault = faultOf(asSkeinError(thrown, 'MODEL_CRASHED'));
       const lost =
@@ -232,13 +234,14 @@ export class UpdateWork {
     model: string,
     release: Release,
     purpose: Purpose,
-  ): Promise<{ loaded: string; standIn: boolean }> {
+  ): Promise<{ loaded: string; needs: Bytes; standIn: boolean }> {
     const { runtime, slots } = this.#parts;
     const compiling = (share: number | null) => this.#compiles(model, share);
     try {
-      const { loaded } = await runtime.activate(await stagedModel(slots, release), compiling);
+      const staged = await stagedModel(slots, release);
+      const { loaded } = await runtime.activate(staged, compiling);
       if (this.standingIn.delete(model)) this.#parts.standIn?.(model, null);
-      return { loaded, standIn: false };
+      return { loaded, needs: neededBytes(staged), standIn: false };
     } catch (thrown) {
       const { blame, code, message } = asSkeinError(thrown, 'MODEL_CRASHED');
       const { standIn } = release;
@@ -246,11 +249,12 @@ export class UpdateWork {
       const why = `${standIn.variant} instead of ${release.variant}: ${code}: ${message}`;
       this.#parts.standIn?.(model, why);
       // It runs already: swapping it for itself would only lose its figures.
-      if (this.standingIn.has(model)) return { loaded: standIn.model.sha256, standIn: true };
-      const path = slots.pathOf(standIn.model.sha256);
-      const { loaded } = await runtime.activate(await stagedVariant(slots, release, standIn, path));
+      const staged = await stagedVariant(slots, release, standIn, slots.pathOf(standIn.model.sha256));
+      const needs = neededBytes(staged);
+      if (this.standingIn.has(model)) return { loaded: standIn.model.sha256, needs, standIn: true };
+      const { loaded } = await runtime.activate(staged);
       this.standingIn.add(model);
-      return { loaded, standIn: true };
+      return { loaded, needs, standIn: true };
     }
   }
 

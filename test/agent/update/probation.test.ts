@@ -1,4 +1,5 @@
-import { judgeEveryMs, judgeProbation } from '@skein/agent/update/probation.ts';
+import { judgeEveryMs, judgeProbation, yardstickOf } from '@skein/agent/update/probation.ts';
+import { MIB } from '@skein/protocol/units.ts';
 import { describe, expect, it } from 'vitest';
 
 const policy = {
@@ -15,6 +16,8 @@ const stats = (
   p95LatencyUs = 100,
   p95AtLeastUs = p95LatencyUs,
 ) => ({ inferences, errors, notFinite, p95LatencyUs, p95AtLeastUs });
+
+const NOTHING_KNOWN = { previousP95Us: null };
 
 describe('probation', () => {
   // biome-ignore format: the table is read by its columns
@@ -39,14 +42,48 @@ describe('probation', () => {
     ['surely slow reverts at the end too', stats(20, 0, 0, 90_000, 30_000), 60_000, 10_000, 'PROBATION_SLOW'],
     ['more than that reverts',             stats(20, 0, 0, 5_001), 10_000, 100, 'PROBATION_SLOW'],
   ] as const)('%s', (_, given, elapsedMs, previousUs, expected) => {
-    const judgement = judgeProbation(policy, given, elapsedMs, previousUs);
+    const judgement = judgeProbation(policy, given, elapsedMs, { previousP95Us: previousUs });
     expect(judgement.verdict === 'revert' ? judgement.code : judgement.verdict).toBe(expected);
   });
 
   it('with no errors allowed reverts at the first', () => {
-    expect(judgeProbation({ ...policy, maxErrorRate: 0 }, stats(1000, 1), 20_000, null).verdict).toBe(
-      'revert',
-    );
+    expect(
+      judgeProbation({ ...policy, maxErrorRate: 0 }, stats(1000, 1), 20_000, NOTHING_KNOWN).verdict,
+    ).toBe('revert');
+  });
+
+  // biome-ignore format: the table is read by its columns
+  it.each([
+    ['calm after calm commits',                  'calm',    'calm',    'commit'],
+    ['drift after calm reverts',                 'drift',   'calm',    'PROBATION_DRIFT'],
+    ['drift where it drifted before is no harm', 'drift',   'drift',   'commit'],
+    ['drift with no record before is no harm',   'drift',   undefined, 'commit'],
+    ['no full window says nothing',              undefined, 'calm',    'commit'],
+  ] as const)('%s', (_, drift, previousDrift, expected) => {
+    const yardstick = { previousP95Us: null, previousDrift };
+    const judgement = judgeProbation(policy, { ...stats(20), drift }, 10_000, yardstick);
+    expect(judgement.verdict === 'revert' ? judgement.code : judgement.verdict).toBe(expected);
+  });
+
+  it('reverts at once what takes more memory than it may, and what only the process takes is no harm', () => {
+    const before = { ...stats(50), residentBytes: 100 * MIB };
+    const yardstick = yardstickOf(before, NOTHING_KNOWN, 10 * MIB);
+    const ask = (mib: number) =>
+      judgeProbation(policy, { ...stats(1), residentBytes: mib * MIB }, 0, yardstick);
+    expect(ask(100 + 10 + 128).verdict).toBe('continue');
+    expect(ask(100 + 10 + 129)).toEqual({
+      verdict: 'revert',
+      code: 'PROBATION_MEMORY',
+      detail: '239 MiB resident, 238 MiB allowed',
+    });
+  });
+
+  it('takes its yardstick from the model before, or from what was known before a restart', () => {
+    const known = { previousP95Us: 700, previousDrift: 'calm' as const, memoryLimitBytes: 1 };
+    expect(yardstickOf(stats(0), known, 5)).toEqual({ ...known, memoryLimitBytes: undefined });
+    const before = { ...stats(5, 0, 0, 900), drift: 'drift' as const };
+    expect(yardstickOf(before, known, 5)).toMatchObject({ previousP95Us: 900, previousDrift: 'drift' });
+    expect(yardstickOf(stats(4, 0, 0, 900), NOTHING_KNOWN, 5).previousP95Us).toBeNull();
   });
 
   it('is looked at often enough for short ones and seldom for long ones', () => {
