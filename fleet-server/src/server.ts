@@ -12,8 +12,12 @@ import { pseudonymiseAudit } from './access/pseudonymise-audit.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
 import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './addresses.ts';
+import { clearTopics, TOPICS } from './broker/clear-topics.ts';
 import { type Config, SETTINGS } from './config.ts';
 import { Director } from './director/orders.ts';
+import { searchFiles } from './erasure/disk-search.ts';
+import type { ErasureDeps } from './erasure/port.ts';
+import { startErasures } from './erasure/run-erasures.ts';
 import { createEnrolment } from './fleet/enrolment.ts';
 import { fleetSinks } from './fleet/sinks.ts';
 import { createFleetView } from './fleet/view.ts';
@@ -24,6 +28,7 @@ import { deviceRoutes } from './http/device-routes.ts';
 import { directorRoutes } from './http/director-routes.ts';
 import { driftRoutes } from './http/drift-routes.ts';
 import { enrolmentRoutes } from './http/enrolment-routes.ts';
+import { erasureRoutes } from './http/erasure-routes.ts';
 import { createEventHub } from './http/event-stream.ts';
 import type { Handlers } from './http/handlers.ts';
 import { createIdempotency } from './http/idempotency.ts';
@@ -33,7 +38,7 @@ import { openPeoplePort } from './http/people-port.ts';
 import { rolloutRoutes } from './http/rollout-routes.ts';
 import { trustRoutes } from './http/trust-routes.ts';
 import { announceReads } from './ingest/announce-reads.ts';
-import { startIngest } from './ingest/run-ingest.ts';
+import { type Ingest, startIngest } from './ingest/run-ingest.ts';
 import { createLifetime, type Lifetime } from './lifetime.ts';
 import { ImageRepository } from './models/image-repository.ts';
 import { newestSigner } from './models/online-keys.ts';
@@ -184,9 +189,36 @@ async function startRooms(live: Live) {
     );
   broker.onConnect(() => void announceAll());
   await rollouts.start();
-  return { ...live, director, rollouts, deltas, metrics, announceAll };
+  const erasures = startErasures(erasureDeps(live, { ingest, rollouts }));
+  lifetime.onStop(() => erasures.stop());
+  void erasures.resume();
+  return { ...live, director, rollouts, deltas, metrics, announceAll, erasures };
 }
 type Rooms = Awaited<ReturnType<typeof startRooms>>;
+
+/** Where a device is known besides the database, and which files may name it. */
+function erasureDeps(
+  { config, adapters, store, clock, entropy, log, view, hub, mqtt: { broker } }: Live,
+  { ingest, rollouts }: { ingest: Ingest; rollouts: RolloutRunner },
+): ErasureDeps {
+  const files = ['store.db', 'store.db-wal', 'store.db-shm', 'ca', 'keys', 'operator.json'];
+  const paths = files.map((name) => join(config.stateDir, name));
+  return {
+    ...{ store, clock, entropy, log },
+    async forget(device) {
+      view.forget(device);
+      await broker.disconnect(device);
+      await ingest.forget(device);
+      hub.forget();
+    },
+    eraseFromRollout: (tx, rollout, device) => rollouts.erase(adapters.openRollouts(tx), rollout, device),
+    settle: () => void rollouts.settle(),
+    clearTopics: (device) => clearTopics(broker, config.fleet, device),
+    topics: TOPICS.length,
+    search: (text) => searchFiles(paths, text),
+    freeBytes: () => adapters.freeBytes(config.stateDir),
+  };
+}
 
 const policyOf = ({ keepRawDays, keepMinuteDays, keepHourDays }: Config): Policy => ({
   rawMs: keepRawDays * DAY,
@@ -303,6 +335,7 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     ...accessRoutes({ store, clock, entropy, hub, describe }),
     ...enrolmentRoutes({ enrolment, view, publicHost: publicHostOf(config) }),
     ...deviceRoutes({ policy: policyOf(config), store, clock, view, broker, fleet, watch }),
+    ...erasureRoutes(rooms.erasures),
     ...driftRoutes(store, clock),
     ...trustRoutes({ store, repository, online, clock, verify, published }),
     ...modelRoutes({ ...models, published }),

@@ -253,6 +253,40 @@ export const AuditVerdict = strict({
   broken: nullable(strict({ seq: Type.Integer(), why: Type.String() })),
 });
 
+const erasedKind = strict({ kind: Type.String(), rows: Type.Integer(), bytes: Type.Integer() });
+/** What erasing a device would remove. */
+export const ErasurePlan = strict({
+  device: deviceId,
+  name: Type.String(),
+  kinds: Type.Array(erasedKind, { description: 'Content only, as it is stored' }),
+  topics: Type.Integer({ description: 'MQTT topics whose retained messages are cleared' }),
+});
+export const ERASURE_STATES = ['erasing', 'clearing', 'searching', 'done'] as const;
+/** The device is named by its pseudonym of the audit log only. */
+export const ErasureView = strict({
+  pseudonym: Type.String(),
+  state: oneOf(ERASURE_STATES, 'Rows, then retained topics, then the files are searched for the id'),
+  by: Type.String({ description: 'Who asked for it' }),
+  begunAt: millis,
+  finishedAt: nullable(millis),
+  total: Type.Integer({ description: 'Rows when it began' }),
+  removed: Type.Array(erasedKind),
+  chains: nullable(
+    strict(
+      { streams: Type.Integer(), records: Type.Integer(), sha256: hash },
+      'SHA-256 over sorted lines of JSON [stream, epoch, records numbered, chain head]: what its signed streams were',
+    ),
+  ),
+  search: nullable(
+    strict(
+      { files: Type.Integer(), bytes: Type.Integer(), found: Type.Integer() },
+      'The server’s files, searched for the device’s id afterwards',
+    ),
+  ),
+  auditSeq: nullable(Type.Integer({ description: 'The entry of the audit log that says all this' })),
+  trouble: nullable(Type.String({ description: 'Why it does not go on; it is tried again' })),
+});
+
 export const page = <T extends TSchema>(item: T) =>
   strict({ items: Type.Array(item), next: nullable(Type.String()) });
 const empty = strict({});
@@ -327,6 +361,22 @@ export const ROUTES = {
   revokeDevice: people('POST', '/v1/devices/:id/revoke', 'operator', 'Revoke and disconnect', {
     body: empty,
     answer: done,
+  }),
+  planErasure: people('GET', '/v1/devices/:id/erasure', 'admin', 'What erasing a device would remove', {
+    answer: ErasurePlan,
+  }),
+  eraseDevice: people(
+    'POST',
+    '/v1/devices/:id/erase',
+    'admin',
+    'Revoke a device for good and remove everything that came from it or names it; goes on by itself',
+    { body: empty, answer: ErasureView },
+  ),
+  listErasures: people('GET', '/v1/erasures', 'admin', 'The last 1,000 erasures, newest first', {
+    answer: page(ErasureView),
+  }),
+  showErasure: people('GET', '/v1/erasures/:pseudonym', 'admin', 'How far an erasure is, and its proof', {
+    answer: ErasureView,
   }),
   watchDevice: people('POST', '/v1/devices/:id/watch', 'viewer', 'Ask for live state for a minute', {
     body: empty,
@@ -513,6 +563,8 @@ export type TrustView = Static<typeof TrustView>;
 export type TrustWarning = Static<typeof TrustWarning>;
 export type TrustDocumentView = Static<typeof TrustDocumentView>;
 export type OnlineRole = (typeof ONLINE_ROLES)[number];
+export type ErasurePlan = Static<typeof ErasurePlan>;
+export type ErasureView = Static<typeof ErasureView>;
 export type AuditVerdict = Static<typeof AuditVerdict>;
 export type EnrolTrust = Static<typeof EnrolTrust>;
 export type EnrolRequest = Static<typeof EnrolRequest>;

@@ -76,5 +76,7 @@ const isCommitment = (detail: string): boolean => /^\{"sha256":"[0-9a-f]{64}"\}$
 
 async function erasedPseudonyms(db: Db): Promise<Set<string>> {
   const rows = await db.selectFrom('audit').select('subject').where('action', '=', ERASED).execute();
-  return new Set(rows.map(({ subject }) => subject));
+  // Their entry is the last thing that is written.
+  const open = await db.selectFrom('erasures').select('pseudonym').where('state', '!=', 'done').execute();
+  return new Set([...rows.map(({ subject }) => subject), ...open.map(({ pseudonym }) => pseudonym)]);
 }

@@ -54,6 +54,8 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
   const { fleet, log } = options;
   const doors = new WeakMap<object, Door>();
   const handlers: MessageHandler[] = [];
+  /** Connections that we ended: they have no last word. */
+  const cut = new WeakSet<object>();
   /** Connections of which nothing is read now, and how many of their messages wait. */
   const held = new WeakMap<object, number>();
   const holdReader = (conn: object): (() => void) => {
@@ -67,6 +69,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     ...admission(options, doorOf),
     authorizePublish(client, packet, done) {
       const door = client ? doorOf(client) : undefined;
+      if (client && cut.has(client.conn)) return done(new Error(`${client.id} was disconnected`));
       if (!client || door?.kind !== 'device' || !deviceMay(door.device, fleet, 'up', packet.topic)) {
         const fix = door?.kind === 'local' ? LOCAL : STRANGER;
         log.warn('refused a publish', { client: client?.id, topic: packet.topic, fix });
@@ -138,7 +141,9 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
     async disconnect(device) {
       for (const socket of sockets) {
         const door = doors.get(socket);
-        if (door?.kind === 'device' && door.device === device) socket.destroy();
+        if (door?.kind !== 'device' || door.device !== device) continue;
+        cut.add(socket);
+        socket.destroy();
       }
     },
     async close() {

@@ -1,8 +1,9 @@
-/** `skein devices list|show|set|revoke`. */
+/** `skein devices list|show|set|revoke`; `erase` is in `erase.ts`. */
 import type { DeviceSummary, DeviceView } from '@skein/protocol/api.ts';
 import { WARNINGS } from '@skein/protocol/warnings.ts';
 import type { Command } from 'commander';
 import type { CliContext } from './client.ts';
+import { addEraseCommands } from './erase.ts';
 import { ago, column } from './table.ts';
 
 export const commaList = (text: string): string[] =>
@@ -59,6 +60,7 @@ export function addDeviceCommands(devices: Command, ctx: CliContext): void {
     .action(async (id: string) =>
       ctx.print(await (await ctx.api()).call('revokeDevice', { params: { id }, body: {} })),
     );
+  addEraseCommands(devices, ctx);
 }
 
 function showDevice(ctx: CliContext, device: DeviceView): void {

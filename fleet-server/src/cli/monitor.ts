@@ -81,10 +81,16 @@ async function paint(api: ApiClient, signal: AbortSignal, wanted: (id: string) =
     if (known) known.summary = summary;
     else if (wanted(summary.id)) rows.set(summary.id, { summary, state: undefined, scores: [] });
   };
-  for (const summary of await api.all('listDevices', { query: {} })) take(summary);
+  const list = async () => {
+    const known = await api.all('listDevices', { query: {} });
+    for (const id of rows.keys()) if (!known.some((summary) => summary.id === id)) rows.delete(id);
+    for (const summary of known) take(summary);
+  };
+  await list();
   const repaint = setInterval(() => process.stdout.write(screen(rows)), REPAINT_MS);
   try {
     for await (const { type, data } of api.events(signal)) {
+      if (type === 'reset') await list();
       if (type === 'device') take(data as DeviceSummary);
       if (type === 'state') takeState(rows, data as StreamEvents['state']);
     }

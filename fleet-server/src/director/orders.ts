@@ -4,6 +4,7 @@
  * version is max(last + 1, unix seconds), so a server restored from a backup is still obeyed.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
+import { SkeinError } from '@skein/protocol/errors.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { DirectorOrders, Order } from '@skein/protocol/orders.ts';
 import type { Clock, Signer } from '@skein/protocol/ports.ts';
@@ -15,6 +16,7 @@ import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
 import { signDocument } from '@skein/protocol/trust/signing.ts';
 import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
+import { isErased } from '../erasure/identity.ts';
 import { newestSigner, type OnlineKeyring, requireSigner } from '../models/online-keys.ts';
 import { type Db, latestDocument } from '../models/trust-documents.ts';
 import type { Tables } from '../store/schema.ts';
@@ -60,6 +62,7 @@ export class Director {
     onlyOver: readonly string[] | null,
   ): Promise<void> {
     const changed = await this.#deps.store.transaction().execute(async (tx) => {
+      if (await isErased(tx, device)) return false;
       const standing = (await this.orders(device, tx)).find((known) => known.model === model);
       if (onlyOver !== null && standing && !onlyOver.includes(standing.rollout)) return false;
       await tx.deleteFrom('orders').where('device', '=', device).where('model', '=', model).execute();
@@ -81,6 +84,7 @@ export class Director {
   }
 
   async announce(device: string): Promise<void> {
+    if (await isErased(this.#deps.store, device)) return;
     this.#deps.announce(device, await this.directorVersion(device));
   }
 
@@ -111,6 +115,7 @@ export class Director {
 
   #current(device: string): Promise<{ version: number; bytes: Uint8Array }> {
     return this.#deps.store.transaction().execute(async (tx) => {
+      if (await isErased(tx, device)) throw new SkeinError('NOT_FOUND', `${device} was erased`);
       const now = this.#deps.clock.now();
       const content = await this.#content(tx, device);
       const signer = await this.#signer(tx);

@@ -13,6 +13,7 @@ import type { Clock, Entropy, Verify } from '@skein/protocol/ports.ts';
 import { DAY, type Millis } from '@skein/protocol/units.ts';
 import type { Transaction } from 'kysely';
 import { hashSecret, newId, newSecret, sameText } from '../access/secrets.ts';
+import { isErased } from '../erasure/identity.ts';
 import type { Tables } from '../store/schema.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import type { CertificateAuthority } from './authority.ts';
@@ -141,7 +142,8 @@ async function listTokens({ store }: EnrolmentDeps): Promise<TokenView[]> {
 async function enrol(deps: EnrolmentDeps, request: EnrolRequest): Promise<EnrolAnswer> {
   const { store, clock, entropy, authority, fleet } = deps;
   await rootsOrRefuse(store);
-  const device = `d-${newId(entropy, 10)}`;
+  await refuseErased(store, request.reportKey);
+  const device = await freshId(store, entropy);
   // Signed before the token is spent: a bad request must not cost a use, and nothing is given out on failure.
   await checkToken(store, clock, request.token);
   const issued = await authority.signDevice(request.csr, device);
@@ -163,6 +165,19 @@ async function enrol(deps: EnrolmentDeps, request: EnrolRequest): Promise<EnrolA
   });
   const { deviceUrl, mqttUrl } = deps.addresses();
   return { device, fleet, certificate: issued.certificate, ca: authority.ca, deviceUrl, mqttUrl };
+}
+
+/** The certificates of a device that was erased would fit another one of its id. */
+async function freshId(store: Store, entropy: Entropy): Promise<string> {
+  const id = `d-${newId(entropy, 10)}`;
+  return (await isErased(store, id)) ? freshId(store, entropy) : id;
+}
+
+async function refuseErased(store: Store, reportKey: string): Promise<void> {
+  if (!(await isErased(store, reportKey, 'report-key'))) return;
+  throw new SkeinError('FORBIDDEN', 'this device’s key was erased and never enrols again', {
+    fix: 'Run `skein-agent erase` on the device, then enrol it anew: it makes new keys.',
+  });
 }
 
 /** @throws SkeinError TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_USED */

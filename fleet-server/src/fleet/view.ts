@@ -47,6 +47,8 @@ export interface FleetView {
   touch(device: string): void;
   /** As {@link touch}, at once: after enrolment, renaming, revocation. */
   refresh(device: string): Promise<void>;
+  /** It was erased: whatever is still under way of it changes nothing any more. */
+  forget(device: string): void;
   /** Writes down what is still only in memory. */
   close(): Promise<void>;
 }
@@ -68,11 +70,13 @@ export function createFleetView(deps: FleetViewDeps): FleetView {
   const devices = new Map<string, LiveDevice>();
   const toRefresh = new Set<string>();
   const toPersist = new Set<string>();
+  const forgotten = new Set<string>();
   let refreshTimer: Timer | undefined;
   let presenceTimer: Timer | undefined;
   let closed = false;
 
   const adopt = (stored: StoredDevice): void => {
+    if (forgotten.has(stored.id)) return;
     const live = devices.get(stored.id);
     if (live) live.stored = stored;
     else devices.set(stored.id, newLive(stored));
@@ -150,6 +154,10 @@ export function createFleetView(deps: FleetViewDeps): FleetView {
     async refresh(id) {
       for (const stored of await readDevices(store, [id])) adopt(stored);
       announce(id);
+    },
+    forget(id) {
+      forgotten.add(id);
+      for (const known of [devices, toRefresh, toPersist]) known.delete(id);
     },
     async close() {
       closed = true;

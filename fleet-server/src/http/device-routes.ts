@@ -2,7 +2,7 @@
 import type { DeviceView, QueryOf } from '@skein/protocol/api.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
-import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
+import { clearTopics } from '../broker/clear-topics.ts';
 import type { Broker } from '../broker/port.ts';
 import { readDeviceView } from '../fleet/device-view.ts';
 import type { FleetView } from '../fleet/view.ts';
@@ -87,7 +87,5 @@ async function revoke({ store, clock, view, broker, fleet }: DeviceRouteDeps, id
     .execute();
   await view.refresh(id);
   await broker.disconnect(id);
-  const retained = (Object.keys(CHANNELS) as Channel[]).filter((channel) => CHANNELS[channel].retain);
-  for (const channel of retained)
-    await broker.publish(topicFor(fleet, id, channel), '', { qos: 1, retain: true });
+  await clearTopics(broker, fleet, id);
 }

@@ -1,7 +1,7 @@
 /**
  * Server-sent events. A ring of the last {@link RING_SIZE} events lets a client that comes back with
  * `Last-Event-ID` miss nothing that is still there; when its place is gone (or the server was restarted) it first
- * gets `event: reset` and should read the lists again. Ids are `<start of the server>-<number>`.
+ * gets `event: reset`, as everybody does after an erasure, and should read the lists again. Ids are `<start of the server>-<number>`.
  * A client that does not read is cut off at {@link MAX_BACKLOG_BYTES}; it can resume.
  */
 import { randomBytes } from 'node:crypto';
@@ -26,6 +26,8 @@ export interface EventHub {
   /** Answers one request with the stream, until either side ends. */
   serve(request: Pick<HandlerRequest, 'headers' | 'reply'>): Promise<unknown>;
   readonly clients: number;
+  /** Something may no longer be told, nor kept: nothing can be resumed, and clients read the lists again. */
+  forget(): void;
   close(): void;
 }
 
@@ -44,6 +46,7 @@ export function createEventHub(): EventHub {
   }, HEARTBEAT_MS);
   heartbeat.unref();
 
+  const reset = (): string => `id: ${run}-${last}\nevent: reset\ndata: {}\n\n`;
   /** What came after the id; undefined when that place is no longer in the ring. */
   const since = (id: string): Sent[] | undefined => {
     const [, ofRun, text] = /^([0-9a-f]{8})-(\d{1,15})$/.exec(id) ?? [];
@@ -66,6 +69,12 @@ export function createEventHub(): EventHub {
       if (ring.length > RING_SIZE) ring.shift();
       for (const client of clients) send(client, frame);
     },
+    forget() {
+      ring.length = 0;
+      // Who is away now is behind by it.
+      last += 1;
+      for (const client of clients) send(client, reset());
+    },
     async serve({ headers, reply }) {
       const client = reply.raw;
       reply.hijack();
@@ -80,7 +89,7 @@ export function createEventHub(): EventHub {
       });
       const asked = headers['last-event-id'];
       const missed = typeof asked === 'string' ? since(asked) : [];
-      client.write(`: skein\n\n${missed ? '' : `id: ${run}-${last}\nevent: reset\ndata: {}\n\n`}`);
+      client.write(`: skein\n\n${missed ? '' : reset()}`);
       for (const event of missed ?? []) send(client, event.frame);
       clients.add(client);
       client.once('close', () => clients.delete(client));

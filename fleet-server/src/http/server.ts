@@ -177,6 +177,7 @@ async function performOnce(
   if (method === 'GET') return work();
   const recorded = async () => {
     const answer = await work();
+    if (RECORDED_ELSEWHERE.has(name)) return answer;
     const subject = Object.values(params as object).join('/') || madeBy(answer);
     const on = isAboutDevice(name) ? { subject: '', device: subject } : { subject };
     const entry = { actor: actor.name, action: name, ...on, detail: auditDetail(name, body) };
@@ -187,6 +188,9 @@ async function performOnce(
   if (method !== 'POST' || typeof key !== 'string') return recorded();
   return idempotency.once({ key, actor: actor.name, route: name, url: request.url, body }, recorded);
 }
+
+/** Their entry is part of the act itself. */
+const RECORDED_ELSEWHERE: ReadonlySet<RouteName> = new Set(['eraseDevice']);
 
 /** Its subject is a device's id, which the log keeps as a pseudonym. */
 const isAboutDevice = (name: RouteName): boolean =>

@@ -35,6 +35,7 @@ export interface Faults {
   note(device: string, kind: FaultKind, at: Millis, detail: string): void;
   /** All since the last time, to be written down. */
   collect(): Fault[];
+  forget(device: string): void;
 }
 
 export function createFaults(): Faults {
@@ -51,7 +52,13 @@ export function createFaults(): Faults {
       noted = new Map();
       return all;
     },
+    forget: (device) => forgetOf(noted, device),
   };
+}
+
+/** @param byDevice keys are `<device>/…` */
+function forgetOf(byDevice: Map<string, unknown>, device: string): void {
+  for (const key of byDevice.keys()) if (key.startsWith(`${device}/`)) byDevice.delete(key);
 }
 
 /** A device that was answered so often, for so long, and still does not send what is wanted, no longer has it. */
@@ -64,6 +71,7 @@ export interface HoleWatch {
   filled(stream: string): void;
   /** A later one came than `wanted`. What to say, once patience is over; then not again until it was filled. */
   hole(stream: string, header: BatchHeader, wanted: number, now: Millis): string | undefined;
+  forget(device: string): void;
 }
 
 /** A hole is normal for a moment (something was lost on the way); one that stays is a gap without a record. */
@@ -71,6 +79,7 @@ export function createHoleWatch(): HoleWatch {
   const holes = new Map<string, { answers: number; since: Millis; told: boolean }>();
   return {
     filled: (stream) => void holes.delete(stream),
+    forget: (device) => forgetOf(holes, device),
     hole(stream, header, wanted, now) {
       const hole = holes.get(stream) ?? { answers: 0, since: now, told: false };
       holes.delete(stream);

@@ -32,6 +32,8 @@ export interface Queue {
   take(limit: number, maxBytes: Bytes, now: Millis): Waiting[];
   /** For work that was for nothing: a device that sends rubbish is heard less. */
   charge(device: string, batches: number, now: Millis): void;
+  /** Nothing of this device is wanted any more; whoever waits for room is let go. */
+  forget(device: string): void;
   /** Something waits, but no device may send now: when to look again. */
   nextInMs(now: Millis): Millis | undefined;
   readonly size: number;
@@ -152,6 +154,16 @@ export function createQueue(
       return taken;
     },
     charge: (device, batches, now) => allowanceOf(device, now).spend(batches, 0, now),
+    forget(device) {
+      const lane = lanes.get(device);
+      lanes.delete(device);
+      allowances.delete(device);
+      if (!lane) return;
+      size -= lane.batches.length;
+      bytes -= lane.bytes;
+      for (const { admitted } of lane.outside) admitted();
+      admit();
+    },
     nextInMs(now) {
       const waits = [...lanes].flatMap(([device, lane]) =>
         lane.batches.length > 0 ? [allowanceOf(device, now).waitMs(now)] : [],

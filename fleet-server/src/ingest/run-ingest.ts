@@ -47,6 +47,8 @@ export interface Ingest {
   readonly counts: Readonly<IngestCounts>;
   /** What waits now. */
   readonly waiting: { batches: number; bytes: Bytes };
+  /** This device is nobody any more: what waits of it is dropped. Resolves when nothing of it is being stored. */
+  forget(device: string): Promise<void>;
   /** Resolves when nothing is being stored any more; what waits is forgotten, devices send it again. */
   stop(): Promise<void>;
 }
@@ -74,6 +76,8 @@ class RunningIngest implements Ingest {
   readonly #faults = createFaults();
   readonly #holes = createHoleWatch();
   #working: Promise<void> | undefined;
+  /** The group, and the faults, that are being stored now. */
+  #storing: Promise<unknown> = Promise.resolve();
   #wake: Timer | undefined;
   #faultTimer: Timer | undefined;
   #stopped = false;
@@ -110,6 +114,13 @@ class RunningIngest implements Ingest {
     return new Promise((admitted) => this.#queue.hold(waiting, admitted));
   }
 
+  async forget(device: string): Promise<void> {
+    this.#queue.forget(device);
+    await this.#storing;
+    this.#faults.forget(device);
+    this.#holes.forget(device);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wake?.cancel();
@@ -134,8 +145,13 @@ class RunningIngest implements Ingest {
     for (;;) {
       const group = this.#queue.take(GROUP.batches, GROUP.bytes, this.#deps.clock.mono());
       if (group.length === 0 || this.#stopped) return;
-      await this.#handle(group).catch((error) => this.#failed(error, group.length));
+      await this.#store(this.#handle(group).catch((error) => this.#failed(error, group.length)));
     }
+  }
+
+  #store<T>(work: Promise<T>): Promise<T> {
+    this.#storing = Promise.allSettled([this.#storing, work]);
+    return work;
   }
 
   /** What is left belongs to devices over their rate. */
@@ -174,7 +190,9 @@ class RunningIngest implements Ingest {
   }
 
   #verify(waiting: Waiting, key: Uint8Array | undefined): Verified | undefined {
-    const { device, channel } = waiting;
+    const { device, channel, payload } = waiting;
+    // The clearing of a topic, heard back from an external broker: its device is gone.
+    if (key === undefined && payload.length === 0) return undefined;
     try {
       return checkBatch(waiting, key, this.#deps);
     } catch (thrown) {
@@ -218,19 +236,22 @@ class RunningIngest implements Ingest {
     if (this.#stopped) return;
     this.#faultTimer ??= clock.after(FAULTS_MS, () => {
       this.#faultTimer = undefined;
-      void this.#writeFaults();
+      void this.#store(this.#writeFaults());
     });
   }
 
   async #writeFaults(): Promise<void> {
     const { store, log, reported } = this.#deps;
-    const faults = this.#faults.collect();
-    if (faults.length === 0) return;
+    const noted = this.#faults.collect();
+    if (noted.length === 0) return;
+    // A flood may be of a stranger, or of a device that was erased meanwhile.
+    const known = await readReportKeys(store, [...new Set(noted.map(({ device }) => device))]);
+    const faults = noted.filter(({ device }) => known.has(device));
     for (const { device, kind, count, detail } of faults) {
       log.warn('ingest: device at fault', { device, kind, count, detail });
     }
     try {
-      await writeFaults(store, faults);
+      if (faults.length > 0) await writeFaults(store, faults);
       for (const device of new Set(faults.map((fault) => fault.device))) reported?.(device);
     } catch (error) {
       log.error('ingest: faults not written down', { error: String(error) });

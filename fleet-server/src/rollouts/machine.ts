@@ -24,7 +24,7 @@ import {
   soakedAt,
   type Target,
 } from './rollout.ts';
-import { hear } from './target.ts';
+import { eraseTarget, hear } from './target.ts';
 
 export interface Candidate {
   device: string;
@@ -83,6 +83,10 @@ export function stepRollout(rollout: Rollout, event: RolloutEvent, now: Millis):
     case 'report': {
       const heard = hear(rollout, event.device, event.report, now);
       return after(heard, (state) => afterReport(state, now));
+    }
+    case 'erased': {
+      const without = eraseTarget(rollout, event.device, now);
+      return without === rollout ? stay(rollout) : afterReport(without, now);
     }
     case 'tick':
       return rollout.state === 'running' ? decide(rollout, now) : stay(rollout);

@@ -34,7 +34,7 @@ function each(
   rollout: Rollout,
   change: (target: Target) => { target: Target; effects: RolloutEffect[] },
 ): RolloutStep {
-  const changed = rollout.targets.map(change);
+  const changed = rollout.targets.map((target) => (target.erased ? { target, effects: [] } : change(target)));
   return {
     state: { ...rollout, targets: changed.map((c) => c.target) },
     effects: changed.flatMap((c) => c.effects),

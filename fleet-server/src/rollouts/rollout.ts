@@ -19,6 +19,8 @@ export interface Target {
   /** What ran and what was ordered before this rollout. */
   previous: { version: string | null; order: Order | null };
   sample: GateSample | null;
+  /** Its device is nobody any more: it is never ordered about, and only how it ended is left. */
+  erased?: true;
 }
 
 /** Why a rollout is held: only `inconclusive` ends by itself, when the missing reports come. */
@@ -51,6 +53,7 @@ export const STEER_ACTIONS: readonly SteerAction[] = ['pause', 'resume', 'abort'
 export type RolloutEvent =
   | { type: 'report'; device: string; report: UpdateReport }
   | { type: 'tick' }
+  | { type: 'erased'; device: string }
   /** Offline keys have withdrawn the version. */
   | { type: 'revoked' }
   | { type: 'steer'; action: SteerAction };

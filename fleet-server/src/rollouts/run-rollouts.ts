@@ -100,6 +100,11 @@ export class RolloutRunner {
     await this.step(store, report.rollout, { type: 'report', device, report });
   }
 
+  /** A device is nobody any more, inside the transaction that erases it. Call {@link settle} once it is committed. */
+  erase(store: RolloutStore, id: string, device: string): Promise<void> {
+    return this.step(store, id, { type: 'erased', device });
+  }
+
   /** One event; saved, its effects still to be performed. @throws SkeinError NOT_FOUND, CONFLICT */
   async step(store: RolloutStore, id: string, event: RolloutEvent): Promise<void> {
     for (let attempt = 0; attempt < TRIES; attempt++) {

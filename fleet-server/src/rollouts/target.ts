@@ -25,6 +25,23 @@ export function hear(rollout: Rollout, device: string, report: UpdateReport, now
   };
 }
 
+const ENDED: readonly TargetState[] = ['committed', 'unproven', 'failed', 'cancelled'];
+
+/** Forgets whose place it was and what its device reported; what was decided by it stays true. */
+export function eraseTarget(rollout: Rollout, device: string, now: Millis): Rollout {
+  const index = rollout.targets.findIndex((t) => t.device === device);
+  const target = rollout.targets[index];
+  if (!target) return rollout;
+  const { stage, control, state, updatedAt } = target;
+  const ended = ENDED.includes(state);
+  const nameless: Target = {
+    ...{ device: `erased-${rollout.targets.filter((t) => t.erased).length + 1}`, stage, control },
+    ...{ state: ended ? state : 'cancelled', reason: 'ERASED', updatedAt: ended ? updatedAt : now },
+    ...{ order: null, undo: null, previous: { version: null, order: null }, sample: null, erased: true },
+  };
+  return { ...rollout, updatedAt: now, targets: rollout.targets.with(index, nameless) };
+}
+
 function hearOne(rollout: Rollout, target: Target, report: UpdateReport, now: Millis): Heard {
   if (report.model !== rollout.spec.model) return { target, effects: [] };
   if (target.undo !== null && report.order === target.undo)

@@ -92,4 +92,14 @@ UPDATE drift_windows SET received_at = unixepoch() * 1000;
 CREATE INDEX drift_by_age ON drift_windows (received_at);
 `,
   },
+  {
+    // What was deleted before `secure_delete` was on may still be legible in the file: the first erasure makes it anew.
+    id: '0008-erasures',
+    sql: `
+CREATE TABLE erased (identity TEXT PRIMARY KEY);
+CREATE TABLE erasures (pseudonym TEXT PRIMARY KEY, state TEXT NOT NULL, masked TEXT, by TEXT NOT NULL, begun_at BIGINT NOT NULL,
+  finished_at BIGINT, total BIGINT NOT NULL, removed_json TEXT NOT NULL, chains_json TEXT, search_json TEXT, audit_seq INTEGER);
+INSERT INTO meta SELECT 'store.traces', '1' WHERE EXISTS (SELECT 1 FROM devices);
+`,
+  },
 ];

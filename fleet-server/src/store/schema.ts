@@ -189,6 +189,24 @@ export interface Tables {
   pseudonyms: { device: string; pseudonym: string };
   /** What entries about devices say, beside the chain, which only covers its hash. */
   audit_details: { seq: number; pseudonym: string; salt: string; detail_json: string };
+  /** Identities that are refused for good: hashes of ids and report keys (`erasure/identity.ts`). */
+  erased: { identity: string };
+  erasures: {
+    pseudonym: string;
+    state: string;
+    /** The device's id in a form that no search for it finds; null once it is erased. */
+    masked: string | null;
+    /** Who asked for it. */
+    by: string;
+    begun_at: number;
+    finished_at: number | null;
+    /** Rows when it began. */
+    total: number;
+    removed_json: string;
+    chains_json: string | null;
+    search_json: string | null;
+    audit_seq: number | null;
+  };
   idempotency: {
     key: string;
     route: string;

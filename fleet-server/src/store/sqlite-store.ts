@@ -14,7 +14,11 @@ export async function openSqliteStore(path: string): Promise<Store> {
   database.pragma('journal_mode = WAL');
   database.pragma('synchronous = FULL');
   database.pragma('foreign_keys = ON');
+  // What is deleted, by policy or by erasure, is overwritten with zeros.
+  database.pragma('secure_delete = ON');
   migrate(database);
+  // After a crash it may hold what an erasure has taken out of the tables.
+  database.pragma('wal_checkpoint(TRUNCATE)');
   return new Kysely<Tables>({ dialect: new SqliteDialect({ database: withStatements(database) }) });
 }
 

@@ -189,4 +189,17 @@ describe('the fleet view', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(await stored()).toBe(clock.now() - 2_500);
   });
+
+  it('forgets a device that was erased, whatever is still under way of it', async () => {
+    const view = await newView();
+    say(view, 'status', status('b1'));
+    const reading = view.refresh('d-1');
+    view.forget('d-1');
+    await reading;
+    say(view, 'status', status('b1'));
+    view.touch('d-1');
+    expect([view.live('d-1'), view.summaries(), view.isEnrolled('d-1')]).toEqual([undefined, [], false]);
+    await view.close();
+    expect(await store.selectFrom('presence').selectAll().execute()).toEqual([]);
+  });
 });

@@ -1,6 +1,8 @@
+import { EventEmitter } from 'node:events';
 import { createApiClient } from '@skein/fleet-server/cli/client.ts';
 import type { StreamEvent } from '@skein/fleet-server/cli/server-sent-events.ts';
 import { parseServerSentEvents } from '@skein/fleet-server/cli/server-sent-events.ts';
+import { createEventHub } from '@skein/fleet-server/http/event-stream.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type EnrolledDevice, putTestRoots, startTestServer, type TestServer } from '../running-server.ts';
 
@@ -70,6 +72,29 @@ describe('the event stream', () => {
     const stream = await open('deadbeef-1');
     expect((await stream.next('reset')).data).toEqual({});
     stream.close();
+  });
+
+  it('says reset to who was away when something had to be forgotten', async () => {
+    const hub = createEventHub();
+    const written: string[] = [];
+    const raw = Object.assign(new EventEmitter(), {
+      writableLength: 0,
+      writeHead: () => raw,
+      write: (text: string) => void written.push(text),
+      end: () => {},
+    });
+    const serve = (id?: string) =>
+      hub.serve({ headers: id ? { 'last-event-id': id } : {}, reply: { raw, hijack: () => {} } as never });
+    await serve();
+    hub.publish('state', { device: 'd-1', state: { ts: 1 } as never });
+    hub.publish('state', { device: 'd-2', state: { ts: 2 } as never });
+    const last = /id: (\S+)/.exec(written.at(-1)!)![1]!;
+    hub.forget();
+    expect(written.at(-1)).toContain('event: reset');
+    await serve(last);
+    expect(written.at(-1)).toContain('event: reset');
+    expect(written.at(-1)).not.toContain('d-2');
+    hub.close();
   });
 
   it('needs a key', async () => {

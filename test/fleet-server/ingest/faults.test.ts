@@ -27,6 +27,18 @@ describe('faults of devices', () => {
     expect(faults.collect()).toEqual([]);
   });
 
+  it('are forgotten with their device', () => {
+    const [faults, holes] = [createFaults(), createHoleWatch()];
+    faults.note('a', 'forged', 1, 'first');
+    faults.note('ab', 'flood', 2, 'much');
+    faults.forget('a');
+    expect(faults.collect()).toMatchObject([{ device: 'ab' }]);
+    const header = { stream: 'health', seq: 9, gaps: [] } as unknown as BatchHeader;
+    for (let i = 0; i < 7; i++) holes.hole('a/health/e', header, 1, i * MINUTE);
+    holes.forget('a');
+    expect(holes.hole('a/health/e', header, 1, 9 * MINUTE)).toBeUndefined();
+  });
+
   it('count on for good, and are an incident until they have been quiet', async () => {
     const fault = { device: 'a', kind: 'flood', count: 3, firstAt: 10, lastAt: 20, detail: 'much' } as const;
     await writeFaults(store, [fault]);

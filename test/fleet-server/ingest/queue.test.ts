@@ -35,6 +35,20 @@ describe('batches that wait', () => {
     expect(queue.size).toBe(BOUNDS.total.batches);
   });
 
+  it('are dropped with their device: those outside are let go, and others get the room', () => {
+    const queue = createQueue(UNBOUNDED);
+    const admitted: string[] = [];
+    while (queue.push(from('gone'))) {}
+    queue.hold(from('gone'), () => admitted.push('gone'));
+    queue.push(from('other'));
+    queue.forget('gone');
+    queue.forget('stranger');
+    expect(admitted).toEqual(['gone']);
+    expect([queue.size, queue.bytes]).toEqual([1, 4]);
+    expect(queue.take(9, ALL_BYTES, 0).map(({ device }) => device)).toEqual(['other']);
+    expect(queue.push(from('gone'))).toBe(true);
+  });
+
   it('come in from outside in order when there is room, and nothing overtakes them', () => {
     const queue = createQueue(UNBOUNDED);
     const admitted: number[] = [];

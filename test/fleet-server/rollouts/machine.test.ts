@@ -372,6 +372,49 @@ describe('people', () => {
   });
 });
 
+describe('a device that is erased', () => {
+  const erase = (play: Play, device: string) => play.event({ type: 'erased', device });
+
+  it('leaves a nameless place: how it ended is kept, and nothing that it said', () => {
+    const play = new Play({ maxFailures: 2 });
+    const [gone, next] = inStage(play.state, 1) as [string, string];
+    play.says(first(play), 'committed').due().says(gone, 'refused', { reason: 'ITS_WORDS' });
+    erase(play, gone);
+    erase(play, next);
+    expect(JSON.stringify(play.state)).not.toMatch(new RegExp(`"${gone}"|"${next}"|ITS_WORDS`));
+    const erased = play.state.targets.filter((t) => t.erased);
+    expect(erased.map((t) => [t.device, t.state, t.reason, t.sample])).toEqual([
+      ['erased-1', 'failed', 'ERASED', null],
+      ['erased-2', 'cancelled', 'ERASED', null],
+    ]);
+    const before = play.state;
+    expect(erase(play, gone).state).toBe(before);
+    expect(erase(play, 'd-stranger').state).toBe(before);
+  });
+
+  it('is not waited for: the others decide, and a person where there are none', () => {
+    const alone = new Play();
+    erase(alone, first(alone));
+    expect(alone.states(0)).toEqual(['cancelled']);
+    expect(alone.due().state).toMatchObject({ state: 'held', hold: { kind: 'inconclusive' } });
+    const play = new Play({ stages: ['2', '100%'] });
+    const [gone, other] = inStage(play.state, 0) as [string, string];
+    play.says(other, 'committed');
+    erase(play, gone);
+    expect(play.due().state).toMatchObject({ state: 'running', stage: 1 });
+  });
+
+  it.each(['rollback', 'abort'] as const)('is not ordered about by %s', (action) => {
+    const play = new Play({ stages: ['100%'] });
+    for (const device of inStage(play.state, 0).slice(0, 2)) play.says(device, 'committed');
+    const names = inStage(play.state, 0);
+    for (const device of [names[0]!, names[3]!]) erase(play, device);
+    play.steer(action);
+    expect(play.orders.join()).not.toContain('erased');
+    expect(play.states(0).filter((state) => state === 'unconfirmed').length).toBeGreaterThan(0);
+  });
+});
+
 describe('why', () => {
   it('names what a rollout waits for, in one line', () => {
     const play = new Play();

@@ -48,6 +48,8 @@ const RECEIVE: { [T in keyof StreamEvents]: (data: StreamEvents[T]) => void } = 
 };
 
 function receive(event: ServerEvent): void {
+  // What was told before may not hold any more, or be of a device that was erased.
+  if (event.type === 'reset') void reload();
   const handle = (RECEIVE as Record<string, ((data: never) => void) | undefined>)[event.type];
   if (handle) batch(() => handle(JSON.parse(event.data) as never));
 }
