@@ -1,6 +1,7 @@
 /**
  * The outbox against the same fsync discipline on raw better-sqlite3 (WAL, synchronous=FULL, one row per record):
- * what acceptance, numbering and the ledger cost on top, as the median of rounds in which both take turns. Then sealing,
+ * what acceptance, numbering and the ledger cost on top, and what encryption at rest does, as the median of rounds in which
+ * all take turns. Then sealing,
  * size on the wire, and bytes written to the disk in the `sd` storage profile at 1 Hz (a commit a minute, a batch a
  * minute), by the counters of a block device of its own where one can be made.
  */
@@ -11,7 +12,9 @@ import { basename, join } from 'node:path';
 import type { HealthRecord } from '@skein/protocol/records.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
+import { rowCipher } from '../../agent/src/at-rest/node-row-cipher.ts';
 import type { Outbox, SealedRow } from '../../agent/src/outbox/port.ts';
+import type { RowCipher } from '../../agent/src/outbox/row-cipher.ts';
 import { openSqliteOutbox } from '../../agent/src/outbox/sqlite-outbox.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../../agent/src/system-clock.ts';
 import { predictionAt } from '../load/made-batches.ts';
@@ -48,7 +51,7 @@ function raw(path: string, rows: number, group: number): number {
   return rate;
 }
 
-const outboxAt = (path: string, alone = false) =>
+const outboxAt = (path: string, alone = false, cipher?: RowCipher) =>
   openSqliteOutbox({
     path,
     fleet: 'home',
@@ -58,10 +61,11 @@ const outboxAt = (path: string, alone = false) =>
     signer: nativeSigner(systemEntropy.bytes(32)),
     reserveBytes: 0,
     alone,
+    ...(cipher ? { cipher } : {}),
   });
 
-function accepted(path: string, rows: number, group: number): number {
-  const outbox = outboxAt(path);
+function accepted(path: string, rows: number, group: number, cipher?: RowCipher): number {
+  const outbox = outboxAt(path, false, cipher);
   const rate = rowsPerSecond(rows, () => {
     for (let i = 0; i < rows; i += group) {
       for (let k = i; k < i + group; k++) outbox.append('predictions', predictionAt(k));
@@ -175,14 +179,17 @@ function measureHour(dir: string): Hour {
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 /** Both in turns, so that a busy disk is busy for both. */
-function compare(dir: string, group: number, rows: number): { peer: number; ours: number; ratio: number } {
+function compare(dir: string, group: number, rows: number) {
+  const cipher = rowCipher(systemEntropy.bytes(32));
   const rounds = Array.from({ length: ROUNDS }, (_, i) => {
     const peer = raw(join(dir, `raw-${group}-${i}.db`), rows, group);
     const ours = accepted(join(dir, `ours-${group}-${i}.db`), rows, group);
-    return { peer, ours, ratio: ours / peer };
+    const hidden = accepted(join(dir, `hidden-${group}-${i}.db`), rows, group, cipher);
+    return { peer, ours, hidden, ratio: ours / peer, cost: hidden / ours };
   });
   const of = (key: keyof (typeof rounds)[number]): number => median(rounds.map((round) => round[key]));
-  return { peer: of('peer'), ours: of('ours'), ratio: of('ratio') };
+  const [peer, ours, hidden] = [of('peer'), of('ours'), of('hidden')];
+  return { peer, ours, hidden, ratio: of('ratio'), cost: of('cost') };
 }
 
 export async function run(emit: Emit): Promise<void> {
@@ -191,10 +198,12 @@ export async function run(emit: Emit): Promise<void> {
   const seen = { bar: null, holds: null };
   try {
     for (const [group, rows] of GROUPS) {
-      const { peer, ours, ratio } = compare(dir, group, rows);
+      const { peer, ours, hidden, ratio, cost } = compare(dir, group, rows);
       const unit = 'rows/s';
       emit({ bench, metric: `raw, ${group} a commit`, value: peer, unit, ...seen });
       emit({ bench, metric: `outbox, ${group} a commit`, value: ours, unit, ...seen });
+      emit({ bench, metric: `encrypted outbox, ${group} a commit`, value: hidden, unit, ...seen });
+      emit({ bench, metric: `encrypted of clear, ${group} a commit`, value: cost, unit: '×', ...seen });
       const metric = `outbox of raw, ${group} a commit`;
       emit({ bench, metric, value: ratio, unit: '×', bar: '≥ 0.8', holds: ratio >= 0.8 });
     }

@@ -32,6 +32,16 @@ describe('a configuration', () => {
       'inference.models.a.placement: must be one of auto, inline',
     ],
     ['inference: {providers: []}', 'inference.providers'],
+    ['atRest: {file: a, credential: b}', 'atRest.file: cannot stand beside credential'],
+    ['atRest: {command: []}', 'atRest.command'],
+    ['atRest: {credential: ../b}', 'atRest.credential: must be the name of a credential'],
+    ['atRest: {write: plain}', 'atRest.write: needs `credential`, `command` or `file` beside it'],
+    ['atRest: {previous: {file: a}}', 'atRest.previous: needs `credential`'],
+    [
+      'atRest: {file: a, previous: {file: a, command: [b]}}',
+      'atRest.previous.file: cannot stand beside command',
+    ],
+    ['atRest: {fille: a}', 'did you mean file'],
     ['outbox: {sampling: {gas: {keep: every}}}', 'outbox.sampling.gas: keep: every needs `every`'],
     [
       'outbox: {sampling: {gas: {keep: share, share: 0.1, below: 1}}}',

@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readBlob } from '@skein/agent/at-rest/disk-blob.ts';
 import { type BlobCipher, blobCipher, HEADER_BYTES } from '@skein/agent/at-rest/node-blob-cipher.ts';
+import type { Supply } from '@skein/agent/update/blob-supply.ts';
+import { bringByDelta, type Deltas } from '@skein/agent/update/delta-download.ts';
 import { openDiskSlots } from '@skein/agent/update/disk-slots.ts';
 import type { Slots } from '@skein/agent/update/ports.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { patchOf, tuned, twoLayers } from '../../protocol/delta/pairs.ts';
 
 const MARKER = 'plaintext-marker-of-a-model';
 const KEY = randomBytes(32);
@@ -78,6 +81,32 @@ describe('an encrypted model store', () => {
     }
     await reader.close();
     expect((await readBlob(join(directory, sha), KEY)).equals(blob)).toBe(true);
+  });
+
+  it('makes a blob from a patch of one that is encrypted', async () => {
+    const [was, is] = [tuned(8 * 1280, 0.01, 1), tuned(8 * 320, 0.01, 2)];
+    const [old, now] = [twoLayers(was.was, is.was), twoLayers(was.now, is.now)];
+    const patch = patchOf(old, now);
+    const slots = await open(KEYED);
+    const nameOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+    const writer = await slots.writer(nameOf(old), old.length);
+    await writer.write(old);
+    await writer.finish();
+    const supply: Supply = {
+      doubt: () => false,
+      async *bytes({ sha256 }) {
+        if (sha256 === nameOf(patch)) yield patch;
+      },
+    };
+    const deltas: Deltas = {
+      base: slots,
+      log: { info() {}, warn() {}, error() {} },
+      offers: async () => [{ from: nameOf(old), patch: nameOf(patch), sizeBytes: patch.length }],
+    };
+    const watch = { stop: () => false, rate: undefined, wrote: () => {} };
+    const blobOf = { sha256: nameOf(now), size: now.length };
+    expect(await bringByDelta(deltas, supply, slots, blobOf, watch)).toBe('done');
+    expect(Buffer.from(now).equals(await readBlob(join(directory, nameOf(now)), KEY))).toBe(true);
   });
 
   it('never uses a nonce twice, also for the same bytes', async () => {
