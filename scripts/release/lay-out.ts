@@ -4,7 +4,8 @@
  *   /usr/lib/skein-agent/bin/node            the private runtime
  *   /usr/lib/skein-agent/app/*.js            the bundle
  *   /usr/lib/skein-agent/node_modules/       the packages that carry machine code
- *   /usr/lib/systemd/system/skein-agent.service, /etc/skein/agent.yaml, /usr/share/doc/skein-agent/copyright
+ *   /usr/lib/systemd/system/skein-agent.service, /etc/skein/agent.yaml
+ *   /usr/share/doc/skein-agent/              copyright, AT-REST.md
  */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -22,6 +23,7 @@ const DATA: Readonly<Record<string, string>> = {
   'skein-model': 'usr/bin/skein-model',
   'skein-agent.service': 'usr/lib/systemd/system/skein-agent.service',
   'agent.yaml': 'etc/skein/agent.yaml',
+  '../AT-REST.md': 'usr/share/doc/skein-agent/AT-REST.md',
 };
 
 const EXECUTABLE = /^usr\/(bin\/|lib\/skein-agent\/bin\/)/;

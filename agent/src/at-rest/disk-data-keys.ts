@@ -8,10 +8,14 @@
  * A kill at any moment: before the first copy is whole nothing was encrypted with these keys; afterwards they are there.
  */
 import { createHash, type KeyObject, randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import { checker, strict } from '@skein/protocol/schema.ts';
+import { type Bytes, KIB } from '@skein/protocol/units.ts';
+import { Type } from 'typebox';
 import { diskError, writeWhole } from '../disk-whole.ts';
+import { readSmall } from './disk-small.ts';
 import { KEY_BYTES } from './key-bytes.ts';
 import { keyNeeded, keyWrong } from './key-port.ts';
 import { gcmOpen, gcmSeal, secretKey } from './node-gcm.ts';
@@ -22,6 +26,7 @@ export type Store = (typeof STORES)[number];
 export type DataKeys = Record<Store, Uint8Array>;
 
 const FORMAT = 1;
+const MAX_BYTES: Bytes = 4 * KIB;
 const copiesIn = (stateDir: string): string[] =>
   ['at-rest.json', 'at-rest.copy.json'].map((name) => join(stateDir, name));
 const aboutOf = (store: Store): string => `skein at rest 1\ndata key of ${store}\n`;
@@ -71,13 +76,19 @@ export async function openDataKeys(
 }
 
 type Copy = Record<Store, string>;
+const wrapped = Type.String({ maxLength: 128 });
+const parseCopy = checker(
+  strict({ format: Type.Integer(), keys: strict({ outbox: wrapped, models: wrapped }) }),
+  'KEYS_INVALID',
+  MAX_BYTES,
+);
 
 /** undefined: not there, or damaged. @throws SkeinError DISK_FAILED */
 function readCopy(path: string): Copy | undefined {
   if (!existsSync(path)) return undefined;
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = Buffer.from(readSmall(path, MAX_BYTES)).toString();
   } catch (cause) {
     throw new SkeinError('DISK_FAILED', `cannot read ${path}: ${asSkeinError(cause).message}`, {
       cause,
@@ -86,7 +97,7 @@ function readCopy(path: string): Copy | undefined {
   }
   const [hash, json = ''] = text.split('\n', 2);
   if (createHash('sha256').update(json).digest('hex') !== hash) return undefined;
-  const { format, keys } = JSON.parse(json) as { format: number; keys: Copy };
+  const { format, keys } = parseCopy.parse(Buffer.from(json), path);
   if (format === FORMAT) return keys;
   throw new SkeinError('KEYS_INVALID', `${path} is of format ${format}; this version reads ${FORMAT}`, {
     fix: 'Install the agent that wrote it.',

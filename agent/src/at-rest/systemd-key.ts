@@ -16,7 +16,7 @@ export function systemdKey(name: string, env: NodeJS.ProcessEnv = process.env): 
       Promise.reject(
         keyNeeded(
           `${from}: this process has no credentials from systemd`,
-          `Run it as a service with LoadCredentialEncrypted=${name}, or as in agent/AT-REST.md by systemd-run.`,
+          `Run it as a service with LoadCredentialEncrypted=${name}, or as in AT-REST.md by systemd-run.`,
         ),
       ),
   };

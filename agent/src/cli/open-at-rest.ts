@@ -81,7 +81,7 @@ export function keyBeside({ stateDir, atRest: { file } }: Part): Advice | undefi
   if (file === undefined || !liesBeside(file, stateDir)) return undefined;
   return {
     warning: `the key ${file} lies on the same file system as the data: it protects nothing there`,
-    fix: 'Keep it elsewhere: a systemd credential sealed to the TPM2 (agent/AT-REST.md), a command, another disk.',
+    fix: 'Keep it elsewhere: a systemd credential sealed to the TPM2 (AT-REST.md), a command, another disk.',
   };
 }
 
@@ -99,7 +99,7 @@ export function keyStanding(config: Part): { from?: string; beside?: Advice; out
   if (credential === undefined || process.env.CREDENTIALS_DIRECTORY)
     return beside ? { from, beside } : { from };
   const warning = `on; its key, ${from}, is handed to the service alone, so it was not tried`;
-  const fix = 'Run it by systemd-run with the same credential, as in agent/AT-REST.md.';
+  const fix = 'Run it by systemd-run with the same credential, as in AT-REST.md.';
   return { from, outside: { warning, fix } };
 }
 

@@ -1,5 +1,6 @@
 /** The data keys on real files: made once, found again, wrapped anew, and never made anew where they cannot be opened. */
-import { randomBytes } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -84,6 +85,26 @@ describe('data keys', () => {
       expect(
         buffers((await openDataKeys(dir, known, async () => (known === key ? next : key))).keys),
       ).toEqual(buffers(made));
+  });
+
+  it('are refused in words when what lies there was never written by us, a pipe that nobody fills too', async () => {
+    const signed = (json: string) => `${createHash('sha256').update(json).digest('hex')}\n${json}\n`;
+    for (const [text, words] of [
+      [signed('{"format":1,"keys":{}}'), 'keys'],
+      [signed('{"format":2,"keys":{"outbox":"","models":""}}'), 'this version reads 1'],
+      [signed('[]'), 'at-rest.json'],
+      ['', 'are damaged'],
+    ] as const) {
+      for (const name of copies) writeFileSync(join(dir, name), text);
+      const refused = openDataKeys(dir, key);
+      await expect(refused).rejects.toMatchObject({
+        code: 'KEYS_INVALID',
+        message: expect.stringContaining(words),
+      });
+    }
+    for (const name of copies) rmSync(join(dir, name));
+    for (const name of copies) execFileSync('mkfifo', [join(dir, name)]);
+    await expect(openDataKeys(dir, key)).rejects.toMatchObject({ code: 'DISK_FAILED' });
   });
 
   it('are not made anew when both copies are damaged, whatever bit it was', async () => {

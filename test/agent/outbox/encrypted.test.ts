@@ -170,6 +170,22 @@ describe('an encrypted outbox', () => {
     expect(troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
   });
 
+  it('names a signed batch that was spoilt, and sends what lies behind it', () => {
+    fill(open(KEYED));
+    close();
+    const batches = rowsOf('batches', 'bytes');
+    const database = new Database(path);
+    const spoilt = Buffer.from(batches[1]!.blob);
+    spoilt[40]! ^= 1;
+    database.prepare('UPDATE batches SET bytes = ? WHERE from_seq = ?').run(spoilt, batches[1]!.seq);
+    database.close();
+    expect(open(KEYED).pending('predictions', 9)).toEqual([]);
+    expect(labelsToSend(outbox!)).toEqual(labels(36, 60));
+    const ledger = predictions(outbox!);
+    expectClosed(ledger);
+    expect(ledger.unknownRanges).toMatchObject([{ from: 24, to: 35 }]);
+  });
+
   it('takes a row in clear for damage: nobody of ours wrote it', () => {
     const filled = open(KEYED);
     filled.append('predictions', marked(0));
