@@ -32,17 +32,16 @@ export function rewriteRows(
   hiding: Hiding,
   transaction: (step: () => void) => void,
 ): boolean {
-  const wanted = hiding.cipher.encrypts ? ALL : 0;
+  const { encrypts } = hiding.cipher;
+  const wanted = encrypts ? ALL : 0;
   const found = database.pragma('application_id', { simple: true });
   if (found !== wanted) {
     database.pragma(`application_id = ${MIXED}`);
-    let rows = 0;
-    for (const table of ['chunks', 'batches'] as const)
-      rows += rewriteTable(database, hiding, table, transaction);
-    if (rows > 0 || found === MIXED) emptyOldPlaces(database);
+    for (const table of ['chunks', 'batches'] as const) rewriteTable(database, hiding, table, transaction);
+    if (encrypts) emptyOldPlaces(database);
     database.pragma(`application_id = ${wanted}`);
   }
-  hiding.mixed = !hiding.cipher.encrypts;
+  hiding.mixed = !encrypts;
   return found !== wanted;
 }
 
@@ -64,12 +63,12 @@ function rewriteTable(
   hiding: Hiding,
   table: RowPlace['table'],
   transaction: (step: () => void) => void,
-): number {
+): void {
   const sql = SQL[table];
   const row = database.prepare(sql.row).pluck();
   const update = database.prepare(sql.update);
   const keys = database.prepare(sql.keys).all() as Key[];
-  let [at, rows] = [0, 0];
+  let at = 0;
   while (at < keys.length)
     transaction(() => {
       for (let bytes = 0; at < keys.length && bytes < PIECE; at++) {
@@ -81,13 +80,14 @@ function rewriteTable(
         const blob = hiding.show(stored, table, name, seq, (plain) => hiding.hide(plain, table, name, seq));
         const more = table === 'chunks' ? { size: blob.length, crc: crc32(blob) } : {};
         update.run({ blob, stream, seq, ...more });
-        rows++;
       }
     });
-  return rows;
 }
 
-/** Old bytes lie in free pages and in the log: the file is written anew without them, and the log is cut off. */
+/**
+ * Bytes of old rows, and of rows that are long gone, lie in free pages and in the log: the file is written anew without
+ * them, and the log is cut off.
+ */
 function emptyOldPlaces(database: Database.Database): void {
   database.exec('VACUUM');
   database.pragma('wal_checkpoint(TRUNCATE)');

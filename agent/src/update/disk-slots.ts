@@ -117,8 +117,12 @@ export async function openDiskSlots(options: DiskSlotsOptions): Promise<Slots> {
 
     async reader(sha256) {
       const at = (path: string) => BlobFile.open(path, 'r', cipher).catch(() => undefined);
-      const file = (await at(pathOf(sha256))) ?? (await at(partOf(sha256)));
-      return file && readerOf(file);
+      const whole = await at(pathOf(sha256));
+      if (whole) return readerOf(whole);
+      const part = await at(partOf(sha256));
+      // Its header is not written yet, or was torn.
+      if (part && cipher && part.encrypted !== cipher.encrypts) return void (await part.close());
+      return part && readerOf(part);
     },
 
     async list() {

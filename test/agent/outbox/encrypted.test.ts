@@ -308,6 +308,20 @@ describe('encryption that is switched', () => {
     expect(labelsToSend(outbox!)).toEqual(labels(0, 41));
   });
 
+  it('on empties the place of rows that are long gone', () => {
+    const filled = open();
+    filled.append('predictions', marked(0));
+    filled.commit();
+    close();
+    const database = new Database(path);
+    database.pragma('secure_delete = OFF');
+    database.exec('DELETE FROM chunks');
+    database.close();
+    expect(inClear()).toEqual(['outbox.db']);
+    open(KEYED);
+    expect(inClear()).toEqual([]);
+  });
+
   it('off brings everything back into clear, so that no key is needed after that', () => {
     fill(open(KEYED));
     close();
