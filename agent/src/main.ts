@@ -9,6 +9,8 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { readiness } from './api/status.ts';
 import { BUFFER_HELP, bufferText, readBuffer } from './cli/buffer.ts';
+import type { EraseOptions } from './cli/erase.ts';
+import { ERASE_HELP } from './cli/erase-help.ts';
 import { fetchStatus, requestPrediction } from './cli/local-client.ts';
 import { EXIT, type Output, print, reportFailure } from './cli/output.ts';
 import { readSettings, type Settings } from './cli/settings.ts';
@@ -30,6 +32,7 @@ Examples:
   skein-agent predict host '{"cpu_user":0.9}'
   skein-agent predict camera photo.jpg       a picture, for models that take one
   skein-agent source test cam1               does it deliver, and how fast?
+  skein-agent erase                          give the device away: nothing of it stays here
   skein-agent doctor                         what is wrong here, and what to do about it
 
 The configuration is --config, SKEIN_AGENT_CONFIG, ./.skein/agent/agent.yaml or /etc/skein/agent.yaml;
@@ -90,6 +93,16 @@ async function status(_options: unknown, command: Command): Promise<void> {
 async function buffer(_options: unknown, command: Command): Promise<void> {
   const found = await readBuffer(settingsOf(command).config);
   print(found, outputOf(command), () => bufferText(found));
+}
+
+async function eraseCommand(options: EraseOptions, command: Command): Promise<void> {
+  const { config } = settingsOf(command);
+  const { erase, eraseText, planErase, planText } = await import('./cli/erase.ts');
+  const plan = planErase(config);
+  // To the person who is asked; what was done is the answer.
+  if (!options.yes && plan.removed.length > 0) process.stderr.write(`${planText(plan)}\n\n`);
+  const report = await erase(config, plan, options);
+  print(report, outputOf(command), () => eraseText(report));
 }
 
 async function predict(model: string, values: string[], _options: unknown, command: Command): Promise<void> {
@@ -195,6 +208,11 @@ function createProgram(): Command {
   add('buffer', 'The ledger: where every accepted record is; of the file when no agent runs')
     .addHelpText('after', BUFFER_HELP)
     .action(buffer);
+  add('erase', 'Remove everything that this agent keeps here: keys, identity, buffer, trust, models')
+    .option('--yes', 'do not ask')
+    .option('--stop', 'end the running agent first')
+    .addHelpText('after', ERASE_HELP)
+    .action(eraseCommand);
   add('doctor', 'Check everything this device needs').action(doctor);
   add('selftest', 'Does this machine run a model and keep what it says? Needs no server and no identity')
     .requiredOption('--bundle <path>', 'bundle folder or .skein file')

@@ -1,6 +1,14 @@
 /** Enrolment between a real server and the real command, over TLS on free ports. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -191,6 +199,35 @@ describe('an enrolled device', () => {
     expect(doctor.status).toBe(1);
     const findings = JSON.parse(doctor.stdout) as { check: string; result: string }[];
     expect(findings).toContainEqual(expect.objectContaining({ check: 'server', result: 'failed' }));
+  });
+});
+
+describe('an erased device', () => {
+  it('leaves nothing on its disk; the agent that runs is ended first', async () => {
+    const { stateDir, stdout } = enroll(await newToken());
+    const env = clean({ SKEIN_AGENT_STATE_DIR: stateDir, SKEIN_AGENT_PORT: '0' });
+    const logFile = join(folder, 'erased.log');
+    const agent = await startDaemon({
+      name: 'agent',
+      args: [AGENT, 'run'],
+      env,
+      logFile,
+      readyWithinMs: 60_000,
+    });
+    daemons.push(agent);
+    const erased = command([AGENT, 'erase', '--yes', '--stop', '-o', 'json'], env);
+    expect(erased.status, erased.stderr).toBe(0);
+    expect(await agent.exited).toEqual({ code: 0, signal: null });
+    const report = JSON.parse(erased.stdout) as {
+      device: string;
+      removed: { kind: string }[];
+      left: string[];
+    };
+    expect(report).toMatchObject({ device: JSON.parse(stdout).device, left: [] });
+    expect(report.removed.map(({ kind }) => kind)).toEqual(
+      expect.arrayContaining(['identity', 'buffer', 'trust']),
+    );
+    expect(readdirSync(stateDir)).toEqual([]);
   });
 });
 

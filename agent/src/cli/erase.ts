@@ -1,0 +1,165 @@
+/** `skein-agent erase`: everything that this agent keeps on this machine goes. */
+import { existsSync, lstatSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { setTimeout as after } from 'node:timers/promises';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import type { Config } from '../config/schema.ts';
+import { memoryPath } from '../disk-memory.ts';
+import { belongingsIn, type Erased, eraseState, measure } from '../erase/disk-erase.ts';
+import { holdsOpen } from '../erase/linux-holder.ts';
+import { diskIdentity } from '../identity/disk-identity.ts';
+import { readLedger } from '../outbox/sqlite-outbox-ledger.ts';
+import { lockState, type StateLock } from '../sqlite-lock.ts';
+import { addressFile } from './local-client.ts';
+import { table } from './tables.ts';
+
+export interface EraseOptions {
+  yes?: boolean;
+  stop?: boolean;
+}
+
+export interface EraseReport {
+  device: string | null;
+  folder: string;
+  removed: Erased[];
+  /** In the folder, not the agent's. */
+  left: string[];
+}
+
+/** What would go. */
+export interface ErasePlan extends EraseReport {
+  /** Records that are nowhere else; null where the buffer can not be read. */
+  pending: number | null;
+}
+
+/** A daemon that is asked to stop says good-bye, within its own bound. */
+const STOP_MS: Millis = 20_000;
+const LOOK_MS: Millis = 50;
+
+/** A checkout's `SKEIN_STATE_DIR` may name the folder of server and agent together. */
+export const stateOf = ({ stateDir }: Pick<Config, 'stateDir'>): string =>
+  [stateDir, join(stateDir, 'agent')].find((folder) => belongingsIn(folder).own.length > 0) ?? stateDir;
+
+export function planErase(config: Config): ErasePlan {
+  const folder = stateOf(config);
+  const { others: left } = belongingsIn(folder);
+  return { device: deviceOf(folder), folder, removed: measure(folder), left, pending: pendingIn(folder) };
+}
+
+const attempt = <T>(read: () => T): T | null => {
+  try {
+    return read();
+  } catch {
+    return null;
+  }
+};
+const deviceOf = (folder: string): string | null =>
+  attempt(() => diskIdentity(folder).load()?.device ?? null);
+const pendingIn = (folder: string): number | null => {
+  const path = join(folder, 'outbox.db');
+  return existsSync(path)
+    ? attempt(() => readLedger(path).reduce((sum, { pending }) => sum + pending, 0))
+    : 0;
+};
+
+/** @throws SkeinError CONFLICT while an agent runs, REQUEST_INVALID when nobody confirms, DISK_FAILED */
+export async function erase(
+  config: Config,
+  plan: ErasePlan,
+  { yes, stop }: EraseOptions,
+  confirm: (word: string) => Promise<void> = confirmByTyping,
+): Promise<EraseReport> {
+  const { folder, device, left } = plan;
+  if (plan.removed.length === 0) return { device, folder, removed: [], left };
+  if (!yes) await confirm(device ?? 'erase');
+  const lock = await (stop ? stopAgent(folder) : lockState(folder));
+  try {
+    const removed = eraseState(folder);
+    removeFromMemory(folder);
+    removeSockets(config);
+    return { device, folder, removed, left: belongingsIn(folder).others };
+  } finally {
+    lock.release();
+    rmSync(join(folder, 'agent.lock'), { force: true });
+  }
+}
+
+/** Copies of models that lie in memory for a while. */
+function removeFromMemory(folder: string): void {
+  const folders = [memoryPath('candidates', folder), memoryPath('plain', join(folder, 'models'))];
+  for (const path of folders) rmSync(path, { recursive: true, force: true });
+}
+
+/** Of an agent that was killed. */
+function removeSockets({ api: { socket, grpcSocket } }: Config): void {
+  for (const path of [socket, grpcSocket])
+    if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.isSocket()) rmSync(path);
+}
+
+/** Ends the agent that holds the state, and no other process, and takes its place. @throws SkeinError CONFLICT */
+async function stopAgent(folder: string): Promise<StateLock> {
+  let asked = false;
+  for (let waited = 0; ; waited += LOOK_MS) {
+    try {
+      return lockState(folder);
+    } catch (thrown) {
+      if (asSkeinError(thrown).code !== 'CONFLICT' || waited >= STOP_MS) throw thrown;
+      if (!asked) endAgent(folder, thrown);
+      asked = true;
+    }
+    await after(LOOK_MS);
+  }
+}
+
+function endAgent(folder: string, thrown: unknown): void {
+  const known = attempt(() => JSON.parse(readFileSync(addressFile(folder), 'utf8')) as { pid: number });
+  const ours = known !== null && holdsOpen(known.pid, join(folder, 'agent.lock'));
+  if (ours && attempt(() => process.kill(known.pid, 'SIGTERM'))) return;
+  throw new SkeinError('CONFLICT', `${asSkeinError(thrown).message}, and it can not be ended from here`, {
+    cause: thrown,
+    fix: 'Stop it yourself (systemctl stop skein-agent), or run this as its user.',
+  });
+}
+
+/** @throws SkeinError REQUEST_INVALID */
+async function confirmByTyping(word: string): Promise<void> {
+  const refuse = (why: string, fix: string) => new SkeinError('REQUEST_INVALID', why, { fix });
+  if (!process.stdin.isTTY)
+    throw refuse('this can not be undone, and nobody is here to confirm it', 'Say --yes.');
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+  const typed = await Promise.race([lines.question(`Type ${word} to erase it for good: `), ended]);
+  lines.close();
+  if (typed.trim() !== word) throw refuse('not confirmed: nothing was changed', `Type ${word} to confirm.`);
+}
+
+const size = (bytes: Bytes): string => (bytes < 10_000 ? `${bytes} B` : `${(bytes / 1e6).toFixed(2)} MB`);
+
+const rows = (kinds: readonly Erased[]): string =>
+  table(
+    ['WHAT', 'FILES', 'SIZE'],
+    kinds.map(({ kind, files, bytes }) => [kind, files, size(bytes)]),
+  );
+
+export function planText({ device, folder, removed, pending }: ErasePlan): string {
+  const waiting =
+    pending === null
+      ? 'records that are not yet at the server'
+      : `${pending} records that are not yet at the server`;
+  return [`Goes for good from ${folder} (${device ?? 'not enrolled'}), with ${waiting}:`, rows(removed)].join(
+    '\n',
+  );
+}
+
+export function eraseText({ device, folder, removed, left }: EraseReport): string {
+  if (removed.length === 0) return `nothing of an agent is in ${folder}`;
+  return [
+    `${device ?? 'This agent'} is erased from ${folder}:`,
+    rows(removed),
+    ...(left.length > 0 ? [`Left there, not the agent's: ${left.join(', ')}`] : []),
+    'Flash media may keep old cells although the files held zeros: `skein-agent erase --help` says what helps.',
+    'At the server: skein devices erase ID',
+  ].join('\n');
+}
