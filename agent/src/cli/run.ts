@@ -1,7 +1,7 @@
 /** `skein-agent run`: the agent with its real adapters. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis } from '@skein/protocol/units.ts';
@@ -9,6 +9,7 @@ import { Agent } from '../agent.ts';
 import { type LocalApiOptions, openLocalApi } from '../api/http-local-api.ts';
 import { blobCipher } from '../at-rest/node-blob-cipher.ts';
 import { rowCipher } from '../at-rest/node-row-cipher.ts';
+import { memoryFolder } from '../disk-memory.ts';
 import { diskIncidents } from '../health/disk-incidents.ts';
 import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
@@ -107,6 +108,13 @@ const withServer = (identity: Identity, { config }: Settings): Identity => ({
   ...config.server,
 });
 
+/** Where the buffer notes each step in memory; without, it does on the card. */
+const notes = (stateDir: string, log: Log): Promise<string | undefined> =>
+  memoryFolder('notes', stateDir).catch((thrown: unknown) => {
+    log.warn('the buffer writes more to the card', { why: asSkeinError(thrown).message });
+    return undefined;
+  });
+
 async function compose(
   { config, file }: Settings,
   identity: Identity,
@@ -180,6 +188,7 @@ async function compose(
     zstd: nativeZstd,
   });
   const boot = Buffer.from(systemEntropy.bytes(8)).toString('hex');
+  const noteIn = config.storage === 'sd' ? await notes(stateDir, log) : undefined;
   return new Agent({
     config,
     identity,
@@ -231,6 +240,7 @@ async function compose(
         alone: config.storage === 'sd',
         ...(atRest ? { cipher: rowCipher(atRest.keys.outbox, atRest.status.encrypts) } : {}),
         rewritten: () => atRest?.settled('outbox'),
+        noteIn,
         trouble,
       }),
     openUplink: (outbox, deps) =>

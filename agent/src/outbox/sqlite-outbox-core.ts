@@ -37,6 +37,7 @@ export interface CoreOptions extends SpaceOptions {
   cipher: RowCipher;
   /** All that is stored lies as `cipher` would write it now. */
   rewritten: () => void;
+  noteIn?: string | undefined;
 }
 
 interface Parts {
@@ -59,12 +60,15 @@ export class OutboxCore {
   #unsynced = true;
   /** A row's bytes are not what was written: the next time it is opened the database is salvaged. */
   #doubted: SkeinError | undefined;
+  /** While steps written behind wait in an open transaction: what was before them. */
+  #held: { states: Map<Stream, StreamState>; unsynced: boolean } | undefined;
+  #takenBack = 0;
   readonly #witness: Witness;
 
   /** @throws SkeinError DISK_FULL, DISK_FAILED */
   constructor(options: CoreOptions) {
     this.options = options;
-    this.#witness = openWitness(options.path);
+    this.#witness = openWitness(options, () => this.#name());
     this.#open();
   }
 
@@ -85,7 +89,7 @@ export class OutboxCore {
   #open(): Parts {
     if (this.#parts) return this.#parts;
     const { path, clock, alone, cipher } = this.options;
-    const [testimony, marks] = [readTestimony(path), readMark(path)];
+    const [testimony, marks] = [readTestimony(this.options), readMark(path)];
     let file = openFile(path, clock.now(), alone, cipher);
     try {
       this.#use(file.database);
@@ -180,6 +184,7 @@ export class OutboxCore {
 
   /** A database that is not to be trusted is closed; the next step opens it again, and salvages what is damaged. */
   shut(): void {
+    this.#takeBack();
     try {
       this.#parts?.database.close();
     } catch {
@@ -195,6 +200,11 @@ export class OutboxCore {
   }
 
   close(): void {
+    try {
+      this.#release();
+    } catch {
+      // What was held is taken back.
+    }
     this.shut();
     this.#witness.close();
   }
@@ -213,8 +223,11 @@ export class OutboxCore {
 
   /** Ordinals grow with time, so that epochs have an order even when the one before is not known. */
   newEpoch(): { epoch: string; ordinal: number } {
-    const epoch = Buffer.from(this.options.entropy.bytes(8)).toString('hex');
-    return { epoch, ordinal: Math.max(0, Math.floor(this.options.clock.now() / 1000)) };
+    return { epoch: this.#name(), ordinal: Math.max(0, Math.floor(this.options.clock.now() / 1000)) };
+  }
+
+  #name(): string {
+    return Buffer.from(this.options.entropy.bytes(8)).toString('hex');
   }
 
   state(stream: Stream): StreamState {
@@ -240,12 +253,15 @@ export class OutboxCore {
     let healed = false;
     for (;;) {
       try {
-        const done = this.transaction(task);
+        const done = this.options.alone ? this.#hold(task) : this.transaction(task);
+        this.#witness.prepare(this.options.clock.mono());
+        this.#release();
         this.#unsynced = false;
-        this.#witness.write(this.#states.values());
+        this.#witness.confirm(this.#states.values());
         return done;
       } catch (cause) {
         const error = diskError(cause);
+        this.#takeBack();
         if (error.code === 'OUTBOX_CORRUPT' && !healed) {
           healed = true;
           this.#doubt(error);
@@ -256,26 +272,66 @@ export class OutboxCore {
 
   /**
    * A step that the next one makes durable with itself: it is whole or not there after a power cut, as all are, and until
-   * {@link sync} nobody outside may be told of it.
+   * {@link sync} nobody outside may be told of it. Where nobody else reads the file it is not even written before: then a
+   * kill takes it as a power cut does.
    */
   writeBehind<T>(task: () => T): T {
-    const { database } = this.#open();
     try {
-      database.pragma('synchronous = NORMAL');
-      const done = this.transaction(task);
+      const done = this.options.alone ? this.#hold(task) : this.#writeUnsynced(task);
       this.#unsynced = true;
       return done;
     } catch {
-      database.pragma('synchronous = FULL');
+      this.#takeBack();
       return this.write(task);
+    }
+  }
+
+  #writeUnsynced<T>(task: () => T): T {
+    const { database } = this.#open();
+    try {
+      database.pragma('synchronous = NORMAL');
+      return this.transaction(task);
     } finally {
       if (database.open) database.pragma('synchronous = FULL');
     }
   }
 
-  /** What was written behind is durable when it returns. @throws SkeinError */
-  sync(): void {
+  #hold<T>(task: () => T): T {
+    const { database } = this.#open();
+    if (!this.#held) {
+      const before = { states: new Map(this.#states), unsynced: this.#unsynced };
+      database.exec('BEGIN IMMEDIATE');
+      this.#held = before;
+    }
+    return this.transaction(task);
+  }
+
+  /** What was held is written, and as durable as what it is written with. */
+  #release(): void {
+    if (this.#held) this.database.exec('COMMIT');
+    this.#held = undefined;
+  }
+
+  /** What was held is as if it had never been: its records wait to be sealed, its batches to be acknowledged again. */
+  #takeBack(): void {
+    if (!this.#held) return;
+    this.#states = this.#held.states;
+    this.#unsynced = this.#held.unsynced;
+    this.#held = undefined;
+    this.#takenBack++;
+    this.#forget();
+    try {
+      if (this.#parts?.database.inTransaction) this.#parts.database.exec('ROLLBACK');
+    } catch {
+      this.shut();
+    }
+  }
+
+  /** What was written behind is durable when it returns; false when it had to be taken back instead. @throws SkeinError */
+  sync(): boolean {
+    const before = this.#takenBack;
     if (this.#unsynced) this.write(() => this.save(this.state(STREAMS[0])));
+    return this.#takenBack === before;
   }
 
   transaction<T>(task: () => T): T {
@@ -285,9 +341,14 @@ export class OutboxCore {
       return database.transaction(task).immediate();
     } catch (error) {
       this.#states = before;
-      this.#parts?.queries.forget();
-      this.#parts?.chunks.forget();
+      this.#forget();
       throw error;
     }
+  }
+
+  /** What was remembered of the rows. */
+  #forget(): void {
+    this.#parts?.queries.forget();
+    this.#parts?.chunks.forget();
   }
 }

@@ -68,10 +68,14 @@ export class DiskSpace {
     this.#limitPages(ANY_PAGES);
   }
 
-  /** A backlog that is gone leaves a file as long as it was: its end is cut off, and the log with it. */
-  giveBack(): void {
+  /** A backlog that is gone leaves a file as long as it was. */
+  get isSlack(): boolean {
     const free = this.#pages('freelist_count');
-    if (free < GIVE_BACK_FROM || free < GIVE_BACK_SHARE * this.#pages('page_count')) return;
+    return free >= GIVE_BACK_FROM && free >= GIVE_BACK_SHARE * this.#pages('page_count');
+  }
+
+  /** Its end is cut off, and the log with it. Outside of any transaction. */
+  giveBack(): void {
     this.#database.pragma(`incremental_vacuum(${GIVE_BACK_STEP})`);
     this.#database.pragma('wal_checkpoint(TRUNCATE)');
   }

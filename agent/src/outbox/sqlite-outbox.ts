@@ -58,6 +58,8 @@ export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   cipher?: RowCipher;
   /** All that is stored lies as `cipher` would write it now: in clear too, after encryption was switched off. */
   rewritten?: () => void;
+  /** A folder in memory, of this machine alone: its witness is kept there, and is only told beforehand on the disk. */
+  noteIn?: string | undefined;
   /** In memory, while no commit succeeds. */
   heldBytes?: Bytes;
   /** What a person should know but stops nothing: a replaced database, drops, a full disk. */
@@ -97,8 +99,8 @@ class SqliteOutbox implements Outbox {
   #countAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutboxOptions) {
-    const { path, clock, entropy, reserveBytes = RESERVE_BYTES, alone = false, trouble = () => {} } = options;
-    const { cipher = CLEAR, rewritten = () => {} } = options;
+    const { path, clock, entropy, reserveBytes = RESERVE_BYTES, trouble = () => {} } = options;
+    const { alone = false, noteIn, cipher = CLEAR, rewritten = () => {} } = options;
     this.#options = options;
     this.#sealing = {
       ...options,
@@ -107,7 +109,7 @@ class SqliteOutbox implements Outbox {
     this.#held = new Held({ records: MAX_HELD, bytes: options.heldBytes ?? HELD_BYTES });
     this.#expiredBefore = ageJudge(clock);
     this.#core = new OutboxCore({
-      ...{ path, clock, entropy, reserveBytes, alone, trouble },
+      ...{ path, clock, entropy, reserveBytes, alone, noteIn, trouble },
       ...{ cipher, rewritten },
     });
     this.#vouching = new Vouching(this.#core);
@@ -230,8 +232,9 @@ class SqliteOutbox implements Outbox {
   pending(stream: Stream, limit: number): SealedRow[] {
     try {
       return this.#core.read(() => {
-        const rows = offerOldest(this.#core, this.#sealing, stream, limit);
-        if (rows.length > 0) this.#core.sync();
+        const offer = () => offerOldest(this.#core, this.#sealing, stream, limit);
+        let rows = offer();
+        if (rows.length > 0 && !this.#core.sync()) rows = offer();
         return sendable(this.#core, stream, rows);
       });
     } catch (error) {
@@ -279,9 +282,11 @@ class SqliteOutbox implements Outbox {
     if (clock.mono() < this.#pruneAt) return;
     this.#pruneAt = clock.mono() + Math.min(keepMs, PRUNE_EVERY_MS);
     try {
-      this.#core.write(() => {
+      this.#core.writeBehind(() => {
         for (const stream of STREAMS) this.#core.queries.deleteDoneBefore(stream, now - keepMs);
       });
+      if (!this.#core.space.isSlack) return;
+      this.#core.sync();
       this.#core.space.giveBack();
     } catch (error) {
       this.#core.options.trouble(asSkeinError(error));

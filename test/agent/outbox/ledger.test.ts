@@ -3,7 +3,7 @@
  * exact range with a reason. Crashes, lost, late and replayed messages, a server restored from a backup, caps of every
  * policy, sampling.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AckMessage } from '@skein/protocol/batch/ack.ts';
@@ -53,17 +53,26 @@ class World {
   #next = 0;
   readonly #random: Random;
   readonly #policy: DropPolicy;
+  /** On a card steps wait in memory for the next commit, and a crash takes them. */
+  readonly #card: boolean;
   readonly #dir = mkdtempSync(join(MEMORY, 'skein-ledger-'));
+  readonly #dead: Outbox[] = [];
 
-  constructor(random: Random, policy: DropPolicy) {
+  constructor(random: Random, policy: DropPolicy, card: boolean) {
     this.#random = random;
     this.#policy = policy;
+    this.#card = card;
     this.outbox = this.#open();
+  }
+
+  get #path(): string {
+    return join(this.#dir, `outbox-${this.#dead.length}.db`);
   }
 
   #open(): Outbox {
     return openSqliteOutbox({
-      path: join(this.#dir, 'outbox.db'),
+      path: this.#path,
+      alone: this.#card,
       fleet: 'home',
       device: 'd-1',
       clock: { now: () => this.now, mono: () => this.now, after: () => ({ cancel() {} }) },
@@ -94,9 +103,18 @@ class World {
   }
 
   crash(): void {
-    this.outbox.close();
+    if (this.#card) this.#kill();
+    else this.outbox.close();
     this.inFlight.clear();
     this.outbox = this.#open();
+  }
+
+  /** What lies on the disk goes on elsewhere. */
+  #kill(): void {
+    const path = this.#path;
+    this.#dead.push(this.outbox);
+    for (const suffix of ['', '-wal', '.mark', '.seen'])
+      if (existsSync(path + suffix)) copyFileSync(path + suffix, this.#path + suffix);
   }
 
   send(): void {
@@ -192,7 +210,7 @@ class World {
   }
 
   dispose(): void {
-    this.outbox.close();
+    for (const outbox of [...this.#dead, this.outbox]) outbox.close();
     rmSync(this.#dir, { recursive: true, force: true });
   }
 }
@@ -208,7 +226,7 @@ describe('the ledger', () => {
     let regained = 0;
     for (let seed = 1; seed <= SEEDS; seed++) {
       const random = seeded(seed);
-      const world = new World(random, DROP_POLICIES[seed % DROP_POLICIES.length]!);
+      const world = new World(random, DROP_POLICIES[seed % DROP_POLICIES.length]!, seed % 2 === 0);
       try {
         for (let step = 0; step < STEPS; step++) {
           act(world, random);
