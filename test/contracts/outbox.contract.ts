@@ -98,7 +98,9 @@ export function describeOutbox(name: string, make: () => OutboxHarness): void {
     it(
       'sends the same bytes at every retry, after a crash too',
       using((harness) => {
-        const row = sealed(harness.open(), 0, 2);
+        const outbox = harness.open();
+        const row = sealed(outbox, 0, 2);
+        expect(outbox.pending('predictions', 9)).toEqual([row]);
         harness.crash();
         const again = harness.open();
         expect(again.pending('predictions', 9)).toEqual([row]);
@@ -109,7 +111,9 @@ export function describeOutbox(name: string, make: () => OutboxHarness): void {
     it(
       'chains each batch to the one before, across a crash',
       using((harness) => {
-        const first = sealed(harness.open(), 0, 2);
+        const outbox = harness.open();
+        const first = sealed(outbox, 0, 2);
+        expect(outbox.pending('predictions', 9), 'durable once it is given out').toHaveLength(1);
         harness.crash();
         const second = sealed(harness.open(), 2, 4);
         expect(openBatch(second.bytes).header).toMatchObject({

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rowCipher } from '../../agent/src/at-rest/node-row-cipher.ts';
@@ -9,17 +9,21 @@ import { openSqliteOutbox } from '../../agent/src/outbox/sqlite-outbox.ts';
 import { seeded } from '../protocol/batch/random.ts';
 import { DEVICE_SIGNER, describeOutbox, type OutboxHarness } from './outbox.contract.ts';
 
-function sqliteHarness(cipher?: RowCipher): OutboxHarness {
+/** @param card where a crash is a kill: what was not written stays behind, and what lies on the disk goes on elsewhere */
+function sqliteHarness({ card = false, cipher }: { card?: boolean; cipher?: RowCipher } = {}): OutboxHarness {
   const dir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'skein-outbox-'));
   const random = seeded(1);
   let now = 1_763_812_345_678;
-  let current: Outbox | undefined;
+  const lives: Outbox[] = [];
+  let kills = 0;
+  const path = () => join(dir, `outbox-${kills}.db`);
   const clock = { now: () => now, mono: () => now, after: () => ({ cancel() {} }) };
   const entropy = { bytes: (n: number) => Uint8Array.from({ length: n }, () => random() * 256) };
   return {
     open({ capBytes, keepMs } = {}) {
-      current = openSqliteOutbox({
-        path: join(dir, 'outbox.db'),
+      const outbox = openSqliteOutbox({
+        path: path(),
+        alone: card,
         fleet: 'home',
         device: 'd-1',
         clock,
@@ -30,18 +34,27 @@ function sqliteHarness(cipher?: RowCipher): OutboxHarness {
         ...(capBytes === undefined ? {} : { capBytes: { predictions: capBytes } }),
         ...(keepMs === undefined ? {} : { keepMs }),
       });
-      return current;
+      lives.push(outbox);
+      return outbox;
     },
-    crash: () => current?.close(),
+    crash() {
+      if (!card) return lives.at(-1)?.close();
+      const before = path();
+      kills++;
+      for (const suffix of ['', '-wal', '.mark', '.seen'])
+        if (existsSync(before + suffix)) copyFileSync(before + suffix, path() + suffix);
+    },
     advance(ms) {
       now += ms;
     },
     dispose() {
-      current?.close();
+      for (const outbox of lives) outbox.close();
       rmSync(dir, { recursive: true, force: true });
     },
   };
 }
 
-describeOutbox('SQLite', sqliteHarness);
-describeOutbox('SQLite, encrypted', () => sqliteHarness(rowCipher(randomBytes(32))));
+describeOutbox('SQLite', () => sqliteHarness());
+describeOutbox('SQLite, on a card and encrypted', () =>
+  sqliteHarness({ card: true, cipher: rowCipher(randomBytes(32)) }),
+);
