@@ -201,9 +201,9 @@ export class OutboxCore {
 
   close(): void {
     try {
-      this.#release();
+      if (this.#parts && this.#unsynced) this.#commit(() => this.save(this.state(STREAMS[0])));
     } catch {
-      // What was held is taken back.
+      // What was written behind is as after a power cut.
     }
     this.shut();
     this.#witness.close();
@@ -253,12 +253,7 @@ export class OutboxCore {
     let healed = false;
     for (;;) {
       try {
-        const done = this.options.alone ? this.#hold(task) : this.transaction(task);
-        this.#witness.prepare(this.options.clock.mono());
-        this.#release();
-        this.#unsynced = false;
-        this.#witness.confirm(this.#states.values());
-        return done;
+        return this.#commit(task);
       } catch (cause) {
         const error = diskError(cause);
         this.#takeBack();
@@ -268,6 +263,15 @@ export class OutboxCore {
         } else if (error.code !== 'DISK_FULL' || !remedies.shift()?.()) throw error;
       }
     }
+  }
+
+  #commit<T>(task: () => T): T {
+    const done = this.options.alone ? this.#hold(task) : this.transaction(task);
+    this.#witness.prepare(this.options.clock.mono());
+    this.#release();
+    this.#unsynced = false;
+    this.#witness.confirm(this.#states.values());
+    return done;
   }
 
   /**
