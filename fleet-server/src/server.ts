@@ -15,7 +15,7 @@ import { addressesOf, certifiedHosts, type Ports, publicHostOf } from './address
 import { clearTopics, TOPICS } from './broker/clear-topics.ts';
 import { type Config, SETTINGS } from './config.ts';
 import { Director } from './director/orders.ts';
-import { searchFiles } from './erasure/disk-search.ts';
+import { searchInChild } from './erasure/child-search.ts';
 import type { ErasureDeps } from './erasure/port.ts';
 import { startErasures } from './erasure/run-erasures.ts';
 import { createEnrolment } from './fleet/enrolment.ts';
@@ -215,7 +215,7 @@ function erasureDeps(
     settle: () => void rollouts.settle(),
     clearTopics: (device) => clearTopics(broker, config.fleet, device),
     topics: TOPICS.length,
-    search: (text) => searchFiles(paths, text),
+    search: (text, signal) => searchInChild({ paths, text }, signal),
     freeBytes: () => adapters.freeBytes(config.stateDir),
   };
 }

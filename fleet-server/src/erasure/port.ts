@@ -20,8 +20,8 @@ export interface ErasureDeps {
   /** Clears what the broker keeps on a device's topics; throws while it can not be reached. */
   clearTopics(device: string): Promise<void>;
   topics: number;
-  /** The server's files. */
-  search(text: string): Promise<Search>;
+  /** The server's files, until the signal ends it. */
+  search(text: string, signal: AbortSignal): Promise<Search>;
   freeBytes(): Promise<Bytes>;
 }
 

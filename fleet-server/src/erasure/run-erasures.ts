@@ -6,6 +6,7 @@
 import { describeError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
 import { MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { FATES } from './fates.ts';
 import { unmask } from './identity.ts';
 import type { ErasureDeps, Erasures } from './port.ts';
 import { eraseFromRollout, eraseShared, eraseSomeRows } from './sqlite-erase.ts';
@@ -22,7 +23,7 @@ import {
   planErasure,
   readErasure,
 } from './sqlite-erasures.ts';
-import { cutLog, hasTraces, writeAnew } from './sqlite-scrub.ts';
+import { cutLog, hasTraces, reindex, writeAnew } from './sqlite-scrub.ts';
 
 const RETRY_MS: Millis = MINUTE / 6;
 /** Others are served at least as long as an erasure worked. */
@@ -41,6 +42,7 @@ class RunningErasures implements Erasures {
   #again = false;
   #timer: Timer | undefined;
   #stopped = false;
+  readonly #ended = new AbortController();
 
   constructor(deps: ErasureDeps) {
     this.#deps = deps;
@@ -75,6 +77,7 @@ class RunningErasures implements Erasures {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#ended.abort();
     this.#timer?.cancel();
     await this.#running;
   }
@@ -155,18 +158,38 @@ class RunningErasures implements Erasures {
     });
   }
 
+  /** Each means costs more than the one before; nearly always the second is enough. */
   async #search(pseudonym: string, device: string): Promise<void> {
-    const { store, freeBytes, log, search } = this.#deps;
+    const { store, log, search } = this.#deps;
     await cutLog(store);
-    let anew = await hasTraces(store);
-    for (;;) {
-      if (anew) log.warn('erasing a device: the database is written anew', { pseudonym });
-      if (anew) await writeAnew(store, await freeBytes());
-      const { places, ...found } = await search(device);
+    const anew = () => this.#writeAnew();
+    const means = (await hasTraces(store)) ? [anew] : [async () => {}, () => this.#reindex(), anew];
+    let places: string[] = [];
+    for (const [n, clean] of means.entries()) {
+      if (n > 0) log.info('erasing a device: copies are left in the file', { pseudonym, places });
+      await clean();
+      const { places: left, ...found } = await search(device, this.#ended.signal);
       if (found.found === 0) return this.#finish(pseudonym, found);
-      if (anew) throw stillIn(places);
-      anew = true;
+      places = left;
     }
+    throw stillIn(places);
+  }
+
+  async #reindex(): Promise<void> {
+    const { store, clock } = this.#deps;
+    for (const table of Object.keys(FATES) as (keyof typeof FATES)[]) {
+      if (FATES[table].fate === 'kept') continue;
+      const began = clock.mono();
+      await reindex(store, table);
+      await this.#rest(Math.max(LEAST_REST_MS, clock.mono() - began));
+    }
+    await cutLog(store);
+  }
+
+  async #writeAnew(): Promise<void> {
+    const { store, freeBytes, log } = this.#deps;
+    log.warn('erasing a device: the database is written anew, and nobody is served meanwhile');
+    await writeAnew(store, await freeBytes());
   }
 
   async #finish(pseudonym: string, found: Parameters<typeof finishErasure>[3]): Promise<void> {

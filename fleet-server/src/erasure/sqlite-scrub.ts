@@ -1,6 +1,7 @@
 /**
- * After rows are gone: the log of changes is written back and cut to nothing, so that the files hold no more than the
- * tables do. Freed pages were filled with zeros when they were freed (`secure_delete`).
+ * After rows are gone: the log of changes is written back and cut to nothing. Freed pages and cells were filled with
+ * zeros when they were freed (`secure_delete`); only where SQLite moved cells from one page to another, to keep a tree
+ * even, it may leave a copy behind in the first one. Those are in indices nearly always, which are then made again.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
@@ -17,6 +18,10 @@ export async function cutLog(db: Db): Promise<void> {
     fix: 'End it (a backup, a sqlite3 shell): its reading keeps the old log of changes.',
   });
 }
+
+/** Makes the indices of a table again: far less than the table itself. */
+export const reindex = async (db: Db, table: keyof Tables): Promise<void> =>
+  void (await sql`REINDEX ${sql.table(table)}`.execute(db));
 
 const TRACES = 'store.traces';
 

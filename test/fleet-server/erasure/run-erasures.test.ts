@@ -26,6 +26,8 @@ let folder: string;
 let store: Store;
 let erasures: Erasures;
 let calls: string[];
+/** Searches that find something. */
+let copies: number;
 /** Called before each act outside of a transaction; throws to be a crash. */
 let moment: (what: string) => void;
 const path = () => join(folder, 'store.db');
@@ -33,6 +35,7 @@ const path = () => join(folder, 'store.db');
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'skein-erase-'));
   calls = [];
+  copies = 0;
   moment = () => {};
   await open();
 });
@@ -79,6 +82,8 @@ const deps = (): ErasureDeps => ({
   topics: 15,
   async search(text) {
     moment('search');
+    calls.push('search');
+    if (copies-- > 0) return { files: 1, bytes: 1, found: 1, places: [path()] };
     return searchFiles([folder], text);
   },
   freeBytes: async () => 1e12,
@@ -158,6 +163,31 @@ describe('the files', () => {
     expect(view.search!.bytes).toBeGreaterThan(10_000);
   });
 
+  it.each([
+    [1, 'by making the indices again', false],
+    [2, 'by writing all anew', true],
+  ])('are cleaned of copies that moved cells left behind: found %i times, %s', async (times, _how, anew) => {
+    await enrolled(GONE);
+    await fill(store, GONE, 40);
+    const pages = async () => (await sql<{ page_count: number }>`PRAGMA page_count`.execute(store)).rows[0]!;
+    const before = await pages();
+    copies = times;
+    expect(await erase()).toMatchObject({ state: 'done', search: { found: 0 } });
+    expect(calls.filter((what) => what === 'search')).toHaveLength(times + 1);
+    expect((await pages()).page_count < before.page_count).toBe(anew);
+  });
+
+  it('that still hold the id after all that keep the erasure open, and it is said where', async () => {
+    await enrolled(GONE);
+    copies = 1e9;
+    const { pseudonym } = await erasures.begin(GONE.id, 'key:admin');
+    await erasures.resume();
+    const trouble = expect.stringContaining(`still in ${path()}`);
+    expect(await erasures.show(pseudonym)).toMatchObject({ state: 'searching', trouble, auditSeq: null });
+    copies = 0;
+    await expect.poll(() => erasures.show(pseudonym)).toMatchObject({ state: 'done', trouble: null });
+  });
+
   it('are written anew when the database is older than the overwriting of what is deleted', async () => {
     await enrolled(GONE);
     await sql`PRAGMA secure_delete = OFF`.execute(store);
@@ -221,7 +251,7 @@ describe('the proof', () => {
     expect(await isErased(store, 'ab'.repeat(32), 'report-key')).toBe(true);
     expect(await isErased(store, OTHER.id)).toBe(false);
     expect(calls[0]).toBe(`forget ${GONE.id}`);
-    expect(calls.at(-1)).toBe(`topics ${GONE.id}`);
+    expect(calls.slice(-2)).toEqual([`topics ${GONE.id}`, 'search']);
   });
 });
 
