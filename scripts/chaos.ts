@@ -21,6 +21,7 @@ and an auditor reads both databases: every record ever accepted is stored exactl
   --devices N     1 to 3 (2)
   --broker WHICH  embedded, mosquitto, or both: one after the other (both, where Mosquitto is installed)
   --faults A,B    only these: ${KINDS.join(', ')}
+  --encrypted     the devices encrypt what lies on their disks
   --plan          print the first moments of the plan, and do nothing
   --keep          leave the folder with all files and logs
   --json          the result as one JSON object
@@ -40,6 +41,7 @@ interface Arguments {
   devices: number;
   brokers: BrokerKind[];
   kinds: StrikeKind[];
+  encrypted: boolean;
   keep: boolean;
   plan: boolean;
   json: boolean;
@@ -52,6 +54,7 @@ const OPTIONS = {
   devices: { type: 'string', default: '2' },
   broker: { type: 'string', default: findMosquitto() ? 'both' : 'embedded' },
   faults: { type: 'string', default: KINDS.join(',') },
+  encrypted: { type: 'boolean', default: false },
   plan: { type: 'boolean', default: false },
   keep: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
@@ -68,7 +71,7 @@ const BROKERS: Record<string, BrokerKind[]> = {
 function readArguments(args: string[]): Arguments | undefined {
   const { values } = parseArgs({ args, options: OPTIONS });
   if (values.help) return undefined;
-  const { plan, keep, json } = values;
+  const { encrypted, plan, keep, json } = values;
   const asked = values.faults.split(',') as StrikeKind[];
   const strange = asked.find((kind) => !KINDS.includes(kind));
   if (strange !== undefined) throw new Error(`there is no fault \`${strange}\``);
@@ -82,7 +85,7 @@ function readArguments(args: string[]): Arguments | undefined {
     minutes: numberIn('--minutes', values.minutes, 0.01, 10_000, false),
     kills: values.kills === undefined ? undefined : numberIn('--kills', values.kills, 1, 1_000_000),
     devices: numberIn('--devices', values.devices, 1, 3),
-    ...{ brokers, kinds, plan, keep, json },
+    ...{ brokers, kinds, encrypted, plan, keep, json },
   };
 }
 

@@ -22,6 +22,8 @@ export interface CampaignOptions {
   /** One after the other, each for its share. */
   brokers: readonly BrokerKind[];
   kinds: readonly StrikeKind[];
+  /** The devices encrypt what lies on their disks. */
+  encrypted?: boolean;
   /** The folder stays, for who wants to look. */
   keep: boolean;
   /** Before the folder goes. */

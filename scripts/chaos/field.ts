@@ -3,6 +3,7 @@
  * with its routes to the next, set up through the flows an operator would use.
  */
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ import { type Beginning, Life } from './life.ts';
 import { NetworkNamespace } from './linux-netns.ts';
 import { Observer } from './observer.ts';
 import type { BrokerKind, StrikeKind } from './plan.ts';
+import { KEY_FILE } from './sqlite-files.ts';
 import { TcpRoute } from './tcp-route.ts';
 
 const FREE_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
@@ -74,6 +76,8 @@ export interface FieldOptions {
   /** Those that will be used; the first is used at once. */
   brokers: readonly BrokerKind[];
   kinds: readonly StrikeKind[];
+  /** The devices encrypt what lies on their disks. */
+  encrypted?: boolean;
   say(step: string): void;
 }
 
@@ -205,7 +209,15 @@ export class Field {
   #configure(name: string, text: string): void {
     const folder = this.stateOf(name);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    writeFileSync(join(folder, 'agent.yaml'), `stateDir: ${folder}\n${text}`);
+    const atRest = this.#options.encrypted ? `atRest: { file: ${this.#keyFile()} }\n` : '';
+    writeFileSync(join(folder, 'agent.yaml'), `stateDir: ${folder}\n${atRest}${text}`);
+  }
+
+  /** One for all devices. */
+  #keyFile(): string {
+    const file = join(this.folder, 'state', KEY_FILE);
+    if (!existsSync(file)) writeFileSync(file, randomBytes(32), { mode: 0o600 });
+    return file;
   }
 
   async #proved(): Promise<void> {

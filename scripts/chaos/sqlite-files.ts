@@ -1,11 +1,14 @@
 /** What the two databases hold, read from outside: the files of whoever is dead are copied, so that nothing is touched. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { nativeCodecs } from '@skein/fleet-server/node-codecs.ts';
 import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import Database from 'better-sqlite3';
+import { dataKeysBy } from '../../agent/src/at-rest/disk-data-keys.ts';
+import { rowCipher } from '../../agent/src/at-rest/node-row-cipher.ts';
+import { CLEAR, type RowCipher } from '../../agent/src/outbox/row-cipher.ts';
 import { unpackChunk } from '../../agent/src/outbox/sqlite-outbox-chunks.ts';
 
 /** A record where it stands: its number in an epoch of a stream, and a hash of what it says. */
@@ -78,7 +81,9 @@ export function readDeadOutbox(
     for (const suffix of ['', '-wal']) {
       if (existsSync(path + suffix)) copyFileSync(path + suffix, join(copy, `outbox.db${suffix}`));
     }
-    return withDatabase(join(copy, 'outbox.db'), {}, (database) => readOutbox(database, since));
+    return withDatabase(join(copy, 'outbox.db'), {}, (database) =>
+      readOutbox(database, since, cipherOf(dirname(path))),
+    );
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }
@@ -104,7 +109,16 @@ function withDatabase<T>(
 /** By `stream/epoch` the number below which batches were read before. */
 export type Since = ReadonlyMap<string, number>;
 
-function readOutbox(database: Database.Database, since: Since): OutboxFile | undefined {
+/** Beside the state directories of a campaign whose devices encrypt. */
+export const KEY_FILE = 'at-rest.key';
+
+function cipherOf(stateDir: string): RowCipher {
+  const file = join(stateDir, '..', KEY_FILE);
+  const keys = existsSync(file) ? dataKeysBy(stateDir, readFileSync(file)) : undefined;
+  return keys ? rowCipher(keys.outbox) : CLEAR;
+}
+
+function readOutbox(database: Database.Database, since: Since, cipher: RowCipher): OutboxFile | undefined {
   const made = database.prepare(
     "SELECT count(*) FROM sqlite_master WHERE name IN ('streams', 'chunks', 'batches')",
   );
@@ -115,17 +129,18 @@ function readOutbox(database: Database.Database, since: Since): OutboxFile | und
     const id = STREAMS.indexOf(stream);
     const chunks = database.prepare('SELECT seq, body FROM chunks WHERE stream = ?').all(id) as Row[];
     for (const { seq, body } of chunks) {
-      for (const [i, text] of unpackChunk(body as Buffer).entries()) {
-        records.push({ stream, epoch, seq: (seq as number) + i, hash: hashOf(JSON.parse(text)) });
+      const place = { table: 'chunks', stream, epoch, seq: seq as number } as const;
+      for (const [i, text] of unpackChunk(cipher.decrypt(body as Buffer, place)).entries()) {
+        records.push({ stream, epoch, seq: place.seq + i, hash: hashOf(JSON.parse(text)) });
       }
     }
     const batches = database
       .prepare(
-        'SELECT bytes FROM batches WHERE stream = ? AND to_seq >= ? AND bytes IS NOT NULL AND bridge = 0',
+        'SELECT from_seq AS seq, bytes FROM batches WHERE stream = ? AND to_seq >= ? AND bytes IS NOT NULL AND bridge = 0',
       )
-      .pluck()
-      .iterate(id, since.get(`${stream}/${epoch}`) ?? 0) as IterableIterator<Buffer>;
-    for (const bytes of batches) records.push(...placed(bytes));
+      .iterate(id, since.get(`${stream}/${epoch}`) ?? 0) as IterableIterator<{ seq: number; bytes: Buffer }>;
+    for (const { seq, bytes } of batches)
+      records.push(...placed(cipher.decrypt(bytes, { table: 'batches', stream, epoch, seq })));
   }
   return { streams, records };
 }

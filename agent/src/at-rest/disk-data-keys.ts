@@ -63,17 +63,23 @@ export async function openDataKeys(
   previous?: () => Promise<Uint8Array>,
   mend = true,
 ): Promise<OpenedKeys> {
-  const copies = copiesIn(stateDir).map(readCopy);
-  const whole = copies.filter((copy) => copy !== undefined);
+  const [a, b] = copiesIn(stateDir).map(readCopy);
+  const whole = [a, b].filter((copy) => copy !== undefined);
   if (whole.length === 0) throw noneWhole(stateDir);
   const opened = firstThatOpens(whole, secretKey(key));
   const keys = opened ?? (previous && firstThatOpens(whole, secretKey(await previous())));
   if (!keys) throw doesNotOpen(stateDir, previous !== undefined);
-  const [a, b] = copies;
   const differ = a === undefined || JSON.stringify(a) !== JSON.stringify(b);
   if (mend && (!opened || differ)) writeKeys(stateDir, key, keys);
   return { keys, rewrapped: !opened };
 }
+
+/** Of a state directory that its agent has left; undefined: there are none that this key opens. @throws SkeinError DISK_FAILED, KEYS_INVALID */
+export const dataKeysBy = (stateDir: string, key: Uint8Array): DataKeys | undefined =>
+  firstThatOpens(
+    copiesIn(stateDir).flatMap((path) => readCopy(path) ?? []),
+    secretKey(key),
+  );
 
 type Copy = Record<Store, string>;
 const wrapped = Type.String({ maxLength: 128 });
