@@ -10,6 +10,7 @@ import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import type { Kysely } from 'kysely';
+import { isErased } from '../erasure/identity.ts';
 import type { Tables } from '../store/schema.ts';
 import { pseudonymOf } from './pseudonyms.ts';
 
@@ -54,7 +55,8 @@ export async function appendAudit(db: Db, deps: AuditDeps, entry: AuditEntry): P
 async function append(tx: Db, deps: AuditDeps, entry: AuditEntry): Promise<void> {
   const { actor, action, device, detail } = entry;
   const subject = device === undefined ? entry.subject : await pseudonymOf(tx, deps.entropy, device);
-  const text = JSON.stringify(detail);
+  const gone = device !== undefined && (await isErased(tx, device));
+  const text = gone ? '{}' : JSON.stringify(detail);
   const hidden = device === undefined ? undefined : hide(deps.entropy, text);
   const row = {
     previous: await auditHead(tx),

@@ -4,6 +4,7 @@
  */
 import type { Entropy } from '@skein/protocol/ports.ts';
 import type { Kysely } from 'kysely';
+import { isErased, mask } from '../erasure/identity.ts';
 import type { Tables } from '../store/schema.ts';
 import { newId } from './secrets.ts';
 
@@ -17,9 +18,20 @@ export async function pseudonymOf(tx: Db, entropy: Entropy, device: string): Pro
     .where('device', '=', device)
     .executeTakeFirst();
   if (known) return known.pseudonym;
+  if (await isErased(tx, device)) return pseudonymOfErased(tx, device);
   const pseudonym = `p-${newId(entropy, 12)}`;
   await tx.insertInto('pseudonyms').values({ device, pseudonym }).execute();
   return pseudonym;
+}
+
+/** An act that was under way when the device was erased gives it no new name; once that is done it is nobody. */
+async function pseudonymOfErased(tx: Db, device: string): Promise<string> {
+  const erasure = await tx
+    .selectFrom('erasures')
+    .select('pseudonym')
+    .where('masked', '=', mask(device))
+    .executeTakeFirst();
+  return erasure?.pseudonym ?? '';
 }
 
 /** By pseudonym, those that still stand for somebody. */

@@ -16,6 +16,7 @@ import {
   enter,
   erasureView,
   finishErasure,
+  isNamed,
   listErasures,
   noteChains,
   noteRemoved,
@@ -161,6 +162,7 @@ class RunningErasures implements Erasures {
   /** Each means costs more than the one before; nearly always the second is enough. */
   async #search(pseudonym: string, device: string): Promise<void> {
     const { store, log, search } = this.#deps;
+    if (await isNamed(store, device)) return enter(store, pseudonym, 'erasing');
     await cutLog(store);
     const anew = () => this.#writeAnew();
     const means = (await hasTraces(store)) ? [anew] : [async () => {}, () => this.#reindex(), anew];

@@ -45,6 +45,8 @@ export async function beginErasure(db: Db, deps: AuditDeps, device: string, by: 
     const enrolment = await eraseEnrolment(tx, device);
     if (!enrolment) throw await unknown(tx, device);
     const { reportKey, ...part } = enrolment;
+    // Before it is nobody, who gets none.
+    const pseudonym = await pseudonymOf(tx, deps.entropy, device);
     const identities = [identityHash('id', device), identityHash('report-key', reportKey)];
     await tx
       .insertInto('erased')
@@ -54,7 +56,7 @@ export async function beginErasure(db: Db, deps: AuditDeps, device: string, by: 
     return tx
       .insertInto('erasures')
       .values({
-        pseudonym: await pseudonymOf(tx, deps.entropy, device),
+        pseudonym,
         state: 'erasing' satisfies ErasureState,
         masked: mask(device),
         by,
@@ -82,6 +84,12 @@ export async function noteRemoved(tx: Db, pseudonym: string, parts: readonly Par
 export async function noteChains(tx: Db, pseudonym: string, device: string): Promise<void> {
   const chains_json = JSON.stringify(await chainsOf(tx, device));
   await tx.updateTable('erasures').set({ chains_json }).where('pseudonym', '=', pseudonym).execute();
+}
+
+/** Did something that was under way name the device again? Then it is erased again. */
+export async function isNamed(db: Db, device: string): Promise<boolean> {
+  await db.deleteFrom('pseudonyms').where('device', '=', device).execute();
+  return (await countRows(db, device)).length > 0;
 }
 
 export const enter = async (tx: Db, pseudonym: string, state: ErasureState): Promise<void> =>

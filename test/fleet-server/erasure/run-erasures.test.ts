@@ -292,6 +292,31 @@ describe('an erasure', () => {
     await expect.poll(() => erasures.show(pseudonym)).toMatchObject({ state: 'done', trouble: null });
   });
 
+  it('takes out what was under way when it began and names the device late', async () => {
+    await both();
+    const audit = { clock: systemClock, entropy: systemEntropy };
+    const late = { actor: 'key:a', subject: '', device: GONE.id, action: 'changeDevice' };
+    let times = 0;
+    const { pseudonym } = await erasures.begin(GONE.id, 'key:admin');
+    moment = (what) => {
+      if (what !== 'topics' || times++ > 0) return;
+      void fill(store, GONE, 1);
+      void appendAudit(store, audit, { ...late, detail: { name: GONE.name } });
+    };
+    await erasures.resume();
+    expect(await erasures.show(pseudonym)).toMatchObject({ state: 'done', search: { found: 0 } });
+    expect(times).toBe(2);
+    await appendAudit(store, audit, { ...late, detail: { name: GONE.name } });
+    for (const text of [GONE.id, GONE.name]) expect(await placesOf(store, text)).toEqual([]);
+    expect((await verifyAudit(store)).broken).toBeUndefined();
+    const rows = await store.selectFrom('audit').select(['action', 'subject']).orderBy('seq').execute();
+    expect(rows.slice(-3)).toEqual([
+      { action: 'changeDevice', subject: pseudonym },
+      { action: 'eraseDevice', subject: pseudonym },
+      { action: 'changeDevice', subject: '' },
+    ]);
+  });
+
   it('goes on after a crash at any moment, and counts nothing twice', async () => {
     await both();
     const whole = await plannedRows();
