@@ -1,19 +1,16 @@
 /** `skein-agent erase`: everything that this agent keeps on this machine goes. */
-import { existsSync, lstatSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { setTimeout as after } from 'node:timers/promises';
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
-import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { Config } from '../config/schema.ts';
 import { memoryPath } from '../disk-memory.ts';
 import { belongingsIn, type Erased, eraseState, measure } from '../erase/disk-erase.ts';
-import { holdsOpen } from '../erase/linux-holder.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
 import { readLedger } from '../outbox/sqlite-outbox-ledger.ts';
-import { lockState, type StateLock } from '../sqlite-lock.ts';
-import { addressFile } from './local-client.ts';
 import { table } from './tables.ts';
+import { takeState } from './take-state.ts';
 
 export interface EraseOptions {
   yes?: boolean;
@@ -33,10 +30,6 @@ export interface ErasePlan extends EraseReport {
   /** Records that are nowhere else; null where the buffer can not be read. */
   pending: number | null;
 }
-
-/** A daemon that is asked to stop says good-bye, within its own bound. */
-const STOP_MS: Millis = 20_000;
-const LOOK_MS: Millis = 50;
 
 /** A checkout's `SKEIN_STATE_DIR` may name the folder of server and agent together. */
 export const stateOf = ({ stateDir }: Pick<Config, 'stateDir'>): string =>
@@ -74,7 +67,7 @@ export async function erase(
   const { folder, device, left } = plan;
   if (plan.removed.length === 0) return { device, folder, removed: [], left };
   if (!yes) await confirm(device ?? 'erase');
-  const lock = await (stop ? stopAgent(folder) : lockState(folder));
+  const lock = await takeState(folder, stop === true);
   try {
     const removed = eraseState(folder);
     removeFromMemory(folder);
@@ -96,31 +89,6 @@ function removeFromMemory(folder: string): void {
 function removeSockets({ api: { socket, grpcSocket } }: Config): void {
   for (const path of [socket, grpcSocket])
     if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.isSocket()) rmSync(path);
-}
-
-/** Ends the agent that holds the state, and no other process, and takes its place. @throws SkeinError CONFLICT */
-async function stopAgent(folder: string): Promise<StateLock> {
-  let asked = false;
-  for (let waited = 0; ; waited += LOOK_MS) {
-    try {
-      return lockState(folder);
-    } catch (thrown) {
-      if (asSkeinError(thrown).code !== 'CONFLICT' || waited >= STOP_MS) throw thrown;
-      if (!asked) endAgent(folder, thrown);
-      asked = true;
-    }
-    await after(LOOK_MS);
-  }
-}
-
-function endAgent(folder: string, thrown: unknown): void {
-  const known = attempt(() => JSON.parse(readFileSync(addressFile(folder), 'utf8')) as { pid: number });
-  const ours = known !== null && holdsOpen(known.pid, join(folder, 'agent.lock'));
-  if (ours && attempt(() => process.kill(known.pid, 'SIGTERM'))) return;
-  throw new SkeinError('CONFLICT', `${asSkeinError(thrown).message}, and it can not be ended from here`, {
-    cause: thrown,
-    fix: 'Stop it yourself (systemctl stop skein-agent), or run this as its user.',
-  });
 }
 
 /** @throws SkeinError REQUEST_INVALID */

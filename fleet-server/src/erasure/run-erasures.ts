@@ -3,18 +3,19 @@
  * committed with what was done, so after a crash {@link Erasures.resume} goes on from there. What can not be done now
  * (the broker is away, another program reads the database) is said and tried again.
  */
-import { describeError, SkeinError } from '@skein/protocol/errors.ts';
+import { describeError } from '@skein/protocol/errors.ts';
 import type { Timer } from '@skein/protocol/ports.ts';
 import { MINUTE, type Millis } from '@skein/protocol/units.ts';
-import { FATES } from './fates.ts';
 import { unmask } from './identity.ts';
 import type { ErasureDeps, Erasures } from './port.ts';
+import { cleanFiles, rest } from './run-search.ts';
 import { eraseFromRollout, eraseShared, eraseSomeRows } from './sqlite-erase.ts';
 import {
   beginErasure,
   type ErasureRow,
   enter,
   erasureView,
+  type Found,
   finishErasure,
   isNamed,
   listErasures,
@@ -24,11 +25,9 @@ import {
   planErasure,
   readErasure,
 } from './sqlite-erasures.ts';
-import { cutLog, hasTraces, reindex, writeAnew } from './sqlite-scrub.ts';
+import { cutLog } from './sqlite-scrub.ts';
 
 const RETRY_MS: Millis = MINUTE / 6;
-/** Others are served at least as long as an erasure worked. */
-const LEAST_REST_MS: Millis = 1;
 const LISTED = 1_000;
 
 export function startErasures(deps: ErasureDeps): Erasures {
@@ -130,7 +129,7 @@ class RunningErasures implements Erasures {
     for (let more = true; more && !this.#stopped; ) {
       const began = clock.mono();
       more = await this.#step(pseudonym, device);
-      await this.#rest(Math.max(LEAST_REST_MS, clock.mono() - began));
+      await rest(clock, clock.mono() - began);
     }
     settle();
   }
@@ -159,55 +158,18 @@ class RunningErasures implements Erasures {
     });
   }
 
-  /** Each means costs more than the one before; nearly always the second is enough. */
   async #search(pseudonym: string, device: string): Promise<void> {
-    const { store, log, search } = this.#deps;
+    const { store } = this.#deps;
     if (await isNamed(store, device)) return enter(store, pseudonym, 'erasing');
-    await cutLog(store);
-    const anew = () => this.#writeAnew();
-    const means = (await hasTraces(store)) ? [anew] : [async () => {}, () => this.#reindex(), anew];
-    let places: string[] = [];
-    for (const [n, clean] of means.entries()) {
-      if (n > 0) log.info('erasing a device: copies are left in the file', { pseudonym, places });
-      await clean();
-      const { places: left, ...found } = await search(device, this.#ended.signal);
-      if (found.found === 0) return this.#finish(pseudonym, found);
-      places = left;
-    }
-    throw stillIn(places);
+    const found = await cleanFiles(this.#deps, { pseudonym, device }, this.#ended.signal);
+    await this.#finish(pseudonym, found);
   }
 
-  async #reindex(): Promise<void> {
-    const { store, clock } = this.#deps;
-    for (const table of Object.keys(FATES) as (keyof typeof FATES)[]) {
-      if (FATES[table].fate === 'kept') continue;
-      const began = clock.mono();
-      await reindex(store, table);
-      await this.#rest(Math.max(LEAST_REST_MS, clock.mono() - began));
-    }
-    await cutLog(store);
-  }
-
-  async #writeAnew(): Promise<void> {
-    const { store, freeBytes, log } = this.#deps;
-    log.warn('erasing a device: the database is written anew, and nobody is served meanwhile');
-    await writeAnew(store, await freeBytes());
-  }
-
-  async #finish(pseudonym: string, found: Parameters<typeof finishErasure>[3]): Promise<void> {
+  async #finish(pseudonym: string, found: Found): Promise<void> {
     const { store, log } = this.#deps;
     await finishErasure(store, this.#deps, pseudonym, found);
     log.info('a device was erased', { pseudonym });
     // The masked id is in the log of changes until here; otherwise the next start cuts it.
     await cutLog(store).catch((error: Error) => log.warn('cutting the log', { error: error.message }));
   }
-
-  #rest(ms: Millis): Promise<void> {
-    return new Promise((resolve) => void this.#deps.clock.after(ms, resolve));
-  }
 }
-
-const stillIn = (places: readonly string[]): SkeinError =>
-  new SkeinError('DISK_FAILED', `the device’s id is still in ${places.join(', ')}`, {
-    fix: 'Look what else writes there; the search is tried again.',
-  });

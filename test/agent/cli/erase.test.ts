@@ -48,7 +48,8 @@ describe('skein-agent erase', () => {
   it('refuses while an agent runs, and ends no process that does not hold the state', async () => {
     put('outbox.db.seen');
     const lock = lockState(stateDir);
-    await expect(eraseNow()).rejects.toMatchObject({ code: 'CONFLICT' });
+    const fix = expect.stringContaining('--stop');
+    await expect(eraseNow()).rejects.toMatchObject({ code: 'CONFLICT', fix });
     writeFileSync(join(stateDir, 'api.json'), JSON.stringify({ pid: 1 }));
     await expect(eraseNow({ stop: true })).rejects.toMatchObject({
       code: 'CONFLICT',

@@ -11,9 +11,11 @@ import type { ErasureDeps, Erasures } from '@skein/fleet-server/erasure/port.ts'
 import { startErasures } from '@skein/fleet-server/erasure/run-erasures.ts';
 import { stepRollout } from '@skein/fleet-server/rollouts/machine.ts';
 import { sqliteRollouts } from '@skein/fleet-server/rollouts/sqlite-rollouts.ts';
+import { MIGRATIONS } from '@skein/fleet-server/store/migrations.ts';
 import { openSqliteStore, type Store } from '@skein/fleet-server/store/sqlite-store.ts';
 import { systemClock, systemEntropy } from '@skein/fleet-server/system-clock.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
+import Database from 'better-sqlite3';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silent } from '../../contracts/broker-parties.ts';
@@ -161,6 +163,29 @@ describe('the files', () => {
       expect(inFiles(text)).toEqual([]);
     expect(view.search).toMatchObject({ found: 0, files: expect.any(Number) });
     expect(view.search!.bytes).toBeGreaterThan(10_000);
+  });
+
+  it('of an older version are known to hold traces, and its drift windows begin to age', async () => {
+    const older = join(folder, 'older.db');
+    const database = new Database(older);
+    database.exec('CREATE TABLE migrations (id TEXT PRIMARY KEY, at INTEGER NOT NULL)');
+    for (const { id, sql: text } of MIGRATIONS.filter(({ id }) => id < '0007')) {
+      database.exec(text);
+      database.prepare('INSERT INTO migrations VALUES (?, 1)').run(id);
+    }
+    database.exec("INSERT INTO devices VALUES ('d-1', 'n', '[]', 'k', 's', 1, 1, NULL)");
+    database.exec("INSERT INTO drift_windows VALUES ('d-1', 'b', 'm', '1', 'p', 1, 5, 'calm', '{}')");
+    database.close();
+    const opened = await openSqliteStore(older);
+    const { received_at } = await opened
+      .selectFrom('drift_windows')
+      .select('received_at')
+      .executeTakeFirstOrThrow();
+    expect(Math.abs(Date.now() - received_at)).toBeLessThan(60_000);
+    const traces = (db: Store) =>
+      db.selectFrom('meta').select('key').where('key', '=', 'store.traces').execute();
+    expect([await traces(opened), await traces(store)]).toEqual([[{ key: 'store.traces' }], []]);
+    await opened.destroy();
   });
 
   it.each([

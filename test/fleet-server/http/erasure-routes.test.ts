@@ -77,9 +77,13 @@ describe('erasing a device', () => {
     const id = device.device;
     const name = 'greenhouse-of-jane';
     await server.people('PATCH', `/v1/devices/${id}`, { body: { name } });
-    const { mqtt, closed } = await device.connect();
     const topic = (channel: keyof typeof CHANNELS) => topicFor(device.fleet, id, channel);
     const status = { online: 1, session: 's', boot: 'b', agentVersion: '1' };
+    const lastWords = Buffer.from(JSON.stringify({ ...status, online: 0 }));
+    const { mqtt, closed } = await connectClient(`mqtts://localhost:${server.running.ports.mqtts}`, {
+      ...{ key: device.key, cert: device.certificate, ca: device.ca, clientId: id },
+      will: { topic: topic('status'), payload: lastWords, qos: 1, retain: true },
+    });
     for (const channel of ['status', 'hello', 'state', 'update'] as const)
       await mqtt.publishAsync(topic(channel), JSON.stringify(status), { qos: 1, retain: true });
     const sending = (async () => {
