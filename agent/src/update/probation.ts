@@ -10,7 +10,7 @@
  *    it reverts once that can be no chance, continues until then, and stays `unproven` at `deadlineMs`.
  */
 import { LATENCY_NOISE_US, MEMORY_NOISE_BYTES, type ProbationPolicy } from '@skein/protocol/orders.ts';
-import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { ChartVerdict } from '../drift/verdicts.ts';
 import type { ProbationStats } from './ports.ts';
 
@@ -97,6 +97,6 @@ function judgeLatency(
 
 const revert = (code: string, detail: string): Judgement => ({ verdict: 'revert', code, detail });
 
-/** How often to look: a quarter of the least probation, at least 5 and at most 0.2 times a second. */
+/** How often to look: a quarter of the least probation, 1 to 5 times a second; what does harm is gone within two seconds. */
 export const judgeEveryMs = (policy: ProbationPolicy): Millis =>
-  Math.min(5_000, Math.max(200, Math.round(policy.minMs / 4)));
+  Math.min(SECOND, Math.max(200, Math.round(policy.minMs / 4)));

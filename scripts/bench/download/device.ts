@@ -6,6 +6,7 @@ import { updateStatus } from '@skein/agent/api/collect-status.ts';
 import type { UpdateStatus } from '@skein/agent/api/status.ts';
 import { openDownloads } from '@skein/agent/cli/open-downloads.ts';
 import { parseConfig } from '@skein/agent/config/parse.ts';
+import type { Tensors } from '@skein/agent/inference/backend.ts';
 import { Engine } from '@skein/agent/inference/engine.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { systemClock, systemEntropy } from '@skein/agent/system-clock.ts';
@@ -19,6 +20,7 @@ import { UpdateRunner } from '@skein/agent/update/run-update.ts';
 import { openUpdateStore } from '@skein/agent/update/sqlite-update-store.ts';
 import { manifestPath } from '@skein/protocol/manifest.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
+import type { Order } from '@skein/protocol/orders.ts';
 import type { UpdateReport } from '@skein/protocol/records.ts';
 import { MIB } from '@skein/protocol/units.ts';
 import { heavyModel, stage } from '../../staged-models.ts';
@@ -35,11 +37,20 @@ export interface Published {
   bytes: number;
 }
 
-/** A model of about `layers` × 4 MiB with golden vectors and manifest, as blobs in `directory`. */
-export function publish(directory: string, layers: number, version = '1.0.0', transfer = {}): Published {
+/**
+ * A model with golden vectors and manifest, as blobs in `directory`; it answers ones with ones.
+ * @param model about so many times 4 MiB, or the model itself: from `x` to `y`, WIDTH numbers each
+ */
+export function publish(
+  directory: string,
+  model: number | Uint8Array,
+  version = '1.0.0',
+  order: Partial<Order> = {},
+): Published {
   mkdirSync(directory, { recursive: true });
   const spec = (name: string) => ({ name, type: 'float32' as const, shape: [-1, WIDTH] });
-  const { manifest } = stage(directory, heavyModel(WIDTH, layers, -1), {
+  const bytes = typeof model === 'number' ? heavyModel(WIDTH, model, -1) : model;
+  const { manifest } = stage(directory, bytes, {
     ...{ name: 'big', version, inputs: [spec('x')], outputs: [spec('y')] },
   });
   const flat = { shape: [1, WIDTH], data: Array.from(INPUT.x.data) };
@@ -48,22 +59,22 @@ export function publish(directory: string, layers: number, version = '1.0.0', tr
     JSON.stringify({ format: 1, vectors: [{ inputs: { x: flat }, outputs: { y: flat } }] }),
   );
   const variants = manifest.variants.map((variant) => ({ ...variant, tolerance: 1e-3 }));
-  const whole = { ...manifest, golden, variants, needs: { memoryBytes: 256 * MIB, tags: [] } };
-  const target = put(directory, JSON.stringify(whole));
-  const model = variants[0]!.file;
-  const order = {
+  const signed = { ...manifest, golden, variants, needs: { memoryBytes: 256 * MIB, tags: [] } };
+  const target = put(directory, JSON.stringify(signed));
+  const { file } = variants[0]!;
+  const given: Order = {
     ...{ id: `o-${version}`, rollout: 'r-bench', model: 'big', version, freshWithinMs: null },
     probation: { minInferences: 1, minMs: 0, deadlineMs: 60_000, maxErrorRate: 1, maxLatencyRatio: 1e6 },
-    ...transfer,
+    ...order,
   };
   return {
     agreed: {
-      order,
+      order: given,
       target: { path: manifestPath('big', version), sizeBytes: target.size, sha256: target.sha256 },
       custom: { model: 'big', version, release: 1, floor: 0, tags: [] },
     },
-    model,
-    bytes: model.size + golden.size + target.size,
+    model: file,
+    bytes: file.size + golden.size + target.size,
   };
 }
 
@@ -81,6 +92,8 @@ export interface Device {
   readonly reports: UpdateReport[];
   /** The director's word from now on. */
   order(orders: AgreedOrder[]): Promise<void>;
+  /** One inference on this value, repeated. */
+  predict(value: number): Promise<Tensors>;
   /** Resolves with the report of how the order ended. */
   update(agreed: AgreedOrder): Promise<UpdateReport>;
   close(): Promise<void>;
@@ -137,6 +150,10 @@ export async function openDevice(
   await runner.start();
   return {
     ...{ messages, reports },
+    async predict(value) {
+      const x = { ...INPUT.x, data: new Float32Array(WIDTH).fill(value) };
+      return (await engine.predict('big', { x })).outputs;
+    },
     status: () => runner.states().map((state) => updateStatus(state))[0],
     order: (next) => {
       orders = next;
