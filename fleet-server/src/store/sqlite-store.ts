@@ -25,11 +25,24 @@ export async function openSqliteStore(path: string): Promise<Store> {
 /** Statements are prepared once: parsing one costs more than running most. The ones used longest ago are forgotten. */
 const KEPT_STATEMENTS = 256;
 
+/**
+ * A full or failing disk makes SQLite roll back by itself (sqlite.org/lang_transaction.html, section 3); asked to do it once
+ * more it would complain, and that would stand in the place of what went wrong.
+ */
+const NOTHING = { changes: 0, lastInsertRowid: 0 };
+const ROLLED_BACK: SqliteStatement = {
+  reader: false,
+  all: () => [],
+  run: () => NOTHING,
+  iterate: () => [].values(),
+};
+
 function withStatements(database: Database.Database): SqliteDatabase {
   const kept = new Map<string, SqliteStatement>();
   return {
     close: () => void database.close(),
     prepare(text) {
+      if (text === 'rollback' && !database.inTransaction) return ROLLED_BACK;
       const statement = kept.get(text) ?? (database.prepare(text) as unknown as SqliteStatement);
       kept.delete(text);
       kept.set(text, statement);
