@@ -10,7 +10,7 @@
  * cut it is at most {@link ON_DISK_EVERY_MS} and a step behind. A disk that lost no more than that of what it said was
  * written is not found out; what was lost of more is bounded by the mark, as without a witness.
  *
- * Layout: two pages of {@link SIZE}, written in turns; a page is `crc32 in hex, newline, JSON, newline`, then spaces.
+ * Layout: two pages of {@link SIZE}, written in turns; a page is `crc32 in hex, newline, JSON, newline`; what is behind is old.
  */
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -168,8 +168,8 @@ class PageFile {
       this.#file ??= openSync(this.#path, constants.O_RDWR | constants.O_CREAT, 0o600);
       this.#at = (this.#at + 1) % PAGES.length;
       const text = JSON.stringify(page);
-      const whole = `${crc32(text).toString(16)}\n${text}\n`.padEnd(SIZE);
-      return whole.length === SIZE && writeSync(this.#file, whole, this.#at * SIZE) === SIZE;
+      const whole = `${crc32(text).toString(16)}\n${text}\n`;
+      return whole.length <= SIZE && writeSync(this.#file, whole, this.#at * SIZE) === whole.length;
     } catch {
       return false;
     }
