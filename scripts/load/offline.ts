@@ -1,7 +1,7 @@
 /**
  * The offline life of an agent's data plane, a process of its own: `offline.ts SETTINGS.json`. Real outbox, drain, link and
  * presence on a clock that is moved on; every due try to connect is a real one, to a port where nobody listens. Prints how
- * much memory was taken after the first and the second day and at the end, after a collection.
+ * much memory was taken after ten minutes and after each day, after a collection.
  */
 import { readFileSync } from 'node:fs';
 import { openSqliteOutbox } from '@skein/agent/outbox/sqlite-outbox.ts';
@@ -13,7 +13,7 @@ import { createPresence, statusMessage } from '@skein/agent/uplink/presence.ts';
 import { RECONNECT } from '@skein/agent/uplink/reconnect.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { DriftRecord, HealthRecord } from '@skein/protocol/records.ts';
-import { MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { predictionAt, START } from './made-batches.ts';
 
 export interface OfflineSettings {
@@ -29,14 +29,21 @@ export interface OfflineResult {
   attempts: number;
   accepted: number;
   dropped: number;
-  firstDayBytes: number;
-  /** After the second, when the buffer has reached its caps. */
-  fullBytes: number;
-  lastBytes: number;
+  /** What a simulated 10 minutes leave: everything is loaded, and has run. */
+  warm: Taken;
+  /** After each day. */
+  days: Taken[];
+}
+
+/** Of the process's memory. */
+export interface Taken {
+  rssBytes: Bytes;
+  heapBytes: Bytes;
 }
 
 const { path, days, port, tls } = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as OfflineSettings;
 const MINUTES_A_DAY = 1_440;
+const WARM_MINUTES = 10;
 
 let mono = 0;
 let tasks: { due: Millis; task: () => void }[] = [];
@@ -120,10 +127,22 @@ async function advance(toMs: Millis): Promise<void> {
   mono = toMs;
 }
 
-function memory(): number {
+function memory(): Taken {
   globalThis.gc!();
   globalThis.gc!();
-  return process.memoryUsage().rss;
+  const { rss: rssBytes, heapUsed: heapBytes } = process.memoryUsage();
+  return { rssBytes, heapBytes };
+}
+
+function record(minute: number): void {
+  for (let i = 0; i < 60; i++) {
+    const prediction = predictionAt(minute * 60 + i);
+    outbox.append('predictions', prediction);
+    presence.state({ ts: prediction.ts, score: prediction.score });
+  }
+  outbox.append('health', healthAt(minute));
+  if (minute % 60 === 0) outbox.append('drift', driftAt(minute / 60));
+  outbox.commit();
 }
 
 async function live(): Promise<OfflineResult> {
@@ -131,25 +150,15 @@ async function live(): Promise<OfflineResult> {
   link.start();
   drain.start();
   await first;
-  let firstDayBytes = 0;
-  let fullBytes = 0;
-  for (let minute = 0; minute < days * MINUTES_A_DAY; minute++) {
-    for (let i = 0; i < 60; i++) {
-      const record = predictionAt(minute * 60 + i);
-      outbox.append('predictions', record);
-      presence.state({ ts: record.ts, score: record.score });
-    }
-    outbox.append('health', healthAt(minute));
-    if (minute % 60 === 0) outbox.append('drift', driftAt(minute / 60));
-    outbox.commit();
-    await advance((minute + 1) * MINUTE);
-    if (minute + 1 === MINUTES_A_DAY) firstDayBytes = memory();
-    if (minute + 1 === 2 * MINUTES_A_DAY) fullBytes = memory();
+  const taken: Taken[] = [];
+  for (let minute = 1; minute <= days * MINUTES_A_DAY; minute++) {
+    record(minute - 1);
+    await advance(minute * MINUTE);
+    if (minute === WARM_MINUTES || minute % MINUTES_A_DAY === 0) taken.push(memory());
   }
   const sum = (what: 'accepted' | 'dropped') => outbox.ledger().reduce((all, each) => all + each[what], 0);
-  const lastBytes = memory();
-  const counts = { attempts, accepted: sum('accepted'), dropped: sum('dropped') };
-  return { ...counts, firstDayBytes, fullBytes, lastBytes };
+  const [warm, ...each] = taken as [Taken, ...Taken[]];
+  return { attempts, accepted: sum('accepted'), dropped: sum('dropped'), warm, days: each };
 }
 
 /** Whoever asked for it is gone. */

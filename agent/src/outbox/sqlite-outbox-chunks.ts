@@ -5,10 +5,11 @@
  * A chunk is `seq … seq + n − 1`; its body is the records' JSON, a line each, as it is (`{` first) or raw deflate behind a zero byte.
  * `left_out` results were seen and not kept before its first record, `alarms` of its records are some, `crc` is of the body.
  */
-import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
+import { crc32 } from 'node:zlib';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import type Database from 'better-sqlite3';
+import { deflater, inflater } from '../node-deflate.ts';
 import type { Run } from './ranges.ts';
 import type { Segment } from './retention.ts';
 import { Hiding } from './row-cipher.ts';
@@ -39,21 +40,19 @@ export const CHUNKS_SCHEMA = `CREATE TABLE IF NOT EXISTS chunks (stream INTEGER 
 export const CHUNK_ROW_BYTES: Bytes = 512;
 /** Shorter bodies stay as they are. */
 const DEFLATE_FROM: Bytes = 400;
-/**
- * Alike lines need no more window than this, and a small one is made and thrown away in a fraction of the time. Level 6 makes
- * them a twentieth shorter and takes half as long again.
- */
-const DEFLATE = { level: 3, windowBits: 13, memLevel: 7 };
+/** Alike lines need no more window than this. Level 6 makes them a twentieth shorter and takes half as long again. */
+const deflate = deflater({ level: 3, windowBits: 13, memLevel: 7, chunkSize: 4096 });
+const inflate = inflater({});
 
 function pack(texts: readonly string[]): Buffer {
   const plain = Buffer.from(texts.length === 1 ? texts[0]! : texts.join('\n'));
   if (plain.length < DEFLATE_FROM) return plain;
-  return Buffer.concat([Buffer.of(0), deflateRawSync(plain, DEFLATE)]);
+  return Buffer.concat([Buffer.of(0), deflate(plain)]);
 }
 
 /** The records of a chunk's body, as they were appended. */
 export function unpackChunk(body: Uint8Array): string[] {
-  const plain = body[0] === 0 ? inflateRawSync(body.subarray(1)) : Buffer.from(body);
+  const plain = body[0] === 0 ? inflate(body.subarray(1)) : Buffer.from(body);
   return plain.toString().split('\n');
 }
 

@@ -36,7 +36,7 @@ const PAGE_BYTES: Bytes = 1024;
 /** The log is emptied at this length, half a MiB: all of it must fit the reserve when the disk is full. */
 const LOG_PAGES = 512;
 /** What it keeps of the file in memory. */
-const CACHE_BYTES: Bytes = 2 << 20;
+const CACHE_BYTES: Bytes = 512 << 10;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT NOT NULL);
