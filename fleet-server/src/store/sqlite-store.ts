@@ -19,7 +19,10 @@ export async function openSqliteStore(path: string): Promise<Store> {
   migrate(database);
   // After a crash it may hold what an erasure has taken out of the tables.
   database.pragma('wal_checkpoint(TRUNCATE)');
-  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: withStatements(database) }) });
+  const store = new Kysely<Tables>({ dialect: new SqliteDialect({ database: withStatements(database) }) });
+  // What it has never used it would not close either, and its log would stay in the way of a copy put in its place.
+  await pingStore(store);
+  return store;
 }
 
 /** Statements are prepared once: parsing one costs more than running most. The ones used longest ago are forgotten. */

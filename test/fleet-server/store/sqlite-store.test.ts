@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openSqliteStore } from '@skein/fleet-server/store/sqlite-store.ts';
@@ -20,6 +20,19 @@ it('says that the disk is full, also when SQLite took the transaction back by it
     expect(left.rows).toEqual([]);
   } finally {
     await store.destroy();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+it('leaves no log behind when it is closed, also when nobody asked it anything', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-store-'));
+  try {
+    for (let opened = 0; opened < 2; opened++) {
+      const store = await openSqliteStore(join(folder, 'store.db'));
+      await store.destroy();
+      expect(existsSync(join(folder, 'store.db-wal'))).toBe(false);
+    }
+  } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 });
