@@ -51,6 +51,7 @@ import type { Policy } from './store/rollup.ts';
 import { type DiskWatch, watchDisk } from './store/run-disk-watch.ts';
 import { startRetention } from './store/run-retention.ts';
 import { endQuietFaults } from './store/sqlite-faults.ts';
+import { openSteadyTime } from './store/sqlite-steady-time.ts';
 import { reusableBytes, type Store } from './store/sqlite-store.ts';
 
 const UPKEEP_MS: Millis = HOUR;
@@ -147,6 +148,9 @@ async function startRooms(live: Live) {
     changed: (rollout) => hub.publish('rollout', rollout),
   });
   lifetime.onStop(() => rollouts.stop());
+  const time = await openSteadyTime(store, clock);
+  /** By it what comes is dated; see store/steady-time.ts. */
+  const arrivals = { ...clock, now: () => time.arrival() };
   const ingest = startIngest({
     store,
     broker,
@@ -157,15 +161,15 @@ async function startRooms(live: Live) {
     },
     verify,
     codecs: adapters.codecs,
-    clock,
+    clock: arrivals,
     log,
-    sinks: [...fleetSinks(view.touch, clock), reportSink(rollouts)],
+    sinks: [...fleetSinks(view.touch, arrivals), reportSink(rollouts)],
     rates: { batchesPerSecond: config.deviceBatchRate, bytesPerSecond: config.deviceByteRate },
     reported: view.touch,
     disk: live.disk,
   });
   lifetime.onStop(() => ingest.stop());
-  const retention = startRetention({ store, clock, log, policy: policyOf(config) });
+  const retention = startRetention({ store, clock, time, log, policy: policyOf(config) });
   lifetime.onStop(() => retention.stop());
   const deltas = new DeltaRunner({ store, blobs: live.blobs, clock, log, make: adapters.makeDelta });
   lifetime.onStop(() => deltas.stop());

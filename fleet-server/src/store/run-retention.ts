@@ -3,11 +3,15 @@ import type { Clock, Log, Timer } from '@skein/protocol/ports.ts';
 import { MINUTE, type Millis } from '@skein/protocol/units.ts';
 import type { Policy } from './rollup.ts';
 import { expireStep, rollStep } from './sqlite-rollups.ts';
+import { keepSteadyTime } from './sqlite-steady-time.ts';
 import type { Store } from './sqlite-store.ts';
+import type { SteadyTime } from './steady-time.ts';
 
 export interface RetentionDeps {
   store: Store;
   clock: Clock;
+  /** Kept in the store from here. */
+  time: SteadyTime;
   log: Log;
   policy: Policy;
 }
@@ -20,18 +24,26 @@ export interface Retention {
 
 /** After a step that found nothing to do, or failed. */
 const IDLE_MS: Millis = MINUTE;
+const KEEP_EVERY_MS: Millis = 10 * MINUTE;
 const REST_PER_WORK = 4;
 const LEAST_REST_MS: Millis = 20;
 
-export function startRetention({ store, clock, log, policy }: RetentionDeps): Retention {
+export function startRetention({ store, clock, time, log, policy }: RetentionDeps): Retention {
   const counts = { rolled: 0, expired: 0, failed: 0 };
   let timer: Timer | undefined;
   let running: Promise<void> | undefined;
   let stopped = false;
+  let keepAt: Millis = Number.NEGATIVE_INFINITY;
 
+  async function keepTime(): Promise<void> {
+    if (clock.mono() < keepAt) return;
+    await keepSteadyTime(store, time);
+    keepAt = clock.mono() + KEEP_EVERY_MS;
+  }
   async function step(): Promise<boolean> {
-    const rolled = await rollStep(store, policy, clock.now());
-    const expired = await expireStep(store, policy, clock.now());
+    await keepTime();
+    const rolled = await rollStep(store, policy, time.ofAges());
+    const expired = await expireStep(store, policy, time.ofAges());
     counts.rolled += rolled;
     counts.expired += expired;
     return rolled + expired > 0;
