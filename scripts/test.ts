@@ -3,17 +3,15 @@
  * A tier whose Debian packages cannot be had is skipped and says so; it never passes silently.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ensureTools } from './apt-tools.ts';
 import { buildDashboard } from './dashboard.ts';
+import { type Count, readReport } from './test-report.ts';
 
-interface Outcome {
+interface Outcome extends Count {
   name: string;
-  passed: number;
-  failed: number;
-  skipped: number;
   seconds: number;
 }
 
@@ -43,7 +41,7 @@ function command(file: string, args: string[], env: NodeJS.ProcessEnv = process.
   });
 }
 
-async function timed(name: string, work: () => Promise<Omit<Outcome, 'name' | 'seconds'>>): Promise<Outcome> {
+async function timed(name: string, work: () => Promise<Count>): Promise<Outcome> {
   process.stdout.write(`\n── ${name} ${'─'.repeat(Math.max(3, 60 - name.length))}\n`);
   const started = performance.now();
   const outcome = await work();
@@ -53,27 +51,9 @@ async function timed(name: string, work: () => Promise<Omit<Outcome, 'name' | 's
 const check = (name: string, file: string, args: string[]): Promise<Outcome> =>
   timed(name, async () => {
     const code = await command(file, args);
-    return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    const failures = code === 0 ? [] : [`${name}: ${file} ended with ${code}`];
+    return { passed: 1 - failures.length, failed: failures.length, skipped: 0, failures };
   });
-
-interface VitestReport {
-  numPassedTests: number;
-  numFailedTests: number;
-  numPendingTests: number;
-  numFailedTestSuites: number;
-  success: boolean;
-}
-
-function readReport(file: string, code: number): Omit<Outcome, 'name' | 'seconds'> {
-  try {
-    const report = JSON.parse(readFileSync(file, 'utf8')) as VitestReport;
-    // A file that does not even load fails no test: count it, so that a red run is never all green.
-    const failed = Math.max(report.numFailedTests, code === 0 ? 0 : 1);
-    return { passed: report.numPassedTests, failed, skipped: report.numPendingTests };
-  } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
-  }
-}
 
 const tier = ({ name, projects, workers }: Tier, long: boolean): Promise<Outcome> =>
   timed(name, async () => {
@@ -88,12 +68,13 @@ const tier = ({ name, projects, workers }: Tier, long: boolean): Promise<Outcome
     for (const project of projects) args.push('--project', project);
     args.push(`--maxWorkers=${workers}`);
     const env = { ...process.env, SKEIN_LONG: long ? '1' : '' };
-    return readReport(file, await command('vitest', args, env));
+    return readReport(file, await command('vitest', args, env), ROOT);
   });
 
 function summarise(outcomes: Outcome[]): number {
   const sum = (key: 'passed' | 'failed' | 'skipped') => outcomes.reduce((total, o) => total + o[key], 0);
   process.stdout.write('\n');
+  for (const failure of outcomes.flatMap((o) => o.failures)) process.stdout.write(`✗ ${failure}\n`);
   for (const o of outcomes) {
     const mark = o.failed ? '✗' : '✓';
     process.stdout.write(

@@ -211,7 +211,7 @@ function erasureDeps(
     ...{ store, clock, entropy, log },
     async forget(device) {
       view.forget(device);
-      await broker.disconnect(device, true);
+      await broker.disconnect(device);
       await ingest.forget(device);
       hub.forget();
     },

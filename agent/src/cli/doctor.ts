@@ -7,6 +7,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import { MIB } from '@skein/protocol/units.ts';
 import type { AgentStatus } from '../api/status.ts';
 import { readiness } from '../api/status.ts';
+import { attempt } from '../attempt.ts';
 import type { Config } from '../config/schema.ts';
 import { formatUnit } from '../config/units.ts';
 import { diskIdentity, identityPath } from '../identity/disk-identity.ts';
@@ -35,14 +36,6 @@ export async function examine(settings: Settings, now = systemClock.now()): Prom
   findings.push(await perform('agent', () => running(config)));
   return findings;
 }
-
-const attempt = <T>(read: () => T): T | undefined => {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
-};
 
 async function runtime(): Promise<string> {
   await import('../inference/onnx-session.ts').catch((cause: Error) =>

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
+import { attempt } from '../attempt.ts';
 import type { Config } from '../config/schema.ts';
 import { memoryPath } from '../disk-memory.ts';
 import { belongingsIn, type Erased, eraseState, measure } from '../erase/disk-erase.ts';
@@ -41,19 +42,12 @@ export function planErase(config: Config): ErasePlan {
   return { device: deviceOf(folder), folder, removed: measure(folder), left, pending: pendingIn(folder) };
 }
 
-const attempt = <T>(read: () => T): T | null => {
-  try {
-    return read();
-  } catch {
-    return null;
-  }
-};
 const deviceOf = (folder: string): string | null =>
-  attempt(() => diskIdentity(folder).load()?.device ?? null);
+  attempt(() => diskIdentity(folder).load()?.device) ?? null;
 const pendingIn = (folder: string): number | null => {
   const path = join(folder, 'outbox.db');
   return existsSync(path)
-    ? attempt(() => readLedger(path).reduce((sum, { pending }) => sum + pending, 0))
+    ? (attempt(() => readLedger(path).reduce((sum, { pending }) => sum + pending, 0)) ?? null)
     : 0;
 };
 

@@ -9,7 +9,7 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import { checkManifest } from '@skein/protocol/manifest-check.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
-import type { ModelRuntime, ProbationStats, StagedModel } from '../update/ports.ts';
+import { type ModelRuntime, NO_STATS, type ProbationStats, type StagedModel } from '../update/ports.ts';
 import type { Backend, Compiling, Placement, Tensors } from './backend.ts';
 import type { Priority } from './request-queue.ts';
 import { type CurrentModel, type EngineStatistics, RunningModel } from './running-model.ts';
@@ -64,7 +64,6 @@ export interface Prediction {
   inputsFinite: boolean;
 }
 
-const NO_STATS: ProbationStats = { inferences: 0, errors: 0, notFinite: 0, p95LatencyUs: 0, p95AtLeastUs: 0 };
 const DEFAULTS = { threads: 1, providers: ['cpu'], queueLimit: 64, maxBatch: 32, timeoutMs: 30_000 };
 
 export class Engine implements ModelRuntime {

@@ -6,6 +6,7 @@
 import { asSkeinError } from '@skein/protocol/errors.ts';
 import { STREAMS } from '@skein/protocol/topics.ts';
 import Database from 'better-sqlite3';
+import { attempt } from '../attempt.ts';
 import type { RowCipher } from './row-cipher.ts';
 
 const BLOBS = [
@@ -41,13 +42,5 @@ export function refuseForeignFile(path: string, cipher: RowCipher): void {
     if (KEY_CODES.includes(asSkeinError(thrown).code)) throw thrown;
   } finally {
     database?.close();
-  }
-}
-
-function attempt<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
   }
 }

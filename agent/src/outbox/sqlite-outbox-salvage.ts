@@ -8,6 +8,7 @@
 import { chainHead } from '@skein/protocol/batch/sealed.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import Database from 'better-sqlite3';
+import { attempt } from '../attempt.ts';
 import type { Loss, Run } from './ranges.ts';
 import { CLEAR, type RowCipher, type RowPlace } from './row-cipher.ts';
 import { type ChunkRow, isWhole, type RecordRow, unpackChunk } from './sqlite-outbox-chunks.ts';
@@ -44,14 +45,6 @@ export function salvage(
     return undefined;
   } finally {
     database?.close();
-  }
-}
-
-function attempt<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
   }
 }
 

@@ -23,8 +23,8 @@ import {
   stillWanted,
   workOf,
 } from './moves.ts';
+import { NO_STATS } from './ports.ts';
 import { judgeEveryMs, judgeProbation, yardstickOf } from './probation.ts';
-import { NO_STATS } from './reports.ts';
 import type { Phase, PhaseName, PhaseOf, Step, UpdateEvent, UpdateState } from './state.ts';
 
 export const STARTS_MAX = 3;

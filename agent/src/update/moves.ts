@@ -3,9 +3,9 @@ import { ERROR_CODES, type ErrorCode } from '@skein/protocol/errors.ts';
 import type { Order } from '@skein/protocol/orders.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Hold } from './gate.ts';
-import type { ProbationStats } from './ports.ts';
+import { NO_STATS, type ProbationStats } from './ports.ts';
 import { judgeEveryMs } from './probation.ts';
-import { fallenReport, NO_STATS, reportOf, withReport } from './reports.ts';
+import { fallenReport, reportOf, withReport } from './reports.ts';
 import type {
   BusyPhase,
   Ending,

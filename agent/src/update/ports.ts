@@ -158,6 +158,15 @@ export interface ProbationStats {
   drift?: ChartVerdict | undefined;
 }
 
+/** Of a model that has not run. */
+export const NO_STATS: ProbationStats = {
+  inferences: 0,
+  errors: 0,
+  notFinite: 0,
+  p95LatencyUs: 0,
+  p95AtLeastUs: 0,
+};
+
 /** The running engine, as the update machine sees it. */
 export interface ModelRuntime {
   /** Swaps between two inferences without dropping one. Returns the hash of the bytes that were loaded. When it throws, what ran before still runs. */

@@ -3,7 +3,7 @@
  * twice around a crash is one report. Made reports stay in the state until the outbox has them.
  */
 import type { UpdateOutcome, UpdateReport } from '@skein/protocol/records.ts';
-import type { ProbationStats } from './ports.ts';
+import { NO_STATS, type ProbationStats } from './ports.ts';
 import type { Ending, Phase, Release, UpdateEffect, UpdateState } from './state.ts';
 
 const REPORTS_MAX = 64;
@@ -14,14 +14,6 @@ interface About {
   model: string;
   version: string;
 }
-
-export const NO_STATS: ProbationStats = {
-  inferences: 0,
-  errors: 0,
-  notFinite: 0,
-  p95LatencyUs: 0,
-  p95AtLeastUs: 0,
-};
 
 /** What the server judges by too. */
 const countedIn = ({ inferences, errors, notFinite, p95LatencyUs }: ProbationStats) => ({

@@ -14,6 +14,7 @@ import { findTarget, type Refresh, runRefresh } from '@skein/protocol/trust/clie
 import { type ReleaseFloors, raiseFloors } from '@skein/protocol/trust/director.ts';
 import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import { attempt } from '../attempt.ts';
 import type { ImageSide } from './agreement.ts';
 import type { Fetcher, InstalledVersion, Trust, TrustedView } from './ports.ts';
 import { type DirectorProgress, readStored, refreshDirector, startDirector } from './refresh-director.ts';
@@ -168,6 +169,7 @@ export class TrustClient implements Trust {
   /** From disk after a restart: everything is verified again. */
   #restore(state: TrustState): Held | undefined {
     const bytes = state.documents.director;
+    // What is torn among the stored documents is no error: it is fetched again.
     const start = attempt(() => startDirector(this.#options.keys, state));
     const context = { ...this.#options, now: WHENEVER };
     const director = bytes && start && attempt(() => readStored(start, bytes, context));
@@ -211,14 +213,5 @@ async function failureOf(step: () => Promise<unknown>): Promise<SkeinError | und
     return undefined;
   } catch (thrown) {
     return asSkeinError(thrown);
-  }
-}
-
-/** For stored documents only: what is torn there is no error, it is fetched again. */
-function attempt<T>(load: () => T): T | undefined {
-  try {
-    return load();
-  } catch {
-    return undefined;
   }
 }

@@ -54,7 +54,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
   const { fleet, log } = options;
   const doors = new WeakMap<object, Door>();
   const handlers: MessageHandler[] = [];
-  /** Connections that we ended, and that have no last word. */
+  /** Connections that we ended: they have no last word. */
   const cut = new WeakSet<object>();
   /** Connections of which nothing is read now, and how many of their messages wait. */
   const held = new WeakMap<object, number>();
@@ -138,11 +138,11 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
       }),
     onMessage: (handler) => void handlers.push(handler),
     onConnect: (handler) => queueMicrotask(handler),
-    async disconnect(device, silent = false) {
+    async disconnect(device) {
       for (const socket of sockets) {
         const door = doors.get(socket);
         if (door?.kind !== 'device' || door.device !== device) continue;
-        if (silent) cut.add(socket);
+        cut.add(socket);
         socket.destroy();
       }
     },

@@ -21,10 +21,7 @@ export interface Broker {
   readonly holdsSenders: boolean;
   /** Called each time the broker is reached (again), at once if it is: what must be retained is published anew. */
   onConnect(handler: () => void): void;
-  /**
-   * Ends the device's connection within 5 s where the broker is ours.
-   * @param silent its last word is not said either: whoever is erased leaves none
-   */
-  disconnect(device: string, silent?: boolean): Promise<void>;
+  /** Ends the device's connection within 5 s where the broker is ours. It has no last word: its topics are about to be cleared. */
+  disconnect(device: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -122,6 +122,14 @@ const everyRow = (): unknown[] =>
     }
   });
 
+/** The page in which this stands first. */
+function spoilPageOf(text: string): void {
+  const bytes = readFileSync(path);
+  const page = 1024 * Math.floor(bytes.indexOf(text) / 1024);
+  bytes.fill(0xa5, page, page + 1024);
+  writeFileSync(path, bytes);
+}
+
 describe('an encrypted outbox', () => {
   it('leaves nothing readable in database or log, where the same without encryption does', () => {
     for (const [cipher, readable] of [
@@ -241,10 +249,7 @@ describe('an encrypted outbox', () => {
   it('is salvaged row by row when its pages are damaged, also when its own numbers are gone', () => {
     fill(open(KEYED));
     close();
-    const bytes = readFileSync(path);
-    const at = bytes.indexOf('"epoch"');
-    bytes.fill(0xa5, 1024 * Math.floor(at / 1024), 1024 * Math.floor(at / 1024) + 1024);
-    writeFileSync(path, bytes);
+    spoilPageOf('"epoch"');
     expect(labelsToSend(open(KEYED))).toEqual(labels(36, 60));
     const ledger = predictions(outbox!);
     expectClosed(ledger);
@@ -277,10 +282,7 @@ describe('a key that is not the one', () => {
   it('is refused also where the database is damaged, before anything is moved', () => {
     fill(open(KEYED));
     close();
-    const bytes = readFileSync(path);
-    const at = bytes.indexOf('"epoch"');
-    bytes.fill(0xa5, 1024 * Math.floor(at / 1024), 1024 * Math.floor(at / 1024) + 1024);
-    writeFileSync(path, bytes);
+    spoilPageOf('"epoch"');
     refused(rowCipher(randomBytes(32)), 'DATA_KEY_WRONG');
     refused(undefined, 'DATA_KEY_NEEDED');
     expect(labelsToSend(open(KEYED))).toEqual(labels(36, 60));

@@ -1,5 +1,10 @@
 /** States and events of the update machine to talk about in tests. */
-import type { AgreedOrder, PreflightVerdict, ProbationStats } from '@skein/agent/update/ports.ts';
+import {
+  type AgreedOrder,
+  NO_STATS,
+  type PreflightVerdict,
+  type ProbationStats,
+} from '@skein/agent/update/ports.ts';
 import {
   type BusyPhase,
   newUpdateState,
@@ -41,13 +46,6 @@ export const releaseOfOrder = (id: string, version: string, digit: string): Rele
 export const AGREED = agreedOrder('o-new');
 export const NEW = releaseOfOrder('o-new', '1.1.0', 'a');
 export const OLD = releaseOfOrder('o-old', '1.0.0', 'b');
-export const NO_STATS: ProbationStats = {
-  inferences: 0,
-  errors: 0,
-  notFinite: 0,
-  p95LatencyUs: 0,
-  p95AtLeastUs: 0,
-};
 export const GOOD_STATS: ProbationStats = {
   inferences: 30,
   errors: 0,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { BlobSupply } from '@skein/agent/update/blob-supply.ts';
 import { type Gate, type Hold, openGate } from '@skein/agent/update/gate.ts';
 import { stepUpdate } from '@skein/agent/update/machine.ts';
-import type { AgreedOrder, TrustedView } from '@skein/agent/update/ports.ts';
+import { type AgreedOrder, NO_STATS, type TrustedView } from '@skein/agent/update/ports.ts';
 import { UpdateRunner } from '@skein/agent/update/run-update.ts';
 import type { UpdateMessage } from '@skein/protocol/messages.ts';
 import type { Order } from '@skein/protocol/orders.ts';
@@ -11,7 +11,7 @@ import { HOUR, MINUTE } from '@skein/protocol/units.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SimDisk, simSlots, simUpdateStore } from '../../sim/disk.ts';
 import { VirtualTime } from '../../sim/virtual-time.ts';
-import { AGREED, agreedOrder, NO_STATS, stateIn } from './example.ts';
+import { AGREED, agreedOrder, stateIn } from './example.ts';
 import { manifestFor } from './manifest.ts';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');

@@ -1,5 +1,5 @@
 import { resumeUpdate, STARTS_MAX, stepUpdate } from '@skein/agent/update/machine.ts';
-import type { ProbationStats } from '@skein/agent/update/ports.ts';
+import { NO_STATS, type ProbationStats } from '@skein/agent/update/ports.ts';
 import {
   blobsKeptBy,
   type Fault,
@@ -17,7 +17,6 @@ import {
   GOOD_VERDICT,
   MODEL,
   NEW,
-  NO_STATS,
   OLD,
   PHASES,
   seen,

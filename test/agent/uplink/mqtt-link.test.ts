@@ -8,6 +8,7 @@ import { systemClock, systemEntropy } from '../../../agent/src/system-clock.ts';
 import type { Link } from '../../../agent/src/uplink/link.ts';
 import { openMqttLink } from '../../../agent/src/uplink/mqtt-link.ts';
 import { createPresence, statusMessage } from '../../../agent/src/uplink/presence.ts';
+import { TcpRoute } from '../../../scripts/chaos/tcp-route.ts';
 import {
   createParties,
   type DeviceTls,
@@ -139,11 +140,12 @@ describe('the MQTT link', () => {
     await presence.goodbye();
     await link.stop();
     expect(status()[1]).toEqual({ online: 0, session: link.session, ...who });
-    const second = open();
+    const route = new TcpRoute('d-1', () => ({ host: '127.0.0.1', port }));
+    const second = open({ url: `mqtts://localhost:${await route.listen()}` });
     const again = connected(second);
     second.start();
     await again;
-    await broker!.disconnect('d-1');
+    await route.close();
     await until(() => status().length === 3);
     expect(status()[2]).toMatchObject({ online: 0, boot: 'boot-1' });
   });
@@ -215,7 +217,8 @@ describe('the MQTT link', () => {
 
 describe('presence', () => {
   it('introduces itself on every connect: status first, then hello, reported and the last values', async () => {
-    const link = open();
+    const route = new TcpRoute('d-1', () => ({ host: '127.0.0.1', port }));
+    const link = open({ url: `mqtts://localhost:${await route.listen()}` });
     const hello = { agentVersion: '1' } as never;
     const presence = createPresence({
       ...who,
@@ -238,10 +241,12 @@ describe('presence', () => {
     expect(channels().slice(4)).toEqual(['event', 'hello', 'reported']);
     heard = [];
     ready = connected(link);
-    await broker!.disconnect('d-1');
+    route.cut();
     await ready;
     await until(() => channels().includes('state'));
     // The broker says our last word first.
     expect(channels()).toEqual(['status', 'status', 'hello', 'reported', 'state']);
+    await link.stop();
+    await route.close();
   });
 });
