@@ -51,6 +51,12 @@ const AS_SHIPPED = [
   '--no-maglev',
   '--disable-warning=ExperimentalWarning',
 ];
+/** As the package starts the agent: {@link AS_SHIPPED} and this. */
+const ALLOCATOR = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '65536',
+  MALLOC_TRIM_THRESHOLD_: '65536',
+};
 const mib = (bytes: number): number => bytes / 2 ** 20;
 const DEVICE = 'd-00000';
 
@@ -221,7 +227,7 @@ async function offline(dir: string, state: FleetState, say: Say): Promise<void> 
   writeFileSync(file, JSON.stringify(settings), { mode: 0o600 });
   const script = join(import.meta.dirname, '../load/offline.ts');
   const child = spawn(process.execPath, [...AS_SHIPPED, '--expose-gc', script, file], {
-    env: { ...process.env, MALLOC_ARENA_MAX: '1' },
+    env: { ...process.env, ...ALLOCATOR },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const said = JSON.parse(await text(child.stdout)) as OfflineResult;

@@ -333,8 +333,15 @@ export class OutboxCore {
 
   /** What was written behind is durable when it returns; false when it had to be taken back instead. @throws SkeinError */
   sync(): boolean {
+    return this.stands(() => {
+      if (this.#unsynced) this.write(() => this.save(this.state(STREAMS[0])));
+    });
+  }
+
+  /** Whether what was written behind is still there after `step`. */
+  stands(step: () => void): boolean {
     const before = this.#takenBack;
-    if (this.#unsynced) this.write(() => this.save(this.state(STREAMS[0])));
+    step();
     return this.#takenBack === before;
   }
 

@@ -85,7 +85,7 @@ function limitsOf(core: OutboxCore, stream: Stream, caps: StreamCaps): Limits {
 
 const holding = (core: OutboxCore, stream: Stream): Holding => ({
   totalBytes: core.totalBytes(stream),
-  kept: () => core.queries.keptSizes(stream),
+  kept: () => core.queries.keptSizes(stream, core.state(stream).deliveredNext),
   open: () => open(core, stream),
 });
 

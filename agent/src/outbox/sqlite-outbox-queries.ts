@@ -133,6 +133,16 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
   const opens = (stream: Stream, from: number): void => {
     openFrom.set(stream, Math.min(openFrom.get(stream) ?? 0, from));
   };
+  /** What is left is known without counting it again, which at a cap would be at every commit. */
+  const gone = (stream: Stream, text: string, ...params: unknown[]): void => {
+    const deleted = sql(`${text} RETURNING size`).all(...params) as { size: Bytes }[];
+    const known = batchBytes.get(stream);
+    if (known === undefined) return;
+    batchBytes.set(
+      stream,
+      deleted.reduce((left, { size }) => left - size - BATCH_ROW_BYTES, known),
+    );
+  };
   /** The row that covers `seq`, or the last one before it. */
   const rowAt = (stream: Stream, seq: number): BatchRow | undefined =>
     rows(
@@ -195,8 +205,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       opens(stream, row.from);
     },
     deleteBatch(stream: Stream, from: number): void {
-      sql('DELETE FROM batches WHERE stream = ? AND from_seq = ?').run(id(stream), from);
-      batchBytes.delete(stream);
+      gone(stream, 'DELETE FROM batches WHERE stream = ? AND from_seq = ?', id(stream), from);
     },
     openBatches(stream: Stream, limit: number): BatchRow[] {
       const found = rows(
@@ -255,15 +264,13 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       openFrom.delete(stream);
     },
     deleteDoneBefore(stream: Stream, before: Millis): void {
-      sql('DELETE FROM batches WHERE stream = ? AND done_at < ?').run(id(stream), before);
-      batchBytes.delete(stream);
+      gone(stream, 'DELETE FROM batches WHERE stream = ? AND done_at < ?', id(stream), before);
     },
     deleteOldestDone(stream: Stream, count: number): void {
-      sql(
-        `DELETE FROM batches WHERE stream = @stream AND from_seq IN (SELECT from_seq FROM batches
-         WHERE stream = @stream AND done_at IS NOT NULL AND bridge = 0 ORDER BY from_seq LIMIT @count)`,
-      ).run({ stream: id(stream), count });
-      batchBytes.delete(stream);
+      const oldest = `SELECT from_seq FROM batches WHERE stream = @stream AND done_at IS NOT NULL AND bridge = 0
+        ORDER BY from_seq LIMIT @count`;
+      const text = `DELETE FROM batches WHERE stream = @stream AND from_seq IN (${oldest})`;
+      if (count > 0) gone(stream, text, { stream: id(stream), count });
     },
     clear(stream: Stream): void {
       sql('DELETE FROM batches WHERE stream = ?').run(id(stream));
@@ -277,12 +284,13 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       batchBytes.set(stream, bytes);
       return bytes;
     },
-    /** What each delivered copy takes, oldest first. */
-    *keptSizes(stream: Stream): Iterable<Bytes> {
+    /** What each delivered copy takes, oldest first. @param before from here on nothing is delivered: a backlog may be long */
+    *keptSizes(stream: Stream, before: number): Iterable<Bytes> {
       const rows = sql(
-        'SELECT size FROM batches WHERE stream = ? AND bridge = 0 AND done_at IS NOT NULL ORDER BY from_seq',
+        `SELECT size FROM batches WHERE stream = ? AND from_seq < ? AND bridge = 0 AND done_at IS NOT NULL
+         ORDER BY from_seq`,
       );
-      for (const { size } of rows.iterate(id(stream)) as Iterable<{ size: Bytes }>)
+      for (const { size } of rows.iterate(id(stream), before) as Iterable<{ size: Bytes }>)
         yield size + BATCH_ROW_BYTES;
     },
     /** Batches that were not delivered, oldest first. */

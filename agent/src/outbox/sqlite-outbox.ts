@@ -221,8 +221,8 @@ class SqliteOutbox implements Outbox {
       if (asSkeinError(error).code !== 'DISK_FULL') throw error;
       row = this.#sealUpTo(stream, FEW_RECORDS);
     }
-    if (row) this.#tidy(stream);
-    return row;
+    // With the step that makes room for it the batch itself may be taken back: whoever seals on until nothing is left must not.
+    return row && this.#core.stands(() => this.#tidy(stream)) ? row : undefined;
   }
 
   #sealUpTo(stream: Stream, limit: number): SealedRow | undefined {

@@ -26,7 +26,7 @@ import { RECONNECT, Reconnect } from './reconnect.ts';
 
 /** PEM; whatever else TLS is to be told goes straight to node:tls. */
 export interface MqttTls
-  extends Pick<ConnectionOptions, 'checkServerIdentity' | 'ecdhCurve' | 'servername' | 'session'> {
+  extends Pick<ConnectionOptions, 'checkServerIdentity' | 'secureContext' | 'servername' | 'session'> {
   ca: string;
   /** Absent only where the broker asks for no certificate. */
   cert?: string | undefined;

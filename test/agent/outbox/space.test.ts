@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Held } from '../../../agent/src/outbox/held.ts';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
@@ -43,6 +44,27 @@ function batch(outbox: Outbox, i: number): void {
   outbox.commit();
   outbox.seal('predictions');
 }
+
+describe('a batch for which there is no room', () => {
+  it('is not sealed for good: who seals until nothing is left comes to an end', () => {
+    const capBytes = { predictions: 40 * KIB };
+    open({}).close();
+    const database = new Database(path);
+    database.exec("CREATE TRIGGER stuck BEFORE DELETE ON batches BEGIN SELECT RAISE(ABORT, 'stuck'); END");
+    database.close();
+    const troubles: string[] = [];
+    const outbox = open({ capBytes, alone: true, trouble: ({ message }) => troubles.push(message) });
+    for (let i = 0; i < 40; i++) batch(outbox, i);
+    expect(troubles.join()).toContain('stuck');
+    let sealed = 0;
+    while (sealed < 100 && outbox.seal('predictions')) sealed++;
+    expect(sealed).toBeLessThan(100);
+    const ledger = predictions(outbox);
+    expectClosed(ledger);
+    expect(ledger).toMatchObject({ accepted: 800, pending: 800 });
+    outbox.close();
+  });
+});
 
 describe('the files of the outbox', () => {
   it.each(DROP_POLICIES)(
