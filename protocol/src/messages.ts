@@ -103,7 +103,7 @@ export const READS_DOMAIN = 'skein/reads';
 
 /** Which batches the server reads, inside a signed envelope. It may say more than this version understands. */
 export const ReadsMessage = Type.Object({
-  forms: Type.Array(text(16), { maxItems: 16, description: 'SKB1, SKB2; see protocol/BATCH.md' }),
+  forms: Type.Array(text(16), { maxItems: 16, description: 'SKB1, SKB2, SKN1; see protocol/BATCH.md' }),
   zstd: Type.Optional(flag),
   /** Another one at each start of the server, which may have been restored meanwhile. */
   start: Type.Optional(text(64)),

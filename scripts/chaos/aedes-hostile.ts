@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { nativeSigner } from '@skein/fleet-server/system-clock.ts';
 import { ACK_DOMAIN } from '@skein/protocol/batch/ack.ts';
+import { takeNonce } from '@skein/protocol/batch/nonce.ts';
 import { openBatch } from '@skein/protocol/batch/sealed.ts';
 import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
@@ -80,7 +81,7 @@ function remember(topic: string, payload: Buffer): void {
 function forge(fleet: string, device: string, bytes: Buffer): void {
   if (!chance.is(0.6)) return;
   const topic = topicFor(fleet, device, 'ack');
-  const { header, head } = openBatch(bytes);
+  const { header, head } = openBatch(takeNonce(bytes).batch);
   const { stream, epoch, seq, n } = header;
   const back = chance.is(0.3) ? chance.below(seq + 1) - 1 : seq + n - 1;
   const ack = JSON.stringify({

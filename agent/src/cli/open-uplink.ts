@@ -59,6 +59,7 @@ export function openUplink(options: UplinkOptions): Uplink {
     log,
     batchIntervalMs: config.uplink.batchInterval,
     serverBegan: () => options.form.serverBegan(),
+    takesNonces: () => options.form.takesNonces(),
     trouble: deps.trouble,
   });
   const presence = createPresence({ ...who, link, hello: deps.hello, log });

@@ -14,7 +14,8 @@ type Verdict = DriftRecord['verdict'];
 /** A chart, its counts of the open window, and where its values come from. */
 interface Chart {
   profile: ChartProfile;
-  prepared: PreparedChart;
+  /** At the first verdict: it would hold up the first prediction after a start. */
+  prepared?: PreparedChart;
   counts: ChartCounts;
   feature: number;
   difference: boolean;
@@ -27,7 +28,7 @@ const fresh = (profile: ChartProfile): ChartCounts => emptyCounts(profile.name, 
 
 export class DriftObserver {
   readonly #profile: DriftProfile;
-  readonly #hash: string;
+  #hash: string | undefined;
   readonly #inputs: Chart[] = [];
   readonly #outputs = new Map<string, Chart>();
   #previous: Float64Array | undefined;
@@ -38,12 +39,10 @@ export class DriftObserver {
   /** @param features the order of the rows given to {@link input}. */
   constructor(profile: DriftProfile, features: readonly string[]) {
     this.#profile = profile;
-    this.#hash = profileHash(profile);
     for (const chart of profile.charts) {
       const difference = chart.name.endsWith(':diff');
       const feature = features.indexOf(difference ? chart.name.slice(0, -':diff'.length) : chart.name);
-      const prepared = prepareChart(profile, chart);
-      const entry = { profile: chart, prepared, counts: fresh(chart), feature, difference };
+      const entry: Chart = { profile: chart, counts: fresh(chart), feature, difference };
       if (feature >= 0) this.#inputs.push(entry);
       else this.#outputs.set(chart.name, entry);
     }
@@ -71,6 +70,7 @@ export class DriftObserver {
   close(stamp: Pick<DriftRecord, 'ts' | 'mono' | 'boot' | 'model' | 'version'>): DriftRecord {
     const charts = [...this.#inputs, ...this.#outputs.values()];
     const verdict = this.#n >= this.#profile.window ? this.#judge(charts) : 'not-enough-data';
+    this.#hash ??= profileHash(this.#profile);
     const record: DriftRecord = {
       ...stamp,
       profile: this.#hash,
@@ -92,8 +92,9 @@ export class DriftObserver {
     let sum = 0;
     let tests = 0;
     let power = false;
-    for (const { prepared, counts } of charts) {
-      const test = testChart(prepared, counts.counts);
+    for (const chart of charts) {
+      chart.prepared ??= prepareChart(this.#profile, chart.profile);
+      const test = testChart(chart.prepared, chart.counts.counts);
       if (test.n === 0) continue;
       power ||= test.minimumDetectableShift !== null;
       sum += eValue(test.pLocation) + eValue(test.pScale) + eValue(test.pOmnibus);

@@ -43,6 +43,12 @@ export class FormChoice {
     return began;
   }
 
+  /** Does it answer to a batch and its nonce? Never in JSON, which is there to be read by people. */
+  takesNonces(): boolean {
+    this.#believe();
+    return !this.#deps.json && (this.#reads?.forms.includes('SKN1') ?? false);
+  }
+
   form(): BatchForm {
     const { json, zstd } = this.#deps;
     this.#believe();

@@ -8,6 +8,7 @@
  * connection is doubted. What an acknowledgement means is decided in `judge-ack.ts`; here it is done.
  */
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
+import { askedHash, NONCE_BYTES, withNonce } from '@skein/protocol/batch/nonce.ts';
 import { isShortAck, openShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log, Timer, Verify } from '@skein/protocol/ports.ts';
@@ -33,6 +34,8 @@ export interface DrainDeps {
   batchIntervalMs: Millis;
   /** True once after each start of the server, which may have been restored from a backup; absent: nobody tells. */
   serverBegan?(): boolean;
+  /** Does the server answer to a batch and its nonce, so that no answer of before will do? Absent: no. */
+  takesNonces?(): boolean;
   /** A full disk while sealing, an identity used twice: for people. */
   trouble(error: SkeinError): void;
   /** First wait for an answer; doubles, with jitter, while none comes. */
@@ -56,9 +59,14 @@ const SEALED_AT_ONCE = 16;
 const ANSWER_TIMEOUT_MS: Millis = 15 * SECOND;
 const MAX_TIMEOUT_MS: Millis = 5 * MINUTE;
 
-/** A batch on its way. `order` is when it was last sent: 0 means it has to be sent again. */
+/**
+ * A batch on its way. `order` is when it was last sent: 0 means it has to be sent again. `re` is what an answer to it names:
+ * the same for as long as it is on its way, for an answer may come late.
+ */
 interface Sent {
   row: SealedRow;
+  nonce: Uint8Array | undefined;
+  re: Sha256Hex;
   order: number;
 }
 
@@ -71,6 +79,8 @@ interface Lane {
   timer: Timer | undefined;
 }
 
+const answeredBy = (lane: Lane, re: Sha256Hex): Sent | undefined =>
+  [...lane.sent.values()].find((sent) => sent.re === re);
 const inFlight = (lane: Lane): Sent[] => [...lane.sent.values()].filter((sent) => sent.order > 0);
 
 export const createDrain = (deps: DrainDeps): Drain => new RunningDrain(deps);
@@ -114,8 +124,7 @@ class RunningDrain implements Drain {
     this.#moreTimer?.cancel();
     if (this.#seal()) this.#moreTimer = this.#deps.clock.after(0, () => this.send());
     // Where something was sealed the answer to it tells anyway.
-    if (this.#deps.serverBegan?.())
-      for (const { stream } of this.#lanes) this.#tell(() => this.#deps.outbox.offerNewest(stream));
+    if (this.#deps.serverBegan?.()) this.#serverBegan();
     this.#pump();
   }
 
@@ -133,6 +142,14 @@ class RunningDrain implements Drain {
       return false;
     }
     return more;
+  }
+
+  /** What it answered before, it may have forgotten: nothing that is on its way was asked of it as it is now. */
+  #serverBegan(): void {
+    for (const { sent, stream } of this.#lanes) {
+      if (this.#deps.takesNonces?.()) sent.clear();
+      this.#tell(() => this.#deps.outbox.offerNewest(stream));
+    }
   }
 
   #resendAll(): void {
@@ -195,12 +212,21 @@ class RunningDrain implements Drain {
 
   #transmit(lane: Lane, row: SealedRow): void {
     const { link, log } = this.#deps;
-    lane.sent.set(row.hash, { row, order: ++this.#order });
+    const sent = lane.sent.get(row.hash) ?? this.#asking(row);
+    sent.order = ++this.#order;
+    lane.sent.set(row.hash, sent);
     this.#watch(lane);
-    link.publish(batchChannel(lane.stream), row.bytes).catch((error) => {
+    const bytes = sent.nonce ? withNonce(sent.nonce, row.bytes) : row.bytes;
+    link.publish(batchChannel(lane.stream), bytes).catch((error) => {
       // Connection gone or congested: the next connect, or the timer, sends it again.
       log.info('batch not sent', { stream: lane.stream, seq: row.seq, error: asSkeinError(error).message });
     });
+  }
+
+  #asking(row: SealedRow): Sent {
+    if (!this.#deps.takesNonces?.()) return { row, nonce: undefined, re: row.hash, order: 0 };
+    const nonce = this.#deps.entropy.bytes(NONCE_BYTES);
+    return { row, nonce, re: askedHash(nonce, row.hash), order: 0 };
   }
 
   /** One timer per stream, from the last progress on. */
@@ -236,20 +262,21 @@ class RunningDrain implements Drain {
 
   /** It says of bytes of ours that they are stored, and so is all before them. */
   #takeShort(hash: Sha256Hex): void {
-    const row = this.#lanes.map((lane) => lane.sent.get(hash)?.row).find((sent) => sent !== undefined);
+    const row = this.#lanes.map((lane) => answeredBy(lane, hash)?.row).find((sent) => sent !== undefined);
     if (row === undefined || row.bridge) return;
     const { stream, epoch, upTo } = row;
-    this.#take({ stream, epoch, upTo, head: hash, re: hash });
+    this.#take({ stream, epoch, upTo, head: row.hash, re: hash });
   }
 
   #take(ack: AckMessage): void {
     const { outbox } = this.#deps;
     const lane = this.#lanes.find(({ stream }) => stream === ack.stream)!;
-    const answered = ack.re === undefined ? undefined : lane.sent.get(ack.re);
+    const answered = ack.re === undefined ? undefined : answeredBy(lane, ack.re);
+    if (answered === undefined && this.#deps.takesNonces?.()) return;
     const settles = answered?.row.bridge === true && ack.stored !== undefined;
     if (settles) {
-      outbox.settle(ack.stream, ack.re!, ack.stored!);
-      lane.sent.delete(ack.re!);
+      outbox.settle(ack.stream, answered.row.hash, ack.stored!);
+      lane.sent.delete(answered.row.hash);
       this.#progress(lane);
     }
     const own = { mark: outbox.mark(ack.stream), ownHead: outbox.headAt(ack.stream, ack.upTo) };

@@ -27,7 +27,7 @@ export function announceReads({
   start,
   zstd,
 }: ReadsDeps): (device: string) => void {
-  const message: ReadsMessage = { forms: ['SKB1', 'SKB2'], ...(zstd ? { zstd: 1 } : {}), start };
+  const message: ReadsMessage = { forms: ['SKB1', 'SKB2', 'SKN1'], ...(zstd ? { zstd: 1 } : {}), start };
   const payload = new TextEncoder().encode(JSON.stringify(message));
   /** By device the key that signed what it was told. */
   const told = new Map<string, string>();

@@ -1,6 +1,9 @@
 /** Which of a group's answers are said, and in how many words. */
+import { askedHash } from '@skein/protocol/batch/nonce.ts';
+import { chainHead } from '@skein/protocol/batch/sealed.ts';
 import { MAX_ANSWERED } from '@skein/protocol/batch/short-ack.ts';
-import type { Answer } from './run-commit.ts';
+import type { Sha256Hex } from '@skein/protocol/units.ts';
+import type { Answer, Verified } from './run-commit.ts';
 
 /** An ack speaks for all before it, but every bridge gets an answer of its own. */
 export function lastWords(answers: readonly Answer[]): Answer[] {
@@ -22,8 +25,14 @@ export function inWords(answers: readonly Answer[]): {
   const short: { device: string; hashes: string[] }[] = [];
   for (const { device, of } of answers.filter(fits)) {
     const open = short.find((one) => one.device === device && one.hashes.length < MAX_ANSWERED);
-    if (open) open.hashes.push(of.batch.head);
-    else short.push({ device, hashes: [of.batch.head] });
+    if (open) open.hashes.push(answeredHash(of));
+    else short.push({ device, hashes: [answeredHash(of)] });
   }
   return { short, full: answers.filter((answer) => !fits(answer)) };
+}
+
+/** What an answer is about: SHA-256 of the very bytes, and with a nonce that of both. */
+export function answeredHash({ batch, bytes, nonce }: Verified): Sha256Hex {
+  const own = batch.header.bridge === null ? batch.head : chainHead(bytes);
+  return nonce ? askedHash(nonce, own) : own;
 }

@@ -1,5 +1,6 @@
 /** What must hold of a message before the store is asked: it is a batch, of this device and stream, and signed by it. */
 import type { Codecs } from '@skein/protocol/batch/body.ts';
+import { takeNonce } from '@skein/protocol/batch/nonce.ts';
 import { openBatch, readRecords, verifyBatch } from '@skein/protocol/batch/sealed.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Verify } from '@skein/protocol/ports.ts';
@@ -24,12 +25,13 @@ export function checkBatch(
   { fleet, verify, codecs }: CheckDeps,
 ): Verified {
   if (key === undefined) throw new SkeinError('BATCH_FORGED', `${device} is not enrolled or was revoked`);
-  const batch = openBatch(payload);
+  const { batch: bytes, nonce } = takeNonce(payload);
+  const batch = openBatch(bytes);
   const { header } = batch;
   if (header.device !== device || header.fleet !== fleet || batchChannel(header.stream) !== channel) {
     const claim = `a batch of ${header.device}/${header.stream} on ${device}/${channel}`;
     throw new SkeinError('BATCH_FORGED', claim);
   }
   verifyBatch(batch, verify, key);
-  return { batch, bytes: payload, records: readRecords(batch, codecs) };
+  return { batch, bytes, nonce, records: readRecords(batch, codecs) };
 }

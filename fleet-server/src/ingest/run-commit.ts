@@ -5,7 +5,7 @@
 import type { AckMessage } from '@skein/protocol/batch/ack.ts';
 import { isRecord } from '@skein/protocol/batch/check-record.ts';
 import { covers } from '@skein/protocol/batch/header.ts';
-import { chainHead, type OpenedBatch } from '@skein/protocol/batch/sealed.ts';
+import type { OpenedBatch } from '@skein/protocol/batch/sealed.ts';
 import type { Clock, Log } from '@skein/protocol/ports.ts';
 import type { Transaction } from 'kysely';
 import type { Tables } from '../store/schema.ts';
@@ -28,6 +28,8 @@ type Tx = Transaction<Tables>;
 export interface Verified {
   batch: OpenedBatch;
   bytes: Uint8Array;
+  /** It came with: the answer speaks of both. */
+  nonce?: Uint8Array | undefined;
   records: unknown[];
 }
 
@@ -129,7 +131,3 @@ async function hasRecords(tx: Tx, { header }: OpenedBatch): Promise<boolean> {
   const range = covers(header);
   return storedWithin(range, await readGaps(tx, header, range)) > 0;
 }
-
-/** SHA-256 of the very bytes that an answer is about. */
-export const bytesHash = ({ batch, bytes }: Verified): string =>
-  batch.header.bridge === null ? batch.head : chainHead(bytes);

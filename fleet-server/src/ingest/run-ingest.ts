@@ -20,12 +20,12 @@ import type { Broker } from '../broker/port.ts';
 import { readReportKeys, writeFaults } from '../store/sqlite-faults.ts';
 import type { Store } from '../store/sqlite-store.ts';
 import type { Rates } from './allowance.ts';
-import { inWords, lastWords } from './answers.ts';
+import { answeredHash, inWords, lastWords } from './answers.ts';
 import { type CheckDeps, checkBatch } from './check-batch.ts';
 import { createFaults, createHoleWatch, type FaultKind } from './faults.ts';
 import { type IngestCounts, NOTHING_YET, type RecordSink } from './port.ts';
 import { createQueue, type Waiting } from './queue.ts';
-import { type Answer, bytesHash, runCommit, type Verified } from './run-commit.ts';
+import { type Answer, runCommit, type Verified } from './run-commit.ts';
 
 export interface IngestDeps extends CheckDeps {
   store: Store;
@@ -267,7 +267,7 @@ class RunningIngest implements Ingest {
   }
 
   #publish({ device, ack, of }: Answer): Promise<void> {
-    const message: AckMessage = { ...ack, re: bytesHash(of) };
+    const message: AckMessage = { ...ack, re: answeredHash(of) };
     const payload = new TextEncoder().encode(JSON.stringify(message));
     return this.#send(device, sealEnvelope(this.#deps.ackSigner, ACK_DOMAIN, device, payload));
   }

@@ -16,7 +16,10 @@ export const AckMessage = strict({
   upTo: Type.Integer({ minimum: -1, description: 'Last sequence number accounted for; -1: nothing yet' }),
   head: Type.String({ pattern: '^[0-9a-f]{64}$', description: 'Chain head after upTo' }),
   /** Only an answer to something now in flight may move a device backwards: replays can not. */
-  re: Type.Optional({ ...hash, description: 'SHA-256 of the very bytes this answers' }),
+  re: Type.Optional({
+    ...hash,
+    description: 'SHA-256 of the very bytes this answers; of nonce and that when they came with one',
+  }),
   stored: Type.Optional(
     Type.Boolean({ description: 'Answer to a bridge: were its records stored before it came after all?' }),
   ),

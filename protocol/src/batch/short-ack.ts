@@ -2,7 +2,8 @@
  * The server's word in its shortest form: these very batches are the newest that it has stored of their streams.
  * For whoever sends `SKB2`; a gap, a fork and the answer to a bridge need more words (`ack.ts`).
  *
- * Layout: `SKA1` (4) | Ed25519 signature (64) | SHA-256 of each batch (32 each), at most {@link MAX_ANSWERED}.
+ * Layout: `SKA1` (4) | Ed25519 signature (64) | SHA-256 of each batch, or of its nonce and that (`nonce.ts`), 32 each, at
+ * most {@link MAX_ANSWERED}.
  * Signed: `skein-short-ack-v1\0` | the device's id in UTF-8 | 0 | the hashes. The device knows stream, epoch, number
  * and head of what it sent, so the hash says all of them; the key is one of those that the director named.
  */

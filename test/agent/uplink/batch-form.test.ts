@@ -49,6 +49,17 @@ describe('the form of the next batch', () => {
     expect(one.form()).toEqual({ encoding: 'compact' });
   });
 
+  it('comes with a nonce once the server answers to one, and never in JSON', () => {
+    const forms = { forms: ['SKB1', 'SKB2', 'SKN1'] };
+    const [one, readable] = [choice(), choice({ json: true })];
+    expect(one.takesNonces()).toBe(false);
+    for (const each of [one, readable]) each.hear(said(forms));
+    expect(one.takesNonces()).toBe(true);
+    expect(readable.takesNonces()).toBe(false);
+    one.hear(said({ forms: ['SKB1', 'SKB2'] }));
+    expect(one.takesNonces()).toBe(false);
+  });
+
   it('is JSON where people asked for it, whatever the server reads', () => {
     const one = choice({ json: true });
     one.hear(said({ forms: ['SKB1', 'SKB2'] }));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ACK_DOMAIN, type AckMessage } from '@skein/protocol/batch/ack.ts';
 import { covers } from '@skein/protocol/batch/header.ts';
+import { askedHash, takeNonce } from '@skein/protocol/batch/nonce.ts';
 import { chainHead, openBatch } from '@skein/protocol/batch/sealed.ts';
 import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
@@ -78,7 +79,8 @@ class FakeServer {
   gaps: { from: number; to: number; reason: string }[] = [];
   heads = new Map<number, string>();
 
-  answer(bytes: Uint8Array): AckMessage {
+  answer(payload: Uint8Array): AckMessage {
+    const { batch: bytes, nonce } = takeNonce(payload);
     const { header, head } = openBatch(bytes);
     const verdict = acceptBatch(this.mark, { header, head }, this.heads.get(header.seq));
     if (verdict.kind === 'accept') {
@@ -89,7 +91,8 @@ class FakeServer {
     const range = covers(header);
     const told = header.bridge !== null && range.to < this.mark.nextSeq;
     const { stream, epoch } = header;
-    const ack = { stream, epoch, upTo: this.mark.nextSeq - 1, head: this.mark.head, re: chainHead(bytes) };
+    const re = nonce ? askedHash(nonce, chainHead(bytes)) : chainHead(bytes);
+    const ack = { stream, epoch, upTo: this.mark.nextSeq - 1, head: this.mark.head, re };
     return told ? { ...ack, stored: storedWithin(range, this.gaps) > 0 } : ack;
   }
 }
@@ -107,6 +110,7 @@ let troubles: SkeinError[];
 let warnings: string[];
 let next: number;
 let began: boolean;
+let takesNonces: boolean;
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'skein-drain-'));
@@ -117,6 +121,7 @@ beforeEach(() => {
   warnings = [];
   next = 0;
   began = false;
+  takesNonces = false;
   const random = seeded(5);
   const entropy = { bytes: (n: number) => Uint8Array.from({ length: n }, () => random() * 256) };
   const log = { info() {}, warn: (message: string) => void warnings.push(message), error() {} };
@@ -144,6 +149,7 @@ beforeEach(() => {
       began = false;
       return was;
     },
+    takesNonces: () => takesNonces,
     trouble: (error) => troubles.push(error),
   });
 });
@@ -164,7 +170,7 @@ function batches(count: number): void {
   }
 }
 
-const seqs = (sent: Uint8Array[]) => sent.map((bytes) => openBatch(bytes).header.seq);
+const seqs = (sent: Uint8Array[]) => sent.map((bytes) => openBatch(takeNonce(bytes).batch).header.seq);
 
 function start(): void {
   drain.start();
@@ -384,6 +390,57 @@ describe('the drain', () => {
     answered(6);
     expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 0, lostAtServer: 0 });
     expect(fleet.mark.nextSeq).toBe(8);
+  });
+
+  it('does not take a kept answer from before the backup was restored for one of now', () => {
+    takesNonces = true;
+    batches(1);
+    start();
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
+    batches(1);
+    drain.send();
+    const [second] = link.take();
+    const answer = fleet.answer(second!);
+    const short = sealShortAck(server, 'd-1', [answer.re!]);
+    const bare = sealShortAck(server, 'd-1', [chainHead(takeNonce(second!).batch)]);
+    link.hear(short);
+    expect(predictions(outbox)).toMatchObject({ stored: 4, pending: 0 });
+    Object.assign(fleet, backup);
+    began = true;
+    drain.send();
+    for (const kept of [
+      envelope(answer),
+      envelope({ ...answer, re: undefined } as AckMessage),
+      short,
+      bare,
+    ]) {
+      link.hear(kept);
+      expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 2 });
+    }
+    answered(2);
+    expect(predictions(outbox)).toMatchObject({ stored: 4, pending: 0, lostAtServer: 0 });
+    expect(fleet.mark.nextSeq).toBe(4);
+  });
+
+  it('asks anew what was on its way when the server began anew, and only then', async () => {
+    takesNonces = true;
+    batches(1);
+    start();
+    const [first] = link.take();
+    await clock.advance(20_000);
+    const [again] = link.take();
+    expect(again).toEqual(first);
+    began = true;
+    drain.send();
+    const [anew] = link.take();
+    expect(seqs([anew!])).toEqual([0]);
+    expect(anew).not.toEqual(first);
+    const answer = fleet.answer(first!);
+    link.hear(envelope(answer));
+    expect(predictions(outbox)).toMatchObject({ stored: 0, pending: 2 });
+    link.hear(envelope(fleet.answer(anew!)));
+    expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
   });
 
   it('asks in vain, and at the price of one batch, where the server lost nothing', () => {

@@ -51,7 +51,11 @@ it('tells each device, signed and retained, what is read here and that the serve
   ]);
   const key = hex(testSigner('one').publicKey);
   const payload = openEnvelope(testVerify, [key], READS_DOMAIN, 'd-2', said[1]!.bytes);
-  expect(parseReads.parse(payload, 'reads')).toEqual({ forms: ['SKB1', 'SKB2'], zstd: 1, start: 'a1' });
+  expect(parseReads.parse(payload, 'reads')).toEqual({
+    forms: ['SKB1', 'SKB2', 'SKN1'],
+    zstd: 1,
+    start: 'a1',
+  });
 });
 
 it('says it once, and again after the broker forgot, the key changed, or it was not taken', async () => {

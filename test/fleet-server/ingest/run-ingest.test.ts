@@ -1,11 +1,13 @@
 import { readStreams } from '@skein/fleet-server/fleet/device-view.ts';
 import { ACK_DOMAIN, type AckMessage, parseAck } from '@skein/protocol/batch/ack.ts';
 import { type BatchHeader, NO_HEAD } from '@skein/protocol/batch/header.ts';
+import { askedHash, withNonce } from '@skein/protocol/batch/nonce.ts';
 import { chainHead, type Encoding, sealBatch } from '@skein/protocol/batch/sealed.ts';
 import { isShortAck, openShortAck } from '@skein/protocol/batch/short-ack.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import { openEnvelope } from '@skein/protocol/trust/envelope.ts';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { sql } from 'kysely';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Broker } from '../../../fleet-server/src/broker/port.ts';
 import type { RecordSink } from '../../../fleet-server/src/ingest/port.ts';
 import { type Ingest, startIngest } from '../../../fleet-server/src/ingest/run-ingest.ts';
@@ -304,5 +306,23 @@ describe('ingest', () => {
     send(second);
     while (shorts.length < 3) await new Promise<void>((resolve) => waiters.push(resolve));
     expect(shorts[2]).toEqual([chainHead(second)]);
+  });
+
+  it('answers to a batch and the nonce it came with, in either form, and stores the batch alone', async () => {
+    const nonce = Uint8Array.of(8, 7, 6, 5, 4, 3, 2, 1);
+    const first = batchOf(0, 2);
+    send(withNonce(nonce, first));
+    expect(await acked(1)).toMatchObject([{ upTo: 1, re: askedHash(nonce, chainHead(first)) }]);
+    const second = sealBatch(headerOf(2, 2, { prev: chainHead(first) }), records(2, 2), device, 'compact');
+    send(withNonce(nonce, second));
+    while (shorts.length < 1) await new Promise<void>((resolve) => waiters.push(resolve));
+    expect(shorts).toEqual([[askedHash(nonce, chainHead(second))]]);
+    expect(seen).toEqual(records(0, 4));
+    const { rows } = await sql<{ bytes: Buffer }>`SELECT bytes FROM batches ORDER BY seq`.execute(store);
+    expect(rows.map(({ bytes }) => Buffer.from(bytes))).toEqual(
+      [first, second].map((one) => Buffer.from(one)),
+    );
+    send(withNonce(nonce, first).slice(0, 9));
+    await vi.waitFor(() => expect(ingest.counts.invalid).toBe(1));
   });
 });

@@ -190,6 +190,7 @@ class DeliveryWorld {
         this.#serverBegan = false;
         return was;
       },
+      takesNonces: () => true,
       trouble: () => {},
     });
     this.#link = link;
