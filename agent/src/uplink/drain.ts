@@ -144,10 +144,10 @@ class RunningDrain implements Drain {
     return more;
   }
 
-  /** What it answered before, it may have forgotten: nothing that is on its way was asked of it as it is now. */
+  /** It may have forgotten what it answered before, and read another form: what is on its way is asked anew. */
   #serverBegan(): void {
     for (const { sent, stream } of this.#lanes) {
-      if (this.#deps.takesNonces?.()) sent.clear();
+      sent.clear();
       this.#tell(() => this.#deps.outbox.offerNewest(stream));
     }
   }

@@ -423,6 +423,21 @@ describe('the drain', () => {
     expect(fleet.mark.nextSeq).toBe(4);
   });
 
+  it('asks as an older server reads it, once that one began', () => {
+    takesNonces = true;
+    batches(1);
+    start();
+    const [first] = link.take();
+    expect(takeNonce(first!).nonce).toBeDefined();
+    takesNonces = false;
+    began = true;
+    drain.send();
+    const [plain] = link.take();
+    expect(plain).toEqual(takeNonce(first!).batch);
+    link.hear(envelope(fleet.answer(plain!)));
+    expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
+  });
+
   it('asks anew what was on its way when the server began anew, and only then', async () => {
     takesNonces = true;
     batches(1);
