@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { nativeSigner } from '@skein/fleet-server/system-clock.ts';
 import { ACK_DOMAIN } from '@skein/protocol/batch/ack.ts';
-import { takeNonce } from '@skein/protocol/batch/nonce.ts';
+import { askedHash, takeNonce } from '@skein/protocol/batch/nonce.ts';
 import { openBatch } from '@skein/protocol/batch/sealed.ts';
 import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
@@ -81,7 +81,9 @@ function remember(topic: string, payload: Buffer): void {
 function forge(fleet: string, device: string, bytes: Buffer): void {
   if (!chance.is(0.6)) return;
   const topic = topicFor(fleet, device, 'ack');
-  const { header, head } = openBatch(takeNonce(bytes).batch);
+  const { batch, nonce } = takeNonce(bytes);
+  const { header, head } = openBatch(batch);
+  const re = nonce ? askedHash(nonce, head) : head;
   const { stream, epoch, seq, n } = header;
   const back = chance.is(0.3) ? chance.below(seq + 1) - 1 : seq + n - 1;
   const ack = JSON.stringify({
@@ -89,11 +91,11 @@ function forge(fleet: string, device: string, bytes: Buffer): void {
     epoch,
     upTo: back,
     head,
-    re: head,
+    re,
     ...(chance.is(0.3) ? { stored: true } : {}),
   });
   const signed = sealEnvelope(own, ACK_DOMAIN, device, Buffer.from(ack));
-  const short = sealShortAck(own, device, [head]);
+  const short = sealShortAck(own, device, [re]);
   const lie = chance.pick([
     Buffer.from(ack),
     Buffer.from(signed),

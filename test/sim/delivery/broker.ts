@@ -4,7 +4,7 @@
  * no key that anybody trusts. Nothing it remembers is needed: wiped, it has only forgotten what it could replay.
  */
 import { ACK_DOMAIN } from '@skein/protocol/batch/ack.ts';
-import { takeNonce } from '@skein/protocol/batch/nonce.ts';
+import { askedHash, takeNonce } from '@skein/protocol/batch/nonce.ts';
 import { openBatch } from '@skein/protocol/batch/sealed.ts';
 import { sealShortAck } from '@skein/protocol/batch/short-ack.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
@@ -103,12 +103,14 @@ export class SimBroker {
 
   /** What the server would say of this batch, or of one before it, under a key that is not the server's. */
   #forge(device: string, bytes: Uint8Array): void {
-    const { header, head } = openBatch(takeNonce(bytes).batch);
+    const { batch, nonce } = takeNonce(bytes);
+    const { header, head } = openBatch(batch);
+    const re = nonce ? askedHash(nonce, head) : head;
     const { stream, epoch, seq, n } = header;
     const upTo = this.#chance.is(0.5) ? seq + n - 1 : this.#chance.below(seq + 1) - 1;
-    const ack = new TextEncoder().encode(JSON.stringify({ stream, epoch, upTo, head, re: head }));
+    const ack = new TextEncoder().encode(JSON.stringify({ stream, epoch, upTo, head, re }));
     const signed = sealEnvelope(MALLORY, ACK_DOMAIN, device, ack);
-    const short = sealShortAck(MALLORY, device, [head]);
+    const short = sealShortAck(MALLORY, device, [re]);
     const forged = this.#chance.pick([ack, signed, this.#changed(signed), short, this.#changed(short)]);
     this.#lie(() => this.#device?.('ack', forged), 1_000);
   }
