@@ -264,6 +264,7 @@ export async function run(emit: Emit): Promise<void> {
     ackKeys: () => [state.ackKey],
     verify: nativeVerify,
     batchIntervalMs: HOUR,
+    takesNonces: () => true,
   };
   const { outbox } = backlog;
   const trouble = (error: Error) => {

@@ -10,6 +10,7 @@ import { startIngest } from '@skein/fleet-server/ingest/run-ingest.ts';
 import { nativeCodecs } from '@skein/fleet-server/node-codecs.ts';
 import { readSeries } from '@skein/fleet-server/store/sqlite-batches.ts';
 import { openSqliteStore } from '@skein/fleet-server/store/sqlite-store.ts';
+import { takeNonce } from '@skein/protocol/batch/nonce.ts';
 import type { Encoding } from '@skein/protocol/batch/sealed.ts';
 import { topicFor } from '@skein/protocol/topics.ts';
 import { connectAsync } from 'mqtt';
@@ -105,6 +106,7 @@ for (const [name, start, missing] of [
       const drain = createDrain({
         ...{ ...shared, link, outbox, device: id, verify: nativeVerify, batchIntervalMs: 60_000 },
         ackKeys: () => [hex(server.publicKey)],
+        takesNonces: () => encoding !== 'json',
         trouble: (error) => expect.fail(error.message),
       });
       try {
@@ -118,7 +120,9 @@ for (const [name, start, missing] of [
         await expect.poll(stored, { timeout: 10_000 }).toBe(4);
         const series = { device: id, fromMs: 0, toMs: Number.MAX_SAFE_INTEGER, limit: 10 };
         expect(await readSeries(store, 'predictions', series)).toEqual(records);
-        expect(payload.subarray(0, 4).toString()).toBe(
+        const { batch, nonce } = takeNonce(payload);
+        expect(nonce === undefined).toBe(encoding === 'json');
+        expect(Buffer.from(batch.subarray(0, 4)).toString()).toBe(
           { columns: 'SKB1', compact: 'SKB2', json: '{"v"' }[encoding],
         );
         if (encoding === 'json') expect(JSON.parse(payload.toString()).records).toEqual(records);

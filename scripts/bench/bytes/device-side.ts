@@ -82,6 +82,7 @@ export function openDeviceSide(
   const drain = createDrain({
     ...{ ...shared, link, outbox, device, ackKeys, verify: nativeVerify, trouble },
     batchIntervalMs: config.uplink.batchInterval,
+    takesNonces: () => form.takesNonces(),
   });
   const presence = createPresence({ ...who, link, hello: () => hello, log: silent });
   const retained = new Promise<void>((resolve) =>
