@@ -1,7 +1,8 @@
 import { startAedesBroker } from '@skein/fleet-server/broker/aedes-broker.ts';
+import { clearTopics } from '@skein/fleet-server/broker/clear-topics.ts';
 import { connectMqttBroker } from '@skein/fleet-server/broker/mqtt-broker.ts';
 import type { Broker } from '@skein/fleet-server/broker/port.ts';
-import { topicFor } from '@skein/protocol/topics.ts';
+import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   connectClient,
@@ -17,6 +18,8 @@ interface Subject {
   broker: Broker;
   /** mTLS, for devices. */
   mqtts: number;
+  /** Plain, for whoever reads along. */
+  mqtt: number;
   stop(): Promise<void>;
 }
 
@@ -33,7 +36,7 @@ async function embedded(parties: Parties): Promise<Subject> {
     mayConnect: async () => true,
     log: silent,
   });
-  return { broker, mqtts: broker.ports.mqtts, stop: () => broker.close() };
+  return { broker, ...broker.ports, stop: () => broker.close() };
 }
 
 async function external(parties: Parties): Promise<Subject> {
@@ -43,6 +46,7 @@ async function external(parties: Parties): Promise<Subject> {
   return {
     broker,
     mqtts: mosquitto.mqtts,
+    mqtt: mosquitto.mqtt,
     async stop() {
       await broker.close();
       await mosquitto.stop();
@@ -60,7 +64,7 @@ for (const { name, start, missing } of ADAPTERS) {
   describe.skipIf(missing)(`Broker contract: ${name}${suffix}`, () => {
     let parties: Parties;
     let subject: Subject;
-    let tls: { a: DeviceTls; b: DeviceTls };
+    let tls: { a: DeviceTls; b: DeviceTls; c: DeviceTls };
     const heard: { topic: string; payload: string }[] = [];
     const listeners = new Set<() => void>();
 
@@ -78,7 +82,7 @@ for (const { name, start, missing } of ADAPTERS) {
         listeners.add(look);
         look();
       });
-    const connectDevice = (id: 'a' | 'b', will?: string) =>
+    const connectDevice = (id: keyof typeof tls, will?: string) =>
       connectClient(`mqtts://localhost:${subject.mqtts}`, {
         ...tls[id],
         clientId: `d-${id}`,
@@ -96,7 +100,8 @@ for (const { name, start, missing } of ADAPTERS) {
 
     beforeAll(async () => {
       parties = await createParties();
-      tls = { a: await parties.device('d-a'), b: await parties.device('d-b') };
+      const [a, b, c] = await Promise.all(['d-a', 'd-b', 'd-c'].map((id) => parties.device(id)));
+      tls = { a: a!, b: b!, c: c! };
       subject = await start(parties);
       subject.broker.onMessage((topic, payload) => {
         heard.push({ topic, payload: Buffer.from(payload).toString() });
@@ -151,6 +156,32 @@ for (const { name, start, missing } of ADAPTERS) {
       await second.until((m) => m.payload === 'marker');
       expect(second.received).toHaveLength(1);
       await second.mqtt.endAsync();
+    });
+
+    it('keeps nothing of a device whose topics were cleared', async () => {
+      const device = await connectDevice('c');
+      const kept = Object.entries(CHANNELS).filter(([, { retain }]) => retain);
+      for (const [channel, { way, qos }] of kept) {
+        const topic = topicFor(FLEET, 'd-c', channel as Channel);
+        if (way === 'up') await device.mqtt.publishAsync(topic, channel, { qos, retain: true });
+        else await subject.broker.publish(topic, channel, { qos, retain: true });
+      }
+      await device.mqtt.endAsync();
+      /** Brokers tell in the order of keeping, or all before anything that comes later. */
+      const retained = async () => {
+        const last = topicFor(FLEET, 'd-c', 'ack');
+        await subject.broker.publish(last, 'kept last', { qos: 1, retain: true });
+        const reader = await connectClient(`mqtt://127.0.0.1:${subject.mqtt}`);
+        await reader.mqtt.subscribeAsync(`skein/v1/${FLEET}/d-c/#`, { qos: 1 });
+        await reader.until(({ payload }) => payload === 'kept last');
+        await subject.broker.publish(last, 'later', { qos: 1, retain: false });
+        await reader.until(({ payload }) => payload === 'later');
+        await reader.mqtt.endAsync();
+        return reader.received.filter(({ topic }) => topic !== last).map(({ payload }) => payload);
+      };
+      expect((await retained()).sort()).toEqual(kept.map(([channel]) => channel).sort());
+      await clearTopics(subject.broker, FLEET, 'd-c');
+      expect(await retained()).toEqual([]);
     });
 
     it('delivers the will of a device whose connection breaks', async () => {
