@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { Strike } from '../plan.ts';
 import { type Fault, lifeOf } from './fault.ts';
 
+const LETS_GO_WITHIN_MS = 2_000;
 const CALLS = 'fsync,fdatasync';
 const INJECT = ['-e', `trace=${CALLS}`, '-e', `inject=${CALLS}:error=EIO`];
 
@@ -16,7 +17,10 @@ export const fsyncEio: Fault<Extract<Strike, { kind: 'fsync-eio' }>> = {
     const over = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     return async () => {
       child.kill('SIGTERM');
+      // Where the process was killed meanwhile it may wait for ever, and what is left of the process with it.
+      const late = setTimeout(() => child.kill('SIGKILL'), LETS_GO_WITHIN_MS);
       await over;
+      clearTimeout(late);
     };
   },
 };
