@@ -2,8 +2,8 @@
  * Every statement of the outbox, prepared once; rows in and out have names, not column order.
  *
  * `batches` has no index but its key, to spare the card: what is open is looked for from a remembered place on
- * (`openFrom`, never above the first open row), and the total size is remembered as well. Both are thrown away when a
- * transaction fails.
+ * (`openFrom`, never above the first open row), and sums are remembered: a device that is offline for weeks holds tens of
+ * thousands of rows, and is asked for its ledger each minute. All is thrown away when a transaction fails.
  */
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
 import type { Bytes, Millis, Sha256Hex } from '@skein/protocol/units.ts';
@@ -111,6 +111,8 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
   const cache = new Map<string, Database.Statement>();
   const openFrom = new Map<Stream, number>();
   const batchBytes = new Map<Stream, Bytes>();
+  /** Of what is open. */
+  const openSums = new Map<Stream, { n: number; bytes: Bytes }>();
   const sql = (text: string): Database.Statement => {
     let statement = cache.get(text);
     if (statement === undefined) {
@@ -133,15 +135,21 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
   const opens = (stream: Stream, from: number): void => {
     openFrom.set(stream, Math.min(openFrom.get(stream) ?? 0, from));
   };
+  const moreBytes = (stream: Stream, bytes: Bytes): void => {
+    const known = batchBytes.get(stream);
+    if (known !== undefined) batchBytes.set(stream, known + bytes);
+  };
+  const moreOpen = (stream: Stream, n: number, bytes: Bytes): void => {
+    const sum = openSums.get(stream);
+    if (sum) openSums.set(stream, { n: sum.n + n, bytes: sum.bytes + bytes });
+  };
   /** What is left is known without counting it again, which at a cap would be at every commit. */
   const gone = (stream: Stream, text: string, ...params: unknown[]): void => {
-    const deleted = sql(`${text} RETURNING size`).all(...params) as { size: Bytes }[];
-    const known = batchBytes.get(stream);
-    if (known === undefined) return;
-    batchBytes.set(
-      stream,
-      deleted.reduce((left, { size }) => left - size - BATCH_ROW_BYTES, known),
-    );
+    const deleted = sql(`${text} RETURNING size, n, bridge = 0 AND done_at IS NULL AS open`).all(...params);
+    for (const { size, n, open } of deleted as { size: Bytes; n: number; open: 0 | 1 }[]) {
+      moreBytes(stream, -size - BATCH_ROW_BYTES);
+      if (open === 1) moreOpen(stream, -n, -size);
+    }
   };
   /** The row that covers `seq`, or the last one before it. */
   const rowAt = (stream: Stream, seq: number): BatchRow | undefined =>
@@ -156,6 +164,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     forget(): void {
       openFrom.clear();
       batchBytes.clear();
+      openSums.clear();
     },
     loadState(stream: Stream): StreamState | undefined {
       const text = one('SELECT state_json FROM streams WHERE stream = ?', id(stream)) as string | undefined;
@@ -193,8 +202,8 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
          @firstAt, @prev, @head, @hash, @doubt, @bytes, @alarms)`,
       ).run(asRaw(hiding, stream, row));
       opens(stream, row.from);
-      const known = batchBytes.get(stream);
-      if (known !== undefined) batchBytes.set(stream, known + row.size + BATCH_ROW_BYTES);
+      moreBytes(stream, row.size + BATCH_ROW_BYTES);
+      if (!row.bridge && row.doneAt === null) moreOpen(stream, row.n, row.size);
     },
     /** Everything but the place and size of a row may change; bytes only once. */
     updateBatch(stream: Stream, row: BatchRow): void {
@@ -203,6 +212,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
          regained = @regained, hash = @hash, bytes = @bytes WHERE stream = @stream AND from_seq = @from`,
       ).run(asRaw(hiding, stream, row));
       opens(stream, row.from);
+      if (!row.bridge) openSums.delete(stream);
     },
     deleteBatch(stream: Stream, from: number): void {
       gone(stream, 'DELETE FROM batches WHERE stream = ? AND from_seq = ?', id(stream), from);
@@ -255,6 +265,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       const given = [...open(stream), upTo, upTo];
       const count = one(`SELECT coalesce(sum(n), 0) FROM batches WHERE ${where}`, ...given) as number;
       sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, ...given);
+      openSums.delete(stream);
       return count;
     },
     countDoubts: (stream: Stream): number =>
@@ -276,6 +287,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       sql('DELETE FROM batches WHERE stream = ?').run(id(stream));
       openFrom.delete(stream);
       batchBytes.delete(stream);
+      openSums.delete(stream);
     },
     /** What the rows take on the disk, about. */
     totalBytes(stream: Stream): Bytes {
@@ -303,10 +315,12 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
         yield { from: r.from_seq!, to: r.to_seq!, size, at: r.first_at!, alarms: r.alarms! };
       }
     },
-    totals: (stream: Stream) =>
-      sql(
-        `SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes, min(first_at) AS at FROM batches
-         WHERE ${OPEN_DATA}`,
-      ).get(...open(stream)) as { n: number; bytes: Bytes; at: Millis | null },
+    totals(stream: Stream): { n: number; bytes: Bytes; at: Millis | null } {
+      const text = `SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes FROM batches WHERE ${OPEN_DATA}`;
+      const sum = openSums.get(stream) ?? (sql(text).get(...open(stream)) as { n: number; bytes: Bytes });
+      openSums.set(stream, sum);
+      const oldest = `SELECT first_at FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT 1`;
+      return { ...sum, at: (one(oldest, ...open(stream)) as Millis | undefined) ?? null };
+    },
   };
 }

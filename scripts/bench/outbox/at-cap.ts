@@ -1,4 +1,4 @@
-/** What a minute of a device costs whose buffer is full, and gives up the oldest for each that comes: weeks offline. */
+/** What a minute of a device costs whose buffer is full, and gives up the oldest for each that comes: weeks offline. Its ledger is looked at each minute, too. */
 import { join } from 'node:path';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
 import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
@@ -17,6 +17,7 @@ function minute(outbox: Outbox, at: number): number {
   for (let i = 0; i < 60; i++) outbox.append('predictions', predictionAt(60 * at + i));
   outbox.commit();
   outbox.seal('predictions');
+  outbox.ledger();
   return performance.now() - started;
 }
 
