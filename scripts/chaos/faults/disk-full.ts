@@ -19,9 +19,12 @@ export function fill(path: string): void {
   closeSync(file);
 }
 
+/** What takes the room. */
+export const fillerIn = (stateDir: string): string => join(stateDir, 'somebody-elses-file');
+
 export const diskFull: Fault<Extract<Strike, { kind: 'disk-full' }>> = {
   async begin(field, { who }) {
-    const path = join(field.stateOf(who), 'somebody-elses-file');
+    const path = fillerIn(field.stateOf(who));
     fill(path);
     return () => rmSync(path, { force: true });
   },

@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Strike } from '../plan.ts';
+import { fillerIn } from './disk-full.ts';
 import type { Fault } from './fault.ts';
 
 const FILES = ['', '-wal'];
@@ -14,7 +15,9 @@ export const restored: Fault<Extract<Strike, { kind: 'restored' }>> = {
     field.server.start();
     return async () => {
       await field.server.kill();
-      rmSync(`${field.store}-shm`, { force: true });
+      // On a full disk whoever restores makes room first.
+      for (const gone of [`${field.store}-shm`, fillerIn(field.stateOf('server'))])
+        rmSync(gone, { force: true });
       copy(backup, field.store);
       field.server.start();
     };
