@@ -1,7 +1,8 @@
 /**
  * The outbox against the same fsync discipline on raw better-sqlite3 (WAL, synchronous=FULL, one row per record):
  * what acceptance, numbering and the ledger cost on top, and what encryption at rest does, as the median of rounds in which
- * all take turns. Then what a full buffer costs, what is written to a card in an hour, and the size of a prediction on the wire.
+ * all take turns. Then what a full buffer costs, what is written to a card in an hour, and the size of a prediction on the
+ * wire.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +17,10 @@ import type { Emit } from './measurement.ts';
 import { measureCap } from './outbox/at-cap.ts';
 import { measureHour } from './outbox/hour-on-card.ts';
 
-/** Records a commit, and records a round: so many that the first commit's mark, made anew every 4,096 at most, does not weigh more than it does in a day. */
+/**
+ * Records a commit, and records a round: so many that the mark of the first commit, made anew after thousands, weighs no more
+ * than it does in a day.
+ */
 const GROUPS = [
   [1, 2_000],
   [100, 10_000],

@@ -32,6 +32,7 @@ import type { OfflineResult, OfflineSettings } from '../load/offline.ts';
 import { startFleetServer } from '../load/server.ts';
 import { startProxy, type TcpProxy } from '../load/tcp-proxy.ts';
 import { stopDaemon } from '../processes.ts';
+import { asShipped } from './as-shipped.ts';
 import type { Emit } from './measurement.ts';
 
 const ROUNDS = 7;
@@ -44,19 +45,6 @@ const SHORT_DAYS = 3;
 const LONG_DAYS = 30;
 const GROWTH_BYTES = 5_000_000;
 const SHOWN_DAYS = [1, 2, 5, 10, 20];
-/** As `agent/package/skein-agent` starts it. */
-const AS_SHIPPED = [
-  '--max-semi-space-size=1',
-  '--optimize-for-size',
-  '--no-maglev',
-  '--disable-warning=ExperimentalWarning',
-];
-/** As the package starts the agent: {@link AS_SHIPPED} and this. */
-const ALLOCATOR = {
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '65536',
-  MALLOC_TRIM_THRESHOLD_: '65536',
-};
 const mib = (bytes: number): number => bytes / 2 ** 20;
 const DEVICE = 'd-00000';
 
@@ -226,8 +214,10 @@ async function offline(dir: string, state: FleetState, say: Say): Promise<void> 
   const file = join(dir, 'offline.json');
   writeFileSync(file, JSON.stringify(settings), { mode: 0o600 });
   const script = join(import.meta.dirname, '../load/offline.ts');
-  const child = spawn(process.execPath, [...AS_SHIPPED, '--expose-gc', script, file], {
-    env: { ...process.env, ...ALLOCATOR },
+  const { flags, env } = asShipped();
+  const quiet = '--disable-warning=ExperimentalWarning';
+  const child = spawn(process.execPath, [...flags, quiet, '--expose-gc', script, file], {
+    env: { ...process.env, ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const said = JSON.parse(await text(child.stdout)) as OfflineResult;

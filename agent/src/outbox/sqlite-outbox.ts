@@ -221,7 +221,7 @@ class SqliteOutbox implements Outbox {
       if (asSkeinError(error).code !== 'DISK_FULL') throw error;
       row = this.#sealUpTo(stream, FEW_RECORDS);
     }
-    // With the step that makes room for it the batch itself may be taken back: whoever seals on until nothing is left must not.
+    // The batch may be taken back with the step that makes room for it: else whoever seals until nothing is left never ends.
     return row && this.#core.stands(() => this.#tidy(stream)) ? row : undefined;
   }
 

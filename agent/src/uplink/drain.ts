@@ -60,8 +60,8 @@ const ANSWER_TIMEOUT_MS: Millis = 15 * SECOND;
 const MAX_TIMEOUT_MS: Millis = 5 * MINUTE;
 
 /**
- * A batch on its way. `order` is when it was last sent: 0 means it has to be sent again. `re` is what an answer to it names:
- * the same for as long as it is on its way, for an answer may come late.
+ * A batch on its way. `order` is when it was last sent: 0 means it has to be sent again. `re` is what an answer to it
+ * names: the same for as long as it is on its way, for an answer may come late.
  */
 interface Sent {
   row: SealedRow;
@@ -272,6 +272,7 @@ class RunningDrain implements Drain {
     const { outbox } = this.#deps;
     const lane = this.#lanes.find(({ stream }) => stream === ack.stream)!;
     const answered = ack.re === undefined ? undefined : answeredBy(lane, ack.re);
+    // What names none of our questions was said before one of them, perhaps by a server that has forgotten since.
     if (answered === undefined && this.#deps.takesNonces?.()) return;
     const settles = answered?.row.bridge === true && ack.stored !== undefined;
     if (settles) {

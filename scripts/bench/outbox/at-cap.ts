@@ -1,4 +1,7 @@
-/** What a minute of a device costs whose buffer is full, and gives up the oldest for each that comes: weeks offline. Its ledger is looked at each minute, too. */
+/**
+ * What a minute of a device costs whose buffer is full, and gives up the oldest for each that comes: weeks offline. Its
+ * ledger is looked at each minute, too.
+ */
 import { join } from 'node:path';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
 import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';

@@ -352,16 +352,25 @@ describe('the drain', () => {
     expect(link.take()).toEqual([]);
   });
 
-  /** One batch delivered, a backup made, three more delivered, the backup restored. */
-  function restored(): void {
+  /** One batch delivered, a backup made, three more delivered, the backup restored. What was said of the three. */
+  function restored(): AckMessage[] {
     batches(1);
     start();
     link.hear(envelope(fleet.answer(link.take()[0]!)));
     const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
     batches(3);
     drain.send();
-    for (const bytes of link.take()) link.hear(envelope(fleet.answer(bytes)));
+    const answers = link.take().map((bytes) => fleet.answer(bytes));
+    for (const answer of answers) link.hear(envelope(answer));
     Object.assign(fleet, backup);
+    return answers;
+  }
+
+  function firstAsked(): Uint8Array {
+    takesNonces = true;
+    batches(1);
+    start();
+    return link.take()[0]!;
   }
 
   /** What goes first is answered, and all that follows from it. */
@@ -394,65 +403,43 @@ describe('the drain', () => {
 
   it('does not take a kept answer from before the backup was restored for one of now', () => {
     takesNonces = true;
-    batches(1);
-    start();
-    link.hear(envelope(fleet.answer(link.take()[0]!)));
-    const backup = { mark: fleet.mark, heads: new Map(fleet.heads) };
-    batches(1);
-    drain.send();
-    const [second] = link.take();
-    const answer = fleet.answer(second!);
-    const short = sealShortAck(server, 'd-1', [answer.re!]);
-    const bare = sealShortAck(server, 'd-1', [chainHead(takeNonce(second!).batch)]);
-    link.hear(short);
-    expect(predictions(outbox)).toMatchObject({ stored: 4, pending: 0 });
-    Object.assign(fleet, backup);
+    const said = restored().at(-1)!;
+    expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 0 });
     began = true;
     drain.send();
-    for (const kept of [
-      envelope(answer),
-      envelope({ ...answer, re: undefined } as AckMessage),
-      short,
-      bare,
-    ]) {
+    const bare = { ...said, re: undefined } as AckMessage;
+    const shorts = [said.re!, said.head].map((hash) => sealShortAck(server, 'd-1', [hash]));
+    for (const kept of [envelope(said), envelope(bare), ...shorts]) {
       link.hear(kept);
-      expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 2 });
+      expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 2 });
     }
-    answered(2);
-    expect(predictions(outbox)).toMatchObject({ stored: 4, pending: 0, lostAtServer: 0 });
-    expect(fleet.mark.nextSeq).toBe(4);
+    answered(6);
+    expect(predictions(outbox)).toMatchObject({ stored: 8, pending: 0, lostAtServer: 0 });
+    expect(fleet.mark.nextSeq).toBe(8);
   });
 
   it('asks as an older server reads it, once that one began', () => {
-    takesNonces = true;
-    batches(1);
-    start();
-    const [first] = link.take();
-    expect(takeNonce(first!).nonce).toBeDefined();
+    const first = firstAsked();
+    expect(takeNonce(first).nonce).toBeDefined();
     takesNonces = false;
     began = true;
     drain.send();
     const [plain] = link.take();
-    expect(plain).toEqual(takeNonce(first!).batch);
+    expect(plain).toEqual(takeNonce(first).batch);
     link.hear(envelope(fleet.answer(plain!)));
     expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
   });
 
   it('asks anew what was on its way when the server began anew, and only then', async () => {
-    takesNonces = true;
-    batches(1);
-    start();
-    const [first] = link.take();
+    const first = firstAsked();
     await clock.advance(20_000);
-    const [again] = link.take();
-    expect(again).toEqual(first);
+    expect(link.take()).toEqual([first]);
     began = true;
     drain.send();
     const [anew] = link.take();
     expect(seqs([anew!])).toEqual([0]);
     expect(anew).not.toEqual(first);
-    const answer = fleet.answer(first!);
-    link.hear(envelope(answer));
+    link.hear(envelope(fleet.answer(first)));
     expect(predictions(outbox)).toMatchObject({ stored: 0, pending: 2 });
     link.hear(envelope(fleet.answer(anew!)));
     expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
