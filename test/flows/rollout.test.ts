@@ -70,7 +70,7 @@ describe('a second version', () => {
     await until(
       () => show(rollout.id),
       ({ targets }) => targets[0]!.state === 'committed',
-      30_000,
+      90_000,
     );
     expect((await show(rollout.id)).state).toBe('paused');
   });

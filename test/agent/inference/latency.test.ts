@@ -1,4 +1,4 @@
-import { LatencyHistogram } from '@skein/agent/inference/latency.ts';
+import { LatencyHistogram, RunStats } from '@skein/agent/inference/latency.ts';
 import { describe, expect, it } from 'vitest';
 import { Chance } from '../../sim/seeded.ts';
 
@@ -51,6 +51,23 @@ describe('latency quantiles', () => {
       if (above) wrong++;
     }
     expect(wrong / 500).toBeLessThan(0.01);
+  });
+
+  it('do not take a busy machine for a slow model, and call a model slow that is', () => {
+    const [busy, slow] = [new RunStats(), new RunStats()];
+    const add = (stats: RunStats, us: number, times: number) => {
+      for (let i = 0; i < times; i++) stats.succeeded(us, true);
+    };
+    // Ten runs in a row meet another program; before and after they are as ever.
+    add(busy, 300, 3);
+    add(busy, 40_000, 10);
+    expect(busy.snapshot().p95LatencyUs).toBeGreaterThan(39_000);
+    expect(busy.snapshot().p95AtLeastUs).toBeLessThan(360);
+    // One run in five is lucky no more: then it is the model.
+    add(slow, 40_000, 14);
+    expect(slow.snapshot().p95AtLeastUs).toBe(0);
+    add(slow, 40_000, 1);
+    expect(slow.snapshot().p95AtLeastUs).toBeGreaterThan(39_000 / 1.1);
   });
 
   it('are 0 while nothing was measured', () => {
