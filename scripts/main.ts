@@ -35,6 +35,9 @@ const usage = (): string =>
     .map(([name, { summary }]) => `  npm run ${name.padEnd(10)} ${summary}`)
     .join('\n');
 
+// Also where onnxruntime is run as anybody would, to compare with: see agent/src/inference/onnx-runtime.ts.
+process.env.ORT_DISABLE_TELEMETRY = '1';
+
 async function main([name = '', ...args]: string[]): Promise<number> {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) {

@@ -1,6 +1,6 @@
 /** onnxruntime-node as anybody would use it, to compare with. */
 import type { Tensors } from '@skein/agent/inference/backend.ts';
-import * as ort from 'onnxruntime-node';
+import { ort } from '@skein/agent/inference/onnx-runtime.ts';
 
 /** @param inputs that every run computes on. */
 export async function rawSession(bytes: Uint8Array, inputs: Tensors, threads = 1) {

@@ -8,6 +8,9 @@ import { readFile, stat } from 'node:fs/promises';
 import * as ort from 'onnxruntime-node';
 import { Refusal, type WireTensor } from './wire.ts';
 
+// Official builds report to their maker which models run, unless this is set before the first session.
+process.env.ORT_DISABLE_TELEMETRY = '1';
+
 /** Where `sdk` and `target` of GET /v2 come from: ask your runtime and your device. */
 export const SDK = ort.env.versions.node ?? '0';
 export const TARGET = `cpu-${process.arch}`;

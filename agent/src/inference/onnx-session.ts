@@ -7,12 +7,10 @@ import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
-import * as ort from 'onnxruntime-node';
 import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
+import { ort } from './onnx-runtime.ts';
 import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
-
-ort.env.logLevel = 'fatal';
 
 export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers' | 'blobKey'>;
 

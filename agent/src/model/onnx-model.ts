@@ -1,8 +1,8 @@
 /** ONNX models in memory, opened with onnxruntime on one thread: run, compare, time; and the types that it infers. */
 import { performance } from 'node:perf_hooks';
 import type { Millis } from '@skein/protocol/units.ts';
-import * as ort from 'onnxruntime-node';
 import type { Tensors } from '../inference/backend.ts';
+import { ort } from '../inference/onnx-runtime.ts';
 import { type OnnxSession, sessionFromBytes } from '../inference/onnx-session.ts';
 import type { LabelledSample } from './calibration-data.ts';
 import { Comparer, type Comparison, top } from './compare-outputs.ts';

@@ -1,6 +1,6 @@
 /** The runtime itself, with nothing of ours around it: what every way of running a model is measured against. */
-import * as ort from 'onnxruntime-node';
 import type { Tensors } from '../inference/backend.ts';
+import { ort } from '../inference/onnx-runtime.ts';
 
 export interface RawModel {
   run(): Promise<unknown>;
