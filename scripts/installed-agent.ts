@@ -5,8 +5,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { FIRST_PREDICTION } from '@skein/agent/agent.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { type Daemon, startDaemon, stopDaemon } from './processes.ts';
+import { beginDaemon, type Daemon, stopDaemon } from './processes.ts';
 import { command } from './release/command.ts';
 import { buildAndUnpack } from './release/unpack.ts';
 import { startStack } from './stack.ts';
@@ -21,6 +23,8 @@ const ANY_PORTS = { http: 0, device: 0, mqtts: 0, mqtt: 0, agent: 0 };
 export interface RunningAgent {
   readonly pid: number;
   readonly api: string;
+  /** Milliseconds from the start of its wrapper to its first prediction, as it said so itself. */
+  readonly predictedMs: Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -33,7 +37,6 @@ export interface InstalledAgent {
 
 interface Status {
   updates: { committed: string | null; phase: string }[];
-  pipelines: { predictions: number }[];
 }
 
 async function until(api: string, holds: (status: Status) => boolean, everyMs: number, withinMs: number) {
@@ -45,10 +48,6 @@ async function until(api: string, holds: (status: Status) => boolean, everyMs: n
     await new Promise((wake) => setTimeout(wake, everyMs));
   }
 }
-
-/** The poll is short because the time is what is measured. */
-export const untilPredicted = (api: string): Promise<void> =>
-  until(api, ({ pipelines }) => pipelines.some((each) => each.predictions > 0), 4, PREDICTED_WITHIN_MS);
 
 const untilCommitted = (api: string): Promise<void> => {
   const done = ({ updates }: Status) =>
@@ -102,7 +101,8 @@ export async function installAgent(say: (step: string) => void): Promise<Install
     CACHE_DIRECTORY: join(folder, 'cache'),
   };
   const start = async (): Promise<RunningAgent> => {
-    const daemon: Daemon = await startDaemon({
+    const started = performance.now();
+    const begun = beginDaemon({
       name: 'installed agent',
       program: join(unpacked.root, 'usr', 'bin', 'skein-agent'),
       args: ['run', '--config', configFile],
@@ -110,7 +110,16 @@ export async function installAgent(say: (step: string) => void): Promise<Install
       logFile: join(folder, 'logs', 'installed.log'),
       readyWithinMs: 30_000,
     });
+    const predictedMs = new Promise<number>((resolve, reject) => {
+      const late = () => reject(new SkeinError('INTERNAL', `no prediction within ${PREDICTED_WITHIN_MS} ms`));
+      setTimeout(late, PREDICTED_WITHIN_MS).unref();
+      createInterface({ input: begun.child.stderr! }).on('line', (line) => {
+        if (line.includes(`"${FIRST_PREDICTION}"`)) resolve(performance.now() - started);
+      });
+    });
+    const daemon: Daemon = await begun.ready;
     return {
+      predictedMs,
       pid: daemon.child.pid!,
       api: String(daemon.ready.api),
       stop: async () => void (await stopDaemon(daemon)),

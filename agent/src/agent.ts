@@ -1,7 +1,8 @@
 /**
  * One agent at work: sources → pipelines → outbox → uplink; beside it updates, health, readiness and the local API.
  *
- * Order: the last good models are loaded first (no network needed), then the sources start, then the connection.
+ * Order: the last good models are loaded first (no network needed), then the sources start, then the local API is opened,
+ * then the connection: each a moment later when there is a first prediction to wait for.
  * Stopping goes the other way round and ends with a commit, so what was predicted is accepted. Everything is handed in
  * by {@link AgentParts}; nothing here knows an adapter.
  */
@@ -41,8 +42,13 @@ const TELL_DAMAGE_MS: Millis = HOUR;
 const BACKEND_POLL_MS: Millis = 30_000;
 /** What a device is there for comes first: all that is only told of it waits for its first prediction, at most so long. */
 const REST_WITHIN_MS: Millis = SECOND;
+/** Whoever asks by the local API can wait a moment too. */
+const DOORS_WITHIN_MS: Millis = 100;
 /** Programs may be asked, and they may hold up this thread. */
 const NAME_BOARD_AFTER_MS: Millis = 20 * SECOND;
+
+/** Said once in a process's life, the milliseconds since it began beside it. */
+export const FIRST_PREDICTION = 'first prediction';
 
 export class Agent {
   readonly #parts: AgentParts;
@@ -60,6 +66,8 @@ export class Agent {
   readonly #verdicts = new Verdicts();
   #hardware: HelloMessage['hardware'];
   readonly #rest: AtLatest;
+  #doors: AtLatest | undefined;
+  #predicted = false;
   #nameTimer: Timer | undefined;
   #poll: Timer | undefined;
   #backendPoll: Timer | undefined;
@@ -110,7 +118,7 @@ export class Agent {
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
       this.#sinks.prediction(record, outcome);
-      this.#rest.hurry();
+      if (!this.#predicted) this.#firstPredicted(record.model);
     };
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
@@ -209,6 +217,7 @@ export class Agent {
       },
       reports: { report: (report) => this.#reports.update(report) },
       ...(this.#parts.backends ? { backends: this.#parts.backends } : {}),
+      atLeisure: (task) => this.#rest.afterwards(task),
       standIn: (model, why) => this.#reports.standIn(model, why),
       progress: (message) => this.#uplink.update(message),
     });
@@ -223,23 +232,48 @@ export class Agent {
     return this.#grpc?.address ?? '';
   }
 
-  /** @throws SkeinError PORT_IN_USE; nothing runs then. */
+  /** @throws SkeinError PORT_IN_USE; it has stopped again then, and nothing is lost. */
   async start(): Promise<void> {
-    const { openApi, openGrpc, pictures } = this.#parts;
-    const models = this.#servedModels();
-    this.#api = await openApi({ status: () => this.status(), models, pictures });
-    try {
-      this.#grpc = await openGrpc(models);
-    } catch (error) {
-      await this.#api.close();
-      throw error;
-    }
     this.#recorder.start();
     await this.#updates.start();
     await this.#startSite();
     this.#sinks.start();
+    const predicted = this.#firstPrediction();
     this.#sources.start();
+    await predicted;
+    try {
+      await this.#openDoors();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
     this.#rest.within(REST_WITHIN_MS);
+  }
+
+  /** How long it was blind, for whoever reads the log; and what waited goes on. */
+  #firstPredicted(model: string): void {
+    const { clock, log } = this.#parts;
+    this.#predicted = true;
+    log.info(FIRST_PREDICTION, { model, afterMs: Math.round(clock.mono()) });
+    this.#doors?.hurry();
+    this.#rest.hurry();
+  }
+
+  /** Without a source there is none to wait for. */
+  #firstPrediction(): Promise<void> {
+    const { clock, sources } = this.#parts;
+    if (sources.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#doors = atLatest(clock, resolve);
+      this.#doors.within(DOORS_WITHIN_MS);
+    });
+  }
+
+  async #openDoors(): Promise<void> {
+    const { openApi, openGrpc, pictures } = this.#parts;
+    const models = this.#servedModels();
+    this.#api = await openApi({ status: () => this.status(), models, pictures });
+    this.#grpc = await openGrpc(models);
   }
 
   #startRest(): void {

@@ -3,7 +3,7 @@
  * memory of this machine's package with the host model after half a minute of predictions, and bytes written for them.
  */
 import { readFileSync } from 'node:fs';
-import { installAgent, untilPredicted } from '../installed-agent.ts';
+import { installAgent } from '../installed-agent.ts';
 import { architectureOf } from '../release/architectures.ts';
 import { sizesOf } from '../release/budgets.ts';
 import { buildAndUnpack } from '../release/unpack.ts';
@@ -39,7 +39,7 @@ async function memory(emit: Emit): Promise<void> {
   const installed = await installAgent((step) => process.stderr.write(`${step}\n`));
   try {
     const agent = await installed.start();
-    await untilPredicted(agent.api);
+    await agent.predictedMs;
     const before = writtenBy(agent.pid);
     await new Promise((wake) => setTimeout(wake, SETTLED_MS));
     const within = (metric: string, field: string, limit: number) => {

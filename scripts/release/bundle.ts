@@ -7,7 +7,7 @@
  * WebAssembly, named as `import.meta.resolve('package/name.wasm')`, is copied beside them.
  */
 import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createRequire, isBuiltin } from 'node:module';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { build, type Metafile, type Plugin } from 'esbuild';
@@ -90,9 +90,10 @@ const lateBuiltins: Plugin = {
   name: 'late-builtins',
   setup(builder) {
     const namespace = 'node-builtin';
-    builder.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
-      kind === 'import-statement' || kind === 'dynamic-import' ? { path, namespace } : undefined,
-    );
+    builder.onResolve({ filter: /^(node:)?[a-z_/]+$/ }, ({ path, kind }) => {
+      const imported = kind === 'import-statement' || kind === 'dynamic-import';
+      return imported && isBuiltin(path) ? { path, namespace } : undefined;
+    });
     builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({
       contents: lateBuiltin(path),
       loader: 'js',

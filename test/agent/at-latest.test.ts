@@ -32,6 +32,20 @@ describe('what begins at the latest after a while', () => {
     expect(times()).toBe(1);
   });
 
+  it('lets what waits for it follow, in order, and what comes later at once', async () => {
+    const { clock, task, times } = begun();
+    const said: string[] = [];
+    const say = (word: string) => task.afterwards(() => said.push(`${word} ${times()}`));
+    say('first');
+    say('second');
+    task.within(1_000);
+    await clock.advance(999);
+    expect(said).toEqual([]);
+    await clock.advance(1);
+    say('later');
+    expect(said).toEqual(['first 1', 'second 1', 'later 1']);
+  });
+
   it('is not put off by being hurried again and again', async () => {
     const { clock, task, times } = begun();
     task.within(1_000);

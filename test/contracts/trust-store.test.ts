@@ -43,6 +43,22 @@ describe.each(adapters)('trust store: %s', (_, open) => {
 
   it('has nothing before enrolment', () => {
     expect(store.load()).toBeUndefined();
+    expect(store.judged()).toBeUndefined();
+  });
+
+  it('keeps what was judged with the last commit, and no longer', () => {
+    store.pin(bytes('image'), bytes('director'));
+    expect(store.judged()).toBeUndefined();
+    const one = { model: 'gas', version: '1.0.0', manifestSha256: 'ab' };
+    const judged = {
+      installed: [one],
+      barred: [{ ...one, code: 'MODEL_REVOKED' as const, message: 'withdrawn' }],
+      releaseFloors: { gas: 4 },
+    };
+    store.commit(changed(store.load()!), judged);
+    expect(store.judged()).toEqual(judged);
+    store.commit({ ...store.load()!, refreshedAt: 5 });
+    expect(store.judged()).toBeUndefined();
   });
 
   it('begins at the pinned roots, without floors', () => {

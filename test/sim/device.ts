@@ -194,6 +194,7 @@ export class SimDevice {
     };
     const client = new TrustClient(options);
     return {
+      spokenAgainst: () => client.spokenAgainst(),
       releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {

@@ -7,7 +7,12 @@ import { createHash } from 'node:crypto';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Sha256Hex } from '@skein/protocol/units.ts';
 import type { BlobWriter, Slots, UpdateStore } from '../../agent/src/update/ports.ts';
-import { pinnedState, type TrustState, type TrustStore } from '../../agent/src/update/trust-state.ts';
+import {
+  type Judged,
+  pinnedState,
+  type TrustState,
+  type TrustStore,
+} from '../../agent/src/update/trust-state.ts';
 import type { Chance } from './seeded.ts';
 
 const sha256 = (bytes: Uint8Array): Sha256Hex => createHash('sha256').update(bytes).digest('hex');
@@ -76,10 +81,17 @@ export function simUpdateStore(disk: SimDisk): UpdateStore {
 /** One transaction a commit; nobody changes a state that was committed, so it is kept as it is. */
 export function simTrustStore(): TrustStore {
   let kept: TrustState | undefined;
-  const commit = (state: TrustState) => {
+  let judged: Judged | undefined;
+  const commit = (state: TrustState, said?: Judged) => {
     kept = state;
+    judged = said;
   };
-  return { load: () => kept, commit, pin: (image, director) => commit(pinnedState(image, director)) };
+  return {
+    load: () => kept,
+    judged: () => judged,
+    commit,
+    pin: (image, director) => commit(pinnedState(image, director)),
+  };
 }
 
 export function simSlots(disk: SimDisk): Slots {

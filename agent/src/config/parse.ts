@@ -5,7 +5,7 @@
  */
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
-import { Errors } from 'typebox/value';
+import { Check, Errors } from 'typebox/value';
 import { IN_PROCESS } from '../inference/backend.ts';
 import { checkAtRest } from './at-rest.ts';
 import { checkShadows } from './inference.ts';
@@ -52,8 +52,10 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   if (!isObject(root)) throw problem(where([]), [], 'must be a map of keys');
   for (const { path, text } of variables.values()) place(root, path, text);
   const filled = fill(ROOT, root, [], where);
-  const [first] = Errors(ConfigSchema as TSchema, filled);
-  if (first) throw schemaProblem(first.instancePath, first.message, where);
+  if (!Check(ConfigSchema as TSchema, filled)) {
+    const [first] = Errors(ConfigSchema as TSchema, filled);
+    throw schemaProblem(first?.instancePath ?? '', first?.message ?? 'is not valid', where);
+  }
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
   checkKinds(SOURCES, config.sources, root.sources, where);
   checkShadows(config.shadows, where);

@@ -61,7 +61,7 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
 const TINY_FILE: Bytes = 256 * KIB;
 const TINY_INPUTS = 16_384;
 /** What trying may hold up the caller's thread. */
-const TRY_BUDGET_MS: Millis = 8;
+const TRY_BUDGET_MS: Millis = 5;
 
 const elementsOf = (specs: readonly TensorSpec[]): number =>
   specs.reduce((sum, { shape }) => sum + elementCount(shape.map((dim) => Math.max(1, dim))), 0);

@@ -63,7 +63,15 @@ export interface TrustedView {
   refreshedAt: Millis;
 }
 
+/** What a start must know before it loads a model. */
+export interface SpokenAgainst {
+  barred: readonly Barred[];
+  releaseFloors: ReleaseFloors;
+}
+
 export interface Trust {
+  /** Of what is installed now; cheaper than a view where nothing has changed since the last. Absent: read from the view. */
+  spokenAgainst?(): SpokenAgainst;
   /** Lowest release of each model that may be installed or gone back to; known without any document. Absent: none. */
   releaseFloors?(): ReleaseFloors;
   /** Last view, from disk after a restart (refreshedMono is then -Infinity). */

@@ -8,7 +8,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import { withoutBarred, withoutFallen } from './barred.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
 import { resumeUpdate, stepUpdate } from './machine.ts';
-import type { TrustedView } from './ports.ts';
+import type { SpokenAgainst, Trust, TrustedView } from './ports.ts';
 import { newUpdateState, type Step, type UpdateEffect, type UpdateEvent, type UpdateState } from './state.ts';
 import type { UpdateParts } from './update-parts.ts';
 import type { SlowEffect, UpdateWork } from './update-work.ts';
@@ -22,7 +22,15 @@ export interface Fellows {
 /** A full disk or a closed outbox: try the same step or report again after this long. */
 const STORAGE_RETRY_MS: Millis = 30_000;
 
+const atOnce = (task: () => void): void => task();
+
 const isBoot = (effect: UpdateEffect): boolean => effect.type === 'activate' && effect.purpose === 'boot';
+
+const spokenAgainst = (trust: Trust): SpokenAgainst =>
+  trust.spokenAgainst?.() ?? {
+    barred: trust.view()?.barred ?? [],
+    releaseFloors: trust.releaseFloors?.() ?? {},
+  };
 
 export class RunningMachine {
   state: UpdateState;
@@ -54,8 +62,8 @@ export class RunningMachine {
   resume(): Promise<void> {
     // What was withdrawn does not run even for the moment until the first look.
     const { trust } = this.#parts;
-    const unbarred = withoutBarred(this.state, trust.view()?.barred ?? []);
-    const allowed = withoutFallen(unbarred, trust.releaseFloors?.() ?? {});
+    const { barred, releaseFloors } = spokenAgainst(trust);
+    const allowed = withoutFallen(withoutBarred(this.state, barred), releaseFloors);
     const { state, effects } = resumeUpdate(allowed);
     const boot = effects.filter(isBoot);
     this.#draining = true;
@@ -134,7 +142,7 @@ export class RunningMachine {
   }
 
   #perform(effect: UpdateEffect): void {
-    const { entropy, runtime, trust } = this.#parts;
+    const { atLeisure = atOnce, entropy, runtime } = this.#parts;
     switch (effect.type) {
       case 'backoff': {
         const delayMs = retryDelayMs(effect.attempt, fractionOf(entropy.bytes(4)));
@@ -157,17 +165,20 @@ export class RunningMachine {
       case 'refresh':
         this.#fellows.refresh();
         break;
-      case 'look': {
-        const view = trust.view();
-        if (view) this.look(view);
+      case 'look':
+        atLeisure(() => this.#lookAgain());
         break;
-      }
       case 'report':
         this.#report(effect);
         break;
       default:
         this.#queue(effect);
     }
+  }
+
+  #lookAgain(): void {
+    const view = this.#stopping.aborted ? undefined : this.#parts.trust.view();
+    if (view) this.look(view);
   }
 
   #later(kind: 'backoff' | 'boot' | 'judge', delayMs: Millis, make: () => UpdateEvent): void {

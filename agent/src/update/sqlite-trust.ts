@@ -7,8 +7,10 @@
  * to `trust.db.damaged` and made anew from the guard; the documents are then fetched again. Only when both copies are
  * destroyed is the device without pinned roots, and says so.
  */
+import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import Database from 'better-sqlite3';
 import { isDamage, soundOrThrow } from '../sqlite-damage.ts';
@@ -17,6 +19,7 @@ import {
   decodeGuarded,
   encodeGuarded,
   type GuardedState,
+  type Judged,
   pinnedState,
   type TrustState,
   type TrustStore,
@@ -25,6 +28,7 @@ import {
 const TABLES = [
   'CREATE TABLE IF NOT EXISTS guarded (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL)',
   'CREATE TABLE IF NOT EXISTS documents (repo TEXT NOT NULL, role TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (repo, role))',
+  'CREATE TABLE IF NOT EXISTS judged (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL, sum TEXT NOT NULL)',
 ];
 
 /** Another process of this device (`skein-agent status`) holds the file only for moments. */
@@ -33,6 +37,12 @@ const BUSY_MS = 2_000;
 /** Writes only what differs: an unchanged 6 MB targets document costs a read. */
 const WRITE_DOCUMENT = `
 INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (repo, role) DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes`;
+
+const KEEP_JUDGED = 'INSERT INTO judged VALUES (1, ?, ?)';
+
+/** Binds what was judged to the state that it came with. */
+const sumOf = (guarded: string, judged: string): string =>
+  createHash('sha256').update(guarded).update(judged).digest('hex');
 
 interface DocumentRow {
   repo: 'image' | 'director';
@@ -59,15 +69,29 @@ export class SqliteTrustStore implements TrustStore {
     return { ...latest.state, documents: this.#documents() };
   }
 
-  commit(state: TrustState): void {
+  commit(state: TrustState, judged?: Judged): void {
+    if (!judged && this.#has(state)) return;
     const sequence = Math.max(this.#sequence, this.#guarded()?.sequence ?? 0) + 1;
     const text = encodeGuarded(sequence, state);
     this.#inTransaction(() => {
       this.#database.prepare('INSERT OR REPLACE INTO guarded VALUES (1, ?)').run(text);
       this.#writeDocuments(state.documents);
+      this.#database.prepare('DELETE FROM judged').run();
+      const said = judged && JSON.stringify(judged);
+      if (said) this.#database.prepare(KEEP_JUDGED).run(said, sumOf(text, said));
     });
     this.#sequence = sequence;
     this.#guard.write(text);
+  }
+
+  /** Only beside two equal copies of the state that it came with: then neither is torn nor older. */
+  judged(): Judged | undefined {
+    const text = this.#row();
+    if (text === undefined || text !== this.#guard.read()) return undefined;
+    const row = this.#read(() => this.#database.prepare('SELECT text, sum FROM judged').get()) as
+      | { text: string; sum: string }
+      | undefined;
+    return row && row.sum === sumOf(text, row.text) ? (JSON.parse(row.text) as Judged) : undefined;
   }
 
   pin(imageRoot: Uint8Array, directorRoot: Uint8Array): void {
@@ -78,9 +102,20 @@ export class SqliteTrustStore implements TrustStore {
     this.#database.close();
   }
 
+  /** A refresh that reached nothing new, as each is that finds nobody, costs no write. */
+  #has(state: TrustState): boolean {
+    const text = encodeGuarded(this.#sequence, state);
+    const same = text === this.#row() && text === this.#guard.read();
+    return same && isDeepStrictEqual(this.#documents(), state.documents);
+  }
+
+  #row(): string | undefined {
+    const text = this.#read(() => this.#database.prepare('SELECT text FROM guarded').pluck().get());
+    return typeof text === 'string' ? text : undefined;
+  }
+
   #guarded(): { sequence: number; state: GuardedState } | undefined {
-    const row = this.#read(() => this.#database.prepare('SELECT text FROM guarded').pluck().get());
-    const copies = [row, this.#guard.read()].map((text) =>
+    const copies = [this.#row(), this.#guard.read()].map((text) =>
       typeof text === 'string' ? decodeGuarded(text) : undefined,
     );
     const intact = copies.filter((copy) => copy !== undefined);

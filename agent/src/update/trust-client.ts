@@ -16,7 +16,7 @@ import type { ReadKey } from '@skein/protocol/trust/signatures.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { attempt } from '../attempt.ts';
 import type { ImageSide } from './agreement.ts';
-import type { Fetcher, InstalledVersion, Trust, TrustedView } from './ports.ts';
+import type { Fetcher, InstalledVersion, SpokenAgainst, Trust, TrustedView } from './ports.ts';
 import { type DirectorProgress, readStored, refreshDirector, startDirector } from './refresh-director.ts';
 import { afterRefresh, imageMirror, loadImage, startImage, storedImage } from './refresh-image.ts';
 import type { TrustState, TrustStore } from './trust-state.ts';
@@ -68,6 +68,17 @@ export class TrustClient implements Trust {
   releaseFloors(): ReleaseFloors {
     this.#load();
     return this.#floors;
+  }
+
+  /**
+   * As it was judged with the last commit, when that is still the last and the same versions are installed: a start then
+   * need not verify every document before it loads its model.
+   */
+  spokenAgainst(): SpokenAgainst {
+    const kept = this.#loaded ? undefined : this.#options.store.judged();
+    const same = JSON.stringify(kept?.installed) === JSON.stringify(this.#installed());
+    if (kept && same) return kept;
+    return { barred: this.view()?.barred ?? [], releaseFloors: this.releaseFloors() };
   }
 
   /** One refresh at a time; who asks meanwhile gets the same answer. */
@@ -126,17 +137,20 @@ export class TrustClient implements Trust {
     const { clock, hardwareTags, store } = this.#options;
     const refreshed = { refreshedMono: clock.mono(), refreshedAt: clock.now() };
     const { releaseFloors } = reached;
-    const held = holdBoth(image, director.parsed!, hardwareTags, releaseFloors, refreshed, this.#installed());
-    store.commit({
+    const installed = this.#installed();
+    const held = holdBoth(image, director.parsed!, hardwareTags, releaseFloors, refreshed, installed);
+    const { floors, view } = held;
+    const next = {
       ...reached,
-      releaseFloors: held.floors,
+      releaseFloors: floors,
       highestTimeAt: now,
       refreshedAt: refreshed.refreshedAt,
-    });
+    };
+    store.commit(next, { installed, barred: view.barred ?? [], releaseFloors: floors });
     this.#held = held;
-    this.#floors = held.floors;
+    this.#floors = floors;
     this.#highestTimeAt = now;
-    return held.view;
+    return view;
   }
 
   /** What verified stays verified; orders stay those of the last complete refresh, under the newest ack keys. */

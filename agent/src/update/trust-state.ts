@@ -12,6 +12,7 @@ import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import { type ImageFloors, NO_FLOORS } from '@skein/protocol/trust/trusted-set.ts';
 import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
+import type { Barred, InstalledVersion } from './ports.ts';
 
 export interface DirectorFloors {
   root: number;
@@ -36,11 +37,21 @@ export interface TrustState extends GuardedState {
   documents: { image: Readonly<Record<string, Uint8Array>>; director?: Uint8Array };
 }
 
+/** What a state says against the versions that were installed when it was committed. */
+export interface Judged {
+  installed: readonly InstalledVersion[];
+  barred: readonly Barred[];
+  releaseFloors: ReleaseFloors;
+}
+
 /** Durable trust state. `commit` and `pin` are each one transaction: all of it or nothing. */
 export interface TrustStore {
   /** undefined: nothing was ever pinned, or both copies are destroyed. */
   load(): TrustState | undefined;
-  commit(state: TrustState): void;
+  /** @param judged kept until the next commit */
+  commit(state: TrustState, judged?: Judged): void;
+  /** What came with the last commit. undefined: nothing did, or what is kept is not whole. */
+  judged(): Judged | undefined;
   /** Begins anew with the roots that enrolment vouches for; forgets everything else. */
   pin(imageRoot: Uint8Array, directorRoot: Uint8Array): void;
 }

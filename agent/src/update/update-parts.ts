@@ -37,6 +37,8 @@ export interface UpdateParts {
   backends?: Backends;
   /** Where candidates lie while they are measured: memory, so that only the winner is written to the disk. */
   scratch?: Slots;
+  /** Begins what can wait until a started device has predicted something. Absent: at once. */
+  atLeisure?(task: () => void): void;
   /** A model runs as its stand-in variant (why), or as the chosen one again (null). */
   standIn?(model: string, why: string | null): void;
   clock: Clock;

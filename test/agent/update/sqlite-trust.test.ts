@@ -14,6 +14,7 @@ import { nodeKeys } from '@skein/agent/node-keys.ts';
 import { SqliteTrustStore } from '@skein/agent/update/sqlite-trust.ts';
 import { TrustClient } from '@skein/agent/update/trust-client.ts';
 import type { TrustState } from '@skein/agent/update/trust-state.ts';
+import { SkeinError } from '@skein/protocol/errors.ts';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DEVICE, orderOf, SimulatedRepositories, START } from '../../protocol/trust/simulated-repository.ts';
@@ -97,6 +98,40 @@ const tornBytes = (bytes: Uint8Array) => ({
   empty: new Uint8Array(),
   half: bytes.slice(0, bytes.length >> 1),
   zeroed: new Uint8Array(bytes.length),
+});
+
+describe('what was judged', () => {
+  /** Behind the store's back. */
+  function sql(statement: string): void {
+    const database = new Database(path);
+    database.exec(statement);
+    database.close();
+  }
+
+  it.each([
+    ['one letter of it', () => sql("UPDATE judged SET text = replace(text, 'barred', 'bArred')")],
+    ['the state it came with', () => sql("UPDATE guarded SET text = replace(text, 'sequence', 'sequencE')")],
+    ['the second copy of the state', () => writeFileSync(join(folder, 'trust.guard'), '{}')],
+    ['all of it', () => sql('DROP TABLE judged')],
+  ])('does not count once %s is damaged', (_, damage) => {
+    expect(start().store.judged()).toEqual({ installed: [], barred: [], releaseFloors: { gas: 1 } });
+    stop();
+    damage();
+    expect(start().store.judged()).toBeUndefined();
+    expect(start().client.spokenAgainst()).toEqual({ barred: [], releaseFloors: { gas: 1 } });
+  });
+
+  it('stays while refreshes find nobody, and these write nothing', async () => {
+    repo.intercept = () => {
+      throw new SkeinError('UNREACHABLE', 'offline');
+    };
+    const [before, guard] = [readFileSync(path), readFileSync(join(folder, 'trust.guard'))];
+    const { client, store } = start();
+    await expect(client.refresh()).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    expect(readFileSync(path).equals(before)).toBe(true);
+    expect(readFileSync(join(folder, 'trust.guard')).equals(guard)).toBe(true);
+    expect(store.judged()).toBeDefined();
+  });
 });
 
 describe('a torn document', () => {

@@ -698,6 +698,43 @@ describe('what is installed', () => {
   });
 });
 
+describe('what a start asks before it loads a model', () => {
+  const gas = (version: string) => ({
+    model: 'gas',
+    version,
+    manifestSha256: sha256(`manifest of gas@${version}`),
+  });
+  const starting = (...installed: ReturnType<typeof gas>[]) =>
+    new TrustClient({
+      ...{ fetcher: repo, store, clock, keys: nodeKeys, device: DEVICE, hardwareTags: [] },
+      installed: () => installed,
+    });
+  const both = [gas('1.0.0'), gas('1.1.0')];
+
+  beforeEach(async () => {
+    delete repo.image.targets[manifestPath('gas', '1.1.0')];
+    repo.addModel('gas', '1.0.0', 1, { floor: 1 });
+    repo.publish();
+    await starting(...both).refresh();
+  });
+
+  it('is answered as it was judged, without the documents', () => {
+    const said = { barred: [{ version: '1.1.0', code: 'MODEL_REVOKED' }], releaseFloors: { gas: 1 } };
+    expect(starting(...both).spokenAgainst()).toMatchObject(said);
+    store.state!.documents = { image: {} };
+    expect(starting(...both).spokenAgainst()).toMatchObject(said);
+  });
+
+  it('is judged again when something else is installed, and after a refresh that was not whole', async () => {
+    expect(starting(gas('1.0.0')).spokenAgainst()).toEqual({ barred: [], releaseFloors: { gas: 1 } });
+    repo.addModel('gas', '1.2.0', 3, { floor: 3 });
+    repo.publish();
+    repo.intercept = (path) => (path.startsWith('/v1/director/') ? Buffer.from('{}') : undefined);
+    await expect(starting(...both).refresh()).rejects.toBeInstanceOf(SkeinError);
+    expect(starting(...both).spokenAgainst().releaseFloors).toEqual({ gas: 3 });
+  });
+});
+
 describe('hostile bytes', () => {
   const served = ['timestamp.json', '1.snapshot.json', '1.targets.json'];
 

@@ -123,6 +123,7 @@ function late(store: SqliteTrustStore, ready: () => boolean) {
   return {
     load: () => store.load(),
     pin: () => {},
+    judged: () => store.judged(),
     commit: (state: Parameters<SqliteTrustStore['commit']>[0]) => void (ready() && store.commit(state)),
   };
 }

@@ -20,7 +20,12 @@ import type {
 } from '../../../agent/src/update/ports.ts';
 import { UpdateRunner } from '../../../agent/src/update/run-update.ts';
 import { TrustClient } from '../../../agent/src/update/trust-client.ts';
-import { pinnedState, type TrustState, type TrustStore } from '../../../agent/src/update/trust-state.ts';
+import {
+  type Judged,
+  pinnedState,
+  type TrustState,
+  type TrustStore,
+} from '../../../agent/src/update/trust-state.ts';
 import { sha256 } from '../../protocol/trust/simulated-repository.ts';
 import { SimDisk, simSlots, simUpdateStore } from '../disk.ts';
 import type { Chance } from '../seeded.ts';
@@ -54,6 +59,7 @@ export class Victim {
   readonly disk = new SimDisk();
   readonly #parts: VictimParts;
   #kept: TrustState;
+  #judged: Judged | undefined;
   #runner: UpdateRunner | undefined;
   #life = 0;
   #ran: Millis = 0;
@@ -146,9 +152,11 @@ export class Victim {
     const { oracle, verify } = this.#parts;
     const store: TrustStore = {
       load: () => this.#kept,
-      commit: (state) => {
+      judged: () => this.#judged,
+      commit: (state, judged) => {
         if (!alive()) throw new Error('this process has ended');
         this.#kept = state;
+        this.#judged = judged;
         oracle.committed(state);
       },
       pin() {},
@@ -158,6 +166,7 @@ export class Victim {
     const who = { device: VICTIM, hardwareTags: HARDWARE, installed };
     const client = new TrustClient({ fetcher, store, clock, keys, ...who });
     return {
+      spokenAgainst: () => client.spokenAgainst(),
       releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {
