@@ -15,6 +15,8 @@ const MIB = 2 ** 20;
 /** DESIGN, Budgets. */
 const RSS_MB = 130;
 const PRIVATE_DIRTY_MB = 60;
+/** By then what is written once a start has been. */
+const STARTED_MS = 10_000;
 const SETTLED_MS = 30_000;
 
 /** Of /proc/PID/smaps_rollup, in MB (10⁶ bytes). */
@@ -40,6 +42,7 @@ async function memory(emit: Emit): Promise<void> {
   try {
     const agent = await installed.start();
     await agent.predictedMs;
+    await new Promise((wake) => setTimeout(wake, STARTED_MS));
     const before = writtenBy(agent.pid);
     await new Promise((wake) => setTimeout(wake, SETTLED_MS));
     const within = (metric: string, field: string, limit: number) => {
