@@ -6,7 +6,7 @@ const LAUNCHER = join(import.meta.dirname, '../../agent/package/skein-agent');
 
 export function asShipped(): { flags: string[]; env: Record<string, string> } {
   const text = readFileSync(LAUNCHER, 'utf8');
-  const flags = text.match(/(?<= )--[a-z-]+(=\S+)?/g) ?? [];
+  const flags = text.match(/(?<= )--[a-z0-9-]+(=\S+)?/g) ?? [];
   const env = Object.fromEntries(
     [...text.matchAll(/\b(MALLOC_\w+)=(\d+)/g)].map(([, key, value]) => [key!, value!]),
   );

@@ -9,6 +9,8 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { openSinks } from '@skein/agent/cli/open-sinks.ts';
 import { parseYaml } from '@skein/agent/cli/yaml-file.ts';
 import { parseConfig } from '@skein/agent/config/parse.ts';
@@ -37,6 +39,15 @@ const AROUND = {
   device: 'bench',
   incidents: { raise: () => {}, clear: () => {}, open: () => [] },
 };
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+/** Without what is only waiting to be collected. */
+function residentBytes(): number {
+  collect();
+  return process.memoryUsage().rss;
+}
 
 function stuckSinks(port: number): RunningSinks {
   const sinks = [
@@ -95,7 +106,7 @@ export async function run(emit: Emit): Promise<void> {
   };
   await predict(alone, PER_ROUND);
   await predict(beside, SETTLE);
-  const rss = process.memoryUsage().rss;
+  const rss = residentBytes();
   const [withSinks, without]: [number[], number[]] = [[], []];
   for (let round = 0; round < ROUNDS; round++) {
     // Now one first, now the other: who comes second finds the caches as the other left them.
@@ -103,7 +114,7 @@ export async function run(emit: Emit): Promise<void> {
     withSinks.push(await predict(beside, PER_ROUND));
     if (round % 2 === 1) without.push(await predict(alone, PER_ROUND));
   }
-  const growth = (process.memoryUsage().rss - rss) / 2 ** 20;
+  const growth = (residentBytes() - rss) / 2 ** 20;
   const cost = median(withSinks.map((each, round) => each - without[round]!));
   const say = (metric: string, value: number, unit: string, bar: string | null, holds: boolean | null) =>
     emit({ bench: 'sinks', metric, value, unit, bar, holds });

@@ -1,4 +1,4 @@
-/** `skein-agent run`: the agent with its real adapters. */
+/** `skein-agent run`: the agent with its real adapters. What is not needed to predict is loaded after the first prediction. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
@@ -6,7 +6,7 @@ import type { Log } from '@skein/protocol/ports.ts';
 import type { Stream } from '@skein/protocol/topics.ts';
 import type { Millis } from '@skein/protocol/units.ts';
 import { Agent } from '../agent.ts';
-import { type LocalApiOptions, openLocalApi } from '../api/http-local-api.ts';
+import type { LocalApiOptions } from '../api/http-local-api.ts';
 import { blobCipher } from '../at-rest/node-blob-cipher.ts';
 import { rowCipher } from '../at-rest/node-row-cipher.ts';
 import { memoryFolder } from '../disk-memory.ts';
@@ -14,7 +14,6 @@ import { diskIncidents } from '../health/disk-incidents.ts';
 import { nameBoard, readInventory } from '../health/linux-inventory.ts';
 import { linuxProbe } from '../health/linux-probe.ts';
 import { diskIdentity } from '../identity/disk-identity.ts';
-import { httpRenew } from '../identity/http-enroll.ts';
 import { believable, SMALL_CURVES, type TlsTrust } from '../identity/http-tls.ts';
 import type { Identity, IdentityStore } from '../identity/identity.ts';
 import { keepRenewed } from '../identity/renew.ts';
@@ -44,7 +43,6 @@ import { addressFile } from './local-client.ts';
 import { openAtRest } from './open-at-rest.ts';
 import { backendOptions, engineOptions, openBackends } from './open-backends.ts';
 import { openDownloads } from './open-downloads.ts';
-import { openGrpc } from './open-grpc.ts';
 import { openSinks } from './open-sinks.ts';
 import { openSources } from './open-sources.ts';
 import { openUplink } from './open-uplink.ts';
@@ -255,14 +253,26 @@ async function compose(
         agentVersion: AGENT_VERSION,
         log,
       }),
-    openApi: (deps) => openLocalApi({ ...deps, readings: door }, apiOptions(config)),
-    openGrpc: (models) => openGrpc({ models, clock }, config.api, readToken(config), log),
+    async openApi(deps) {
+      const { openLocalApi } = await import('../api/http-local-api.ts');
+      return openLocalApi({ ...deps, readings: door }, apiOptions(config));
+    },
+    async openGrpc(models) {
+      const { openGrpc } = await import('./open-grpc.ts');
+      return openGrpc({ models, clock }, config.api, readToken(config), log);
+    },
     startRenewal: () =>
       keepRenewed(
         {
           keys: x509Identity,
           store,
-          server: httpRenew(identity.deviceUrl, () => ({ ca: current.ca, verifyAt: tls(current).verifyAt })),
+          server: {
+            async renew(request) {
+              const { httpRenew } = await import('../identity/http-enroll.ts');
+              const trust = () => ({ ca: current.ca, verifyAt: tls(current).verifyAt });
+              return httpRenew(identity.deviceUrl, trust).renew(request);
+            },
+          },
           clock,
           timeFloor,
           renewed(next) {

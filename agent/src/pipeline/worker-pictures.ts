@@ -10,7 +10,6 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import type { Picture } from '../sources/port.ts';
-import { decodePicture } from './image-decode.ts';
 import type { PictureAnswer, PictureJob } from './image-worker.ts';
 import { jpegHeader } from './jpeg-header.ts';
 import { type Pictures, type PreparedPicture, preparedPixels } from './pictures.ts';
@@ -122,6 +121,7 @@ export function workerPictures(options: PictureOptions = {}): Pictures {
       const small =
         picture.bytes.length <= ICON_BYTES && preprocess.width * preprocess.height <= inlinePixels;
       if (small && areaOf(picture) <= inlinePixels) {
+        const { decodePicture } = await import('./image-decode.ts');
         return preparedPixels(preprocess, await decodePicture(picture, limits));
       }
       const bytes = queue.reduce((sum, { job }) => sum + job.picture.bytes.length, picture.bytes.length);
