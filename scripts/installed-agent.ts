@@ -109,6 +109,7 @@ export async function installAgent(say: (step: string) => void): Promise<Install
       env,
       logFile: join(folder, 'logs', 'installed.log'),
       readyWithinMs: 30_000,
+      withoutLifeLine: true,
     });
     const predictedMs = new Promise<number>((resolve, reject) => {
       const late = () => reject(new SkeinError('INTERNAL', `no prediction within ${PREDICTED_WITHIN_MS} ms`));

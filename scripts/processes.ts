@@ -29,6 +29,8 @@ export interface DaemonOptions {
   args: string[];
   env: NodeJS.ProcessEnv;
   logFile: string;
+  /** No IPC channel, as a service manager starts it: Node loads twenty modules for one. It then outlives this process. */
+  withoutLifeLine?: true;
   readyWithinMs: number;
 }
 
@@ -51,9 +53,10 @@ export interface Begun {
  * stops by itself.
  */
 export function beginDaemon(options: DaemonOptions): Begun {
-  const { program = process.execPath, args, env, name } = options;
+  const { program = process.execPath, args, env, name, withoutLifeLine } = options;
   const flags = program === process.execPath ? ['--disable-warning=ExperimentalWarning'] : [];
-  const child = spawn(program, [...flags, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const lifeLine = withoutLifeLine ? [] : (['ipc'] as const);
+  const child = spawn(program, [...flags, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', ...lifeLine] });
   const log = createWriteStream(options.logFile, { flags: 'a' });
   child.stderr?.pipe(log);
   const last: string[] = [];
