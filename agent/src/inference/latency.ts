@@ -5,13 +5,13 @@
 import { evidenceAbove } from '@skein/protocol/drift/evidence.ts';
 import type { ProbationStats } from '../update/ports.ts';
 
-/** One in a hundred models may be called slow that is not. */
-const SURE = 100;
+/** One in a thousand models may be called slow that is not. */
+const SURE = 1_000;
 /**
- * Runs that bear witness together, by the fastest of them. One after the other they meet the same busy machine, so each for
- * itself is no evidence of its own: seconds in which something else ran made a good model slow beyond doubt.
+ * One run of so many bears witness. Runs in a row meet the same busy machine, so each of them is no evidence of its own:
+ * seconds in which something else ran made a good model slow beyond doubt.
  */
-const WITNESSES = 5;
+const WITNESS_EVERY = 5;
 
 const PER_OCTAVE = 8;
 const BINS = 30 * PER_OCTAVE;
@@ -26,6 +26,10 @@ export class LatencyHistogram {
   add(us: number): void {
     this.#counts[binOf(us)]!++;
     this.#total++;
+  }
+
+  get total(): number {
+    return this.#total;
   }
 
   /** 0 when nothing was added. */
@@ -71,10 +75,8 @@ export class LatencyHistogram {
 /** What probation judges a model by, since its activation. */
 export class RunStats {
   readonly #latency = new LatencyHistogram();
-  /** Of the fastest of each {@link WITNESSES}. */
-  readonly #fastest = new LatencyHistogram();
-  #fastestUs = Number.POSITIVE_INFINITY;
-  #witnesses = 0;
+  /** Of each {@link WITNESS_EVERY}th run. */
+  readonly #witnesses = new LatencyHistogram();
   #inferences = 0;
   #errors = 0;
   #notFinite = 0;
@@ -83,11 +85,7 @@ export class RunStats {
     this.#inferences++;
     if (!finite) this.#notFinite++;
     this.#latency.add(latencyUs);
-    this.#fastestUs = Math.min(this.#fastestUs, latencyUs);
-    if (++this.#witnesses < WITNESSES) return;
-    this.#fastest.add(this.#fastestUs);
-    this.#fastestUs = Number.POSITIVE_INFINITY;
-    this.#witnesses = 0;
+    if (this.#latency.total % WITNESS_EVERY === 0) this.#witnesses.add(latencyUs);
   }
 
   failed(): void {
@@ -101,7 +99,7 @@ export class RunStats {
       errors: this.#errors,
       notFinite: this.#notFinite,
       p95LatencyUs: this.#latency.p95(),
-      p95AtLeastUs: this.#fastest.p95AtLeast(),
+      p95AtLeastUs: this.#witnesses.p95AtLeast(),
     };
   }
 }

@@ -63,11 +63,28 @@ describe('latency quantiles', () => {
     add(busy, 40_000, 10);
     expect(busy.snapshot().p95LatencyUs).toBeGreaterThan(39_000);
     expect(busy.snapshot().p95AtLeastUs).toBeLessThan(360);
-    // One run in five is lucky no more: then it is the model.
     add(slow, 40_000, 14);
     expect(slow.snapshot().p95AtLeastUs).toBe(0);
     add(slow, 40_000, 1);
     expect(slow.snapshot().p95AtLeastUs).toBeGreaterThan(39_000 / 1.1);
+  });
+
+  it.each([
+    ['a machine that is busy for fifteen of its first runs', (run: number) => run >= 4 && run < 19, 0],
+    ['a model that is slow on one input of thirty', (_: number, chance: Chance) => chance.is(1 / 30), 0.01],
+    ['a model that is slow on three inputs of ten', (_: number, chance: Chance) => chance.is(0.3), 1],
+  ])('take %s for what it is, once there are as many runs as a trial asks for', (_, isSlow, called) => {
+    const chance = new Chance(20261127);
+    const said = Array.from({ length: 100 }, () => {
+      const stats = new RunStats();
+      for (let run = 0; run < 300; run++) {
+        stats.succeeded(isSlow(run, chance) ? 40_000 : 300, true);
+        if (run >= 19 && stats.snapshot().p95AtLeastUs > 10_000) return true;
+      }
+      return false;
+    });
+    const share = said.filter(Boolean).length / said.length;
+    expect(Math.abs(share - called)).toBeLessThanOrEqual(0.05);
   });
 
   it('are 0 while nothing was measured', () => {
