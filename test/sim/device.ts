@@ -195,7 +195,6 @@ export class SimDevice {
     const client = new TrustClient(options);
     return {
       spokenAgainst: () => client.spokenAgainst(),
-      releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {
         const view = await client.refresh();

@@ -66,14 +66,13 @@ export interface TrustedView {
 /** What a start must know before it loads a model. */
 export interface SpokenAgainst {
   barred: readonly Barred[];
+  /** Lowest release of each model that may be installed or gone back to; known without any document. */
   releaseFloors: ReleaseFloors;
 }
 
 export interface Trust {
-  /** Of what is installed now; cheaper than a view where nothing has changed since the last. Absent: read from the view. */
-  spokenAgainst?(): SpokenAgainst;
-  /** Lowest release of each model that may be installed or gone back to; known without any document. Absent: none. */
-  releaseFloors?(): ReleaseFloors;
+  /** Of what is installed now; cheaper than a view where nothing has changed since the last. */
+  spokenAgainst(): SpokenAgainst;
   /** Last view, from disk after a restart (refreshedMono is then -Infinity). */
   view(): TrustedView | undefined;
   /** Whole client workflow of both repositories. @throws SkeinError METADATA_*, SIGNATURE_INVALID, UNREACHABLE; the old view stays. */

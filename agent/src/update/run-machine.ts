@@ -8,7 +8,7 @@ import type { Millis } from '@skein/protocol/units.ts';
 import { withoutBarred, withoutFallen } from './barred.ts';
 import { fractionOf, retryDelayMs } from './download-plan.ts';
 import { resumeUpdate, stepUpdate } from './machine.ts';
-import type { SpokenAgainst, Trust, TrustedView } from './ports.ts';
+import type { TrustedView } from './ports.ts';
 import { newUpdateState, type Step, type UpdateEffect, type UpdateEvent, type UpdateState } from './state.ts';
 import type { UpdateParts } from './update-parts.ts';
 import type { SlowEffect, UpdateWork } from './update-work.ts';
@@ -25,12 +25,6 @@ const STORAGE_RETRY_MS: Millis = 30_000;
 const atOnce = (task: () => void): void => task();
 
 const isBoot = (effect: UpdateEffect): boolean => effect.type === 'activate' && effect.purpose === 'boot';
-
-const spokenAgainst = (trust: Trust): SpokenAgainst =>
-  trust.spokenAgainst?.() ?? {
-    barred: trust.view()?.barred ?? [],
-    releaseFloors: trust.releaseFloors?.() ?? {},
-  };
 
 export class RunningMachine {
   state: UpdateState;
@@ -61,8 +55,7 @@ export class RunningMachine {
   /** Resolves with the load of the last good model; whatever else was under way stands in line behind it. */
   resume(): Promise<void> {
     // What was withdrawn does not run even for the moment until the first look.
-    const { trust } = this.#parts;
-    const { barred, releaseFloors } = spokenAgainst(trust);
+    const { barred, releaseFloors } = this.#parts.trust.spokenAgainst();
     const allowed = withoutFallen(withoutBarred(this.state, barred), releaseFloors);
     const { state, effects } = resumeUpdate(allowed);
     const boot = effects.filter(isBoot);

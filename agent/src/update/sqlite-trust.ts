@@ -1,7 +1,8 @@
 /**
  * trust.db: the whole trust state in one transaction, `synchronous = EXTRA` (FULL, and the directory is synced when
  * the journal goes). The guarded part is one row of text with its own checksum, and stands a second time in
- * `trust.guard` beside it; documents are rows that are verified again whenever they are read.
+ * `trust.guard` beside it; documents are rows that are verified again whenever they are read. What was judged with a state
+ * is a row that counts only beside that very state.
  *
  * Damage: of two intact copies of the guarded part the later one counts. A database that can not be opened is moved
  * to `trust.db.damaged` and made anew from the guard; the documents are then fetched again. Only when both copies are

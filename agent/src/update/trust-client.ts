@@ -65,11 +65,6 @@ export class TrustClient implements Trust {
     return Math.max(this.#options.clock.now(), this.#options.enrolledAt ?? 0, this.#highestTimeAt);
   }
 
-  releaseFloors(): ReleaseFloors {
-    this.#load();
-    return this.#floors;
-  }
-
   /**
    * As it was judged with the last commit, when that is still the last and the same versions are installed: a start then
    * need not verify every document before it loads its model.
@@ -78,7 +73,8 @@ export class TrustClient implements Trust {
     const kept = this.#loaded ? undefined : this.#options.store.judged();
     const same = JSON.stringify(kept?.installed) === JSON.stringify(this.#installed());
     if (kept && same) return kept;
-    return { barred: this.view()?.barred ?? [], releaseFloors: this.releaseFloors() };
+    const barred = this.view()?.barred ?? [];
+    return { barred, releaseFloors: this.#floors };
   }
 
   /** One refresh at a time; who asks meanwhile gets the same answer. */

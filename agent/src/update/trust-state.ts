@@ -12,7 +12,7 @@ import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import { type ImageFloors, NO_FLOORS } from '@skein/protocol/trust/trusted-set.ts';
 import { type Bytes, MIB, type Millis } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
-import type { Barred, InstalledVersion } from './ports.ts';
+import type { InstalledVersion, SpokenAgainst } from './ports.ts';
 
 export interface DirectorFloors {
   root: number;
@@ -38,10 +38,8 @@ export interface TrustState extends GuardedState {
 }
 
 /** What a state says against the versions that were installed when it was committed. */
-export interface Judged {
+export interface Judged extends SpokenAgainst {
   installed: readonly InstalledVersion[];
-  barred: readonly Barred[];
-  releaseFloors: ReleaseFloors;
 }
 
 /** Durable trust state. `commit` and `pin` are each one transaction: all of it or nothing. */

@@ -127,7 +127,7 @@ export async function openDevice(
   const runner = new UpdateRunner({
     ...shared,
     ...{ fetcher, slots, store, supply: downloads.supply, flights: downloads.flights },
-    trust: { view, refresh: async () => view() },
+    trust: { view, spokenAgainst: () => ({ barred: [], releaseFloors: {} }), refresh: async () => view() },
     preflight: childPreflight(),
     runtime: {
       activate: async (model) => {

@@ -101,7 +101,7 @@ function boot(): Promise<void> {
     ...(scratch ? { scratch: { ...simSlots(memory), pathOf: (hash: string) => `/memory/${hash}` } } : {}),
     backends: { facts: async (name) => (name === 'hailo' ? facts : ANYTHING) },
     standIn: (_, why) => standIns.push(why),
-    trust: { view, refresh: async () => view() },
+    trust: { view, spokenAgainst: () => ({ barred: [], releaseFloors: {} }), refresh: async () => view() },
     preflight: {
       run: async ({ variant }, _signal, compiling) => {
         if (variant.id === 'hef') compiling?.(0.4);

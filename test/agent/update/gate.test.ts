@@ -84,7 +84,7 @@ function boot(policy: { metered?: 'allow' | 'defer'; urgent?: boolean; floor?: n
     supply: new BlobSupply({ sources: () => [source], clock, entropy, log: quiet }),
     gate,
     slots: simSlots(disk),
-    trust: { view, refresh: async () => view() },
+    trust: { view, spokenAgainst: () => ({ barred: [], releaseFloors: {} }), refresh: async () => view() },
     preflight: {
       run: async ({ variant }) => ({
         ...{ ok: true, code: null, detail: null, environment: false },

@@ -116,7 +116,7 @@ function boot(overrides: { slots?: Partial<Slots>; runtime?: Partial<ModelRuntim
     fetcher,
     slots: { ...simSlots(disk), ...overrides.slots },
     trust: {
-      releaseFloors: () => floors,
+      spokenAgainst: () => ({ barred: view().barred ?? [], releaseFloors: floors }),
       view,
       refresh: async () => {
         if (!online) throw new SkeinError('UNREACHABLE', 'offline');

@@ -108,10 +108,17 @@ describe('what was judged', () => {
     database.close();
   }
 
+  function inBothCopies(from: string, to: string): void {
+    const guard = join(folder, 'trust.guard');
+    writeFileSync(guard, readFileSync(guard, 'utf8').replace(from, to));
+    sql(`UPDATE guarded SET text = replace(text, '${from}', '${to}')`);
+  }
+
   it.each([
     ['one letter of it', () => sql("UPDATE judged SET text = replace(text, 'barred', 'bArred')")],
     ['the state it came with', () => sql("UPDATE guarded SET text = replace(text, 'sequence', 'sequencE')")],
     ['the second copy of the state', () => writeFileSync(join(folder, 'trust.guard'), '{}')],
+    ['the state it came with, in both copies,', () => inBothCopies('"sequence":', '"sequence": ')],
     ['all of it', () => sql('DROP TABLE judged')],
   ])('does not count once %s is damaged', (_, damage) => {
     expect(start().store.judged()).toEqual({ installed: [], barred: [], releaseFloors: { gas: 1 } });

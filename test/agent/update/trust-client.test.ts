@@ -667,11 +667,11 @@ describe('what is installed', () => {
     repo.intercept = (path) => (path.startsWith('/v1/director/') ? Buffer.from('{}') : undefined);
     const client = both();
     await expect(client.refresh()).rejects.toBeInstanceOf(SkeinError);
-    expect(client.releaseFloors()).toEqual({ gas: 2 });
+    expect(client.spokenAgainst().releaseFloors).toEqual({ gas: 2 });
     store.state!.documents = { image: {} };
     const after = both();
     expect(after.view()).toBeUndefined();
-    expect(after.releaseFloors()).toEqual({ gas: 2 });
+    expect(after.spokenAgainst().releaseFloors).toEqual({ gas: 2 });
   });
 
   it('is barred by no expired, missing or forged metadata', async () => {
@@ -696,42 +696,31 @@ describe('what is installed', () => {
     time.now += 400 * DAY;
     expect(client.view()!.barred).toMatchObject([{ version: '1.1.0' }]);
   });
-});
 
-describe('what a start asks before it loads a model', () => {
-  const gas = (version: string) => ({
-    model: 'gas',
-    version,
-    manifestSha256: sha256(`manifest of gas@${version}`),
-  });
-  const starting = (...installed: ReturnType<typeof gas>[]) =>
-    new TrustClient({
-      ...{ fetcher: repo, store, clock, keys: nodeKeys, device: DEVICE, hardwareTags: [] },
-      installed: () => installed,
+  describe('is asked for before a start loads a model, and', () => {
+    beforeEach(async () => {
+      delete repo.image.targets[manifestPath('gas', '1.1.0')];
+      repo.addModel('gas', '1.0.0', 1, { floor: 1 });
+      repo.publish();
+      await both().refresh();
     });
-  const both = [gas('1.0.0'), gas('1.1.0')];
 
-  beforeEach(async () => {
-    delete repo.image.targets[manifestPath('gas', '1.1.0')];
-    repo.addModel('gas', '1.0.0', 1, { floor: 1 });
-    repo.publish();
-    await starting(...both).refresh();
-  });
+    it('answered as it was judged, without the documents', () => {
+      const said = { barred: [refused('MODEL_REVOKED')], releaseFloors: { gas: 1 } };
+      expect(both().spokenAgainst()).toMatchObject(said);
+      store.state!.documents = { image: {} };
+      expect(both().spokenAgainst()).toMatchObject(said);
+    });
 
-  it('is answered as it was judged, without the documents', () => {
-    const said = { barred: [{ version: '1.1.0', code: 'MODEL_REVOKED' }], releaseFloors: { gas: 1 } };
-    expect(starting(...both).spokenAgainst()).toMatchObject(said);
-    store.state!.documents = { image: {} };
-    expect(starting(...both).spokenAgainst()).toMatchObject(said);
-  });
-
-  it('is judged again when something else is installed, and after a refresh that was not whole', async () => {
-    expect(starting(gas('1.0.0')).spokenAgainst()).toEqual({ barred: [], releaseFloors: { gas: 1 } });
-    repo.addModel('gas', '1.2.0', 3, { floor: 3 });
-    repo.publish();
-    repo.intercept = (path) => (path.startsWith('/v1/director/') ? Buffer.from('{}') : undefined);
-    await expect(starting(...both).refresh()).rejects.toBeInstanceOf(SkeinError);
-    expect(starting(...both).spokenAgainst().releaseFloors).toEqual({ gas: 3 });
+    it('judged again when something else is installed, and after a refresh that was not whole', async () => {
+      const alone = holding(installedOf('gas', '1.0.0'));
+      expect(alone.spokenAgainst()).toEqual({ barred: [], releaseFloors: { gas: 1 } });
+      repo.addModel('gas', '1.2.0', 3, { floor: 3 });
+      repo.publish();
+      repo.intercept = (path) => (path.startsWith('/v1/director/') ? Buffer.from('{}') : undefined);
+      await expect(both().refresh()).rejects.toBeInstanceOf(SkeinError);
+      expect(both().spokenAgainst().releaseFloors).toEqual({ gas: 3 });
+    });
   });
 });
 

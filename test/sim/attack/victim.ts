@@ -167,7 +167,6 @@ export class Victim {
     const client = new TrustClient({ fetcher, store, clock, keys, ...who });
     return {
       spokenAgainst: () => client.spokenAgainst(),
-      releaseFloors: () => client.releaseFloors(),
       view: () => client.view(),
       refresh: async () => {
         const wall = this.wall;

@@ -80,7 +80,7 @@ class Device {
       store: { ...store, save: (model, state) => void (alive() && store.save(model, state)) },
       trust: {
         view,
-        releaseFloors: () => ({}),
+        spokenAgainst: () => ({ barred: [], releaseFloors: {} }),
         refresh: async () => {
           refreshedMono = clock.mono();
           return view();
