@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { FIRST_PREDICTION } from '@skein/agent/agent.ts';
+import { FIRST_PREDICTION } from '@skein/agent/first-prediction.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { beginDaemon, type Daemon, stopDaemon } from './processes.ts';
 import { command } from './release/command.ts';
@@ -118,6 +118,8 @@ export async function installAgent(say: (step: string) => void): Promise<Install
         if (line.includes(`"${FIRST_PREDICTION}"`)) resolve(performance.now() - started);
       });
     });
+    // Whoever does not wait for it is not to fail by it.
+    predictedMs.catch(() => {});
     const daemon: Daemon = await begun.ready;
     return {
       predictedMs,

@@ -20,6 +20,7 @@ import { type SelfCheck, selfCheck } from './api/self-check.ts';
 import { type AgentStatus, readiness } from './api/status.ts';
 import { type AtLatest, atLatest } from './at-latest.ts';
 import { Verdicts } from './drift/verdicts.ts';
+import { type FirstPrediction, firstPrediction } from './first-prediction.ts';
 import { type Incidents, openIncidents } from './health/incidents.ts';
 import type { Probe } from './health/probe.ts';
 import { type HealthReport, reportHealth } from './health/report-health.ts';
@@ -47,9 +48,6 @@ const DOORS_WITHIN_MS: Millis = 100;
 /** Programs may be asked, and they may hold up this thread. */
 const NAME_BOARD_AFTER_MS: Millis = 20 * SECOND;
 
-/** Said once in a process's life, the milliseconds since it began beside it. */
-export const FIRST_PREDICTION = 'first prediction';
-
 export class Agent {
   readonly #parts: AgentParts;
   readonly #outbox: Outbox;
@@ -66,8 +64,7 @@ export class Agent {
   readonly #verdicts = new Verdicts();
   #hardware: HelloMessage['hardware'];
   readonly #rest: AtLatest;
-  #doors: AtLatest | undefined;
-  #predicted = false;
+  readonly #first: FirstPrediction;
   #nameTimer: Timer | undefined;
   #poll: Timer | undefined;
   #backendPoll: Timer | undefined;
@@ -81,7 +78,8 @@ export class Agent {
     const { boot, clock, config, engine, entropy, log, trust } = parts;
     this.#parts = parts;
     this.#hardware = parts.hardware;
-    this.#rest = atLatest(clock, () => this.#startRest());
+    this.#first = firstPrediction(clock, log);
+    this.#rest = this.#first.hurries(atLatest(clock, () => this.#startRest()));
     this.#outbox = parts.openOutbox((error) => this.#outboxTrouble(error));
     this.#uplink = this.#openUplink();
     this.#recorder = createRecorder({
@@ -118,7 +116,7 @@ export class Agent {
     const onPrediction: SourcesDeps['onPrediction'] = (record, outcome) => {
       this.#reports.prediction(record, outcome);
       this.#sinks.prediction(record, outcome);
-      if (!this.#predicted) this.#firstPredicted(record.model);
+      this.#first.made(record.model);
     };
     this.#sources = runSources(parts.sources, {
       ...{ engine, boot, clock, log, incidents, onPrediction, onDrift },
@@ -238,9 +236,9 @@ export class Agent {
     await this.#updates.start();
     await this.#startSite();
     this.#sinks.start();
-    const predicted = this.#firstPrediction();
+    const predicted = this.#first.orAfter(DOORS_WITHIN_MS);
     this.#sources.start();
-    await predicted;
+    if (this.#parts.sources.length > 0) await predicted;
     try {
       await this.#openDoors();
     } catch (error) {
@@ -248,25 +246,6 @@ export class Agent {
       throw error;
     }
     this.#rest.within(REST_WITHIN_MS);
-  }
-
-  /** How long it was blind, for whoever reads the log; and what waited goes on. */
-  #firstPredicted(model: string): void {
-    const { clock, log } = this.#parts;
-    this.#predicted = true;
-    log.info(FIRST_PREDICTION, { model, afterMs: Math.round(clock.mono()) });
-    this.#doors?.hurry();
-    this.#rest.hurry();
-  }
-
-  /** Without a source there is none to wait for. */
-  #firstPrediction(): Promise<void> {
-    const { clock, sources } = this.#parts;
-    if (sources.length === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#doors = atLatest(clock, resolve);
-      this.#doors.within(DOORS_WITHIN_MS);
-    });
   }
 
   async #openDoors(): Promise<void> {
