@@ -31,7 +31,8 @@ export interface RunningAgent {
 export interface InstalledAgent {
   /** Folder of the installed package. */
   readonly root: string;
-  start(): Promise<RunningAgent>;
+  /** @param compiled false: its cache is empty, as after an installation. Default: true. */
+  start(compiled?: boolean): Promise<RunningAgent>;
   close(): Promise<void>;
 }
 
@@ -98,15 +99,15 @@ export async function installAgent(say: (step: string) => void): Promise<Install
     SKEIN_DEVICE_URL: `https://localhost:${stack.ports.device}`,
     SKEIN_MQTT_URL: `mqtts://localhost:${stack.ports.mqtts}`,
     SKEIN_AGENT_PORT: '0',
-    CACHE_DIRECTORY: join(folder, 'cache'),
   };
-  const start = async (): Promise<RunningAgent> => {
+  const kept = join(folder, 'cache');
+  const start = async (compiled = true): Promise<RunningAgent> => {
     const started = performance.now();
     const begun = beginDaemon({
       name: 'installed agent',
       program: join(unpacked.root, 'usr', 'bin', 'skein-agent'),
       args: ['run', '--config', configFile],
-      env,
+      env: { ...env, CACHE_DIRECTORY: compiled ? kept : mkdtempSync(join(folder, 'empty-')) },
       logFile: join(folder, 'logs', 'installed.log'),
       readyWithinMs: 30_000,
       withoutLifeLine: true,

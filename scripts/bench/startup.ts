@@ -42,9 +42,9 @@ interface Start {
   predictedMs: number;
 }
 
-async function startOnce(installed: InstalledAgent): Promise<Start> {
+async function startOnce(installed: InstalledAgent, compiled?: boolean): Promise<Start> {
   const started = performance.now();
-  const agent = await installed.start();
+  const agent = await installed.start(compiled);
   const readyMs = performance.now() - started;
   const predictedMs = await agent.predictedMs;
   await agent.stop();
@@ -58,10 +58,12 @@ export async function run(emit: Emit): Promise<void> {
     const starts: Start[] = [];
     const empty: number[] = [];
     const bare: number[] = [];
+    const uncompiled: Start[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       empty.push(await node(installed.root, ['-e', '0']));
       bare.push(await node(installed.root, ['-e', BARE, MODEL]));
       starts.push(await startOnce(installed));
+      uncompiled.push(await startOnce(installed, false));
     }
     const observed = (metric: string, value: number, unit = 'ms') =>
       emit({ bench: 'startup', metric, value, unit, bar: null, holds: null });
@@ -78,6 +80,10 @@ export async function run(emit: Emit): Promise<void> {
       holds: predicted <= BAR_MS,
     });
     observed('first prediction / bare Node', predicted / median(bare), '×');
+    observed(
+      'first prediction, nothing kept of what was compiled',
+      median(uncompiled.map((each) => each.predictedMs)),
+    );
   } finally {
     await installed.close();
   }
