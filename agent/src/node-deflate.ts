@@ -50,10 +50,18 @@ function kept(make: () => unknown, once: Step): Step {
       stream?.removeAllListeners('error');
     }
   };
-  const probe = make() as Stream;
+  let known: boolean | undefined;
+  return (input) => {
+    known ??= canStep(make() as Stream);
+    return known ? step(input) : once(input);
+  };
+}
+
+/** Found out when it is first needed: a stream and all that Node loads for one are not needed to predict. */
+function canStep(probe: Stream): boolean {
   const known = typeof probe._processChunk === 'function' && typeof probe._handle?.close === 'function';
   probe._handle?.close();
-  return known ? step : once;
+  return known;
 }
 
 export const deflater = (options: ZlibOptions): Step =>
