@@ -4,8 +4,7 @@
  */
 
 import { type Static, type TSchema, Type } from 'typebox';
-import { Compile } from 'typebox/compile';
-import { Check, Errors } from 'typebox/value';
+import { Check, Compile, Errors } from 'typebox/schema';
 import { type ErrorCode, SkeinError } from './errors.ts';
 import { beginningOf, JsonRefused, parseJson } from './json-text.ts';
 import type { Bytes } from './units.ts';
@@ -63,15 +62,15 @@ export const describable = (value: unknown): unknown => beginningOf(value, DESCR
  */
 export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
   let seen = 0;
-  let compiled: Pick<Validator<S>, 'Check'> | undefined;
+  let compiled: { Check(value: unknown): boolean } | undefined;
   return {
     Check(value): value is Static<S> {
       if (!compiled && seen++ < READ_FIRST && beginningOf(value, READ_PARTS).isWhole)
         return Check(schema, value);
-      compiled ??= Compile(schema) as Validator<S>;
+      compiled ??= Compile(schema);
       return compiled.Check(value);
     },
-    Errors: (value) => [...Errors(schema, describable(value))] as SchemaProblem[],
+    Errors: (value) => Errors(schema, describable(value))[1] as SchemaProblem[],
   };
 }
 

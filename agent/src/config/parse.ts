@@ -5,7 +5,7 @@
  */
 import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { TSchema } from 'typebox';
-import { Check, Errors } from 'typebox/value';
+import { Check, Errors } from 'typebox/schema';
 import { IN_PROCESS } from '../inference/backend.ts';
 import { checkAtRest } from './at-rest.ts';
 import { checkShadows } from './inference.ts';
@@ -53,7 +53,7 @@ export function parseConfig(file: ConfigFile, env: Environment): Config {
   for (const { path, text } of variables.values()) place(root, path, text);
   const filled = fill(ROOT, root, [], where);
   if (!Check(ConfigSchema as TSchema, filled)) {
-    const [first] = Errors(ConfigSchema as TSchema, filled);
+    const [, [first]] = Errors(ConfigSchema as TSchema, filled);
     throw schemaProblem(first?.instancePath ?? '', first?.message ?? 'is not valid', where);
   }
   const config = withProfiles(filled as Parameters<typeof withProfiles>[0]);
