@@ -28,9 +28,11 @@ session.then((s) => s.run({ window: new Tensor('float32', new Float32Array(155),
 /** Until the package's own Node ends. */
 const node = (root: string, args: string[]): Promise<number> =>
   new Promise((resolve, reject) => {
-    const lib = join(root, 'usr/lib/skein-agent');
     const started = performance.now();
-    const child = spawn(join(lib, 'bin/node'), args, { stdio: ['ignore', 'ignore', 'inherit'], cwd: lib });
+    const child = spawn(join(root, 'usr/lib/skein-agent/bin/node'), args, {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      cwd: import.meta.dirname,
+    });
     child.once('error', reject);
     child.once('exit', (code) =>
       code === 0 ? resolve(performance.now() - started) : reject(new Error(`node ended with ${code}`)),

@@ -7,24 +7,31 @@
  * WebAssembly, named as `import.meta.resolve('package/name.wasm')`, is copied beside them.
  */
 import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire, isBuiltin } from 'node:module';
+import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { build, type Metafile, type Plugin } from 'esbuild';
-import { NATIVE_PACKAGES } from './natives.ts';
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
+import { lateModules } from './late-modules.ts';
+import { mergeChunks } from './merge-chunks.ts';
 
 const PROGRAM_URL = /new URL\(\s*['"](\.{1,2}\/[^'"]+\.ts)['"]\s*,\s*import\.meta\.url\s*,?\s*\)/g;
 
 const WASM_FILE = /import\.meta\.resolve\(\s*['"]([^'"]+\.wasm)['"]\s*,?\s*\)/g;
 
+const DAEMON = 'agent/src/main.ts';
+
 /** What the wrappers in /usr/bin start, by the name of its file. */
 const PROGRAMS: Readonly<Record<string, string>> = {
-  'agent/src/main.ts': 'skein-agent',
+  [DAEMON]: 'skein-agent',
   'agent/src/model/cli.ts': 'skein-model',
 };
 
-/** CommonJS packages inside an ES module still call `require` for Node's own modules. */
-const REQUIRE = "const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);";
+/**
+ * CommonJS packages inside an ES module still call `require`, and look for their binaries beside the folder of their own
+ * code: in the package that is the folder of the bundle.
+ */
+const OWN_PLACE = `const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);
+const __dirname = import.meta.dirname;`;
 
 const sources = (root: string): string[] =>
   ['agent', 'protocol'].flatMap((workspace) =>
@@ -49,8 +56,14 @@ const programsNamedIn = (file: string): string[] =>
 const wasmNamedIn = (file: string): string[] =>
   [...readFileSync(file, 'utf8').matchAll(WASM_FILE)].map((match) => createRequire(file).resolve(match[1]!));
 
+/** A whole namespace that is exported as a name is kept whole; of one that is imported, what is used. */
+const NAMESPACE = /^import \{([^}]*)\bType,? *\} from 'typebox';$/gm;
+const usedOfNamespace = (_all: string, others: string): string =>
+  `import * as Type from 'typebox'; import {${others}} from 'typebox';`;
+
 const rewritten = (root: string, file: string): string =>
   readFileSync(file, 'utf8')
+    .replace(NAMESPACE, usedOfNamespace)
     .replace(
       PROGRAM_URL,
       (_all, name: string) =>
@@ -81,61 +94,75 @@ const programNames = (root: string): Plugin => ({
   },
 });
 
-/**
- * Node's own modules are taken by `process.getBuiltinModule`, each when something of it is first used: an import would
- * load it at the start, and the first import of each as an ES module also reads every property it exports, which loads
- * what nobody asked for (`node:http` brings a whole web client).
- */
-const lateBuiltins: Plugin = {
-  name: 'late-builtins',
+/** A path in a template, which esbuild would look for among the files of the machine that builds. */
+const BINARY_TEMPLATE = 'require(`../bin/';
+
+const foundAtRun: Plugin = {
+  name: 'found-at-run',
   setup(builder) {
-    const namespace = 'node-builtin';
-    builder.onResolve({ filter: /^(node:)?[a-z_/]+$/ }, ({ path, kind }) => {
-      const imported = kind === 'import-statement' || kind === 'dynamic-import';
-      return imported && isBuiltin(path) ? { path, namespace } : undefined;
+    builder.onLoad({ filter: /[\\/]onnxruntime-node[\\/]dist[\\/]binding\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      if (!text.includes(BINARY_TEMPLATE))
+        throw new SkeinError('INTERNAL', `${path} no longer finds its binary as it did`);
+      return { contents: text.replace(BINARY_TEMPLATE, 'require(String.raw`../bin/'), loader: 'js' };
     });
-    builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({
-      contents: lateBuiltin(path),
-      loader: 'js',
-    }));
   },
 };
 
-/** Names are those of the Node that builds, which is the one that is packed. */
-function lateBuiltin(path: string): string {
-  const module = process.getBuiltinModule(path) as object;
-  return `let loaded;
-const load = () => (loaded ??= process.getBuiltinModule(${JSON.stringify(path)}));
-for (const name of ${JSON.stringify(Object.keys(module))})
-  Object.defineProperty(module.exports, name, { enumerable: true, get: () => load()[name] });`;
-}
+const OPTIONS = {
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: 'none',
+  sourcemap: false,
+  logLevel: 'silent',
+} as const satisfies BuildOptions;
 
-/** Writes the modules into `target`. The result's inputs say which packages are inside. */
-export async function bundleAgent(root: string, target: string): Promise<Metafile> {
-  const files = sources(root);
-  for (const file of files) refuseOtherPaths(root, file);
-  const named = files.flatMap(programsNamedIn);
-  const entries = new Set([...Object.keys(PROGRAMS).map((path) => join(root, path)), ...named]);
+/** What the daemon always loads, in two steps: what every command needs, and what `run` adds to it. */
+const LOADED_TOGETHER = [
+  { source: DAEMON, whole: 'skein-agent-core.js' },
+  { source: 'agent/src/cli/run.ts' },
+];
+
+/** @returns what it wrote */
+async function bundle(
+  root: string,
+  target: string,
+  files: readonly string[],
+  shared: string,
+): Promise<Metafile> {
   const { metafile } = await build({
+    ...OPTIONS,
     absWorkingDir: root,
-    entryPoints: [...entries].map((file) => ({ in: file, out: entryName(root, file) })),
+    entryPoints: files.map((file) => ({ in: file, out: entryName(root, file) })),
     outdir: target,
-    chunkNames: 'shared-[hash]',
+    chunkNames: `${shared}-[hash]`,
     bundle: true,
     splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
-    external: [...NATIVE_PACKAGES],
-    minifySyntax: true,
-    minifyWhitespace: true,
-    legalComments: 'none',
-    sourcemap: false,
     metafile: true,
-    logLevel: 'silent',
-    banner: { js: REQUIRE },
-    plugins: [programNames(root), lateBuiltins],
+    banner: { js: OWN_PLACE },
+    plugins: [programNames(root), lateModules, foundAtRun],
   });
-  for (const file of files.flatMap(wasmNamedIn)) copyFileSync(file, join(target, basename(file)));
   return metafile;
+}
+
+/**
+ * Writes the modules into `target`. The daemon shares none with the other programs and its own workers: so what it starts
+ * with can be few files.
+ * @returns the sources whose code is inside
+ */
+export async function bundleAgent(root: string, target: string): Promise<string[]> {
+  const files = sources(root);
+  for (const file of files) refuseOtherPaths(root, file);
+  const programs = Object.keys(PROGRAMS).map((path) => join(root, path));
+  const entries = new Set([...programs, ...files.flatMap(programsNamedIn)]);
+  const daemon = join(root, DAEMON);
+  const others = [...entries].filter((file) => file !== daemon);
+  const own = await bundle(root, target, [daemon], 'daemon');
+  await mergeChunks(target, own, LOADED_TOGETHER, OPTIONS);
+  const { inputs } = await bundle(root, target, others, 'shared');
+  for (const file of files.flatMap(wasmNamedIn)) copyFileSync(file, join(target, basename(file)));
+  return [...new Set([...Object.keys(own.inputs), ...Object.keys(inputs)])];
 }

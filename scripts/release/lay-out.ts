@@ -3,7 +3,7 @@
  *   /usr/bin/skein-agent, skein-model        wrappers
  *   /usr/lib/skein-agent/bin/node            the private runtime
  *   /usr/lib/skein-agent/app/*.js            the bundle
- *   /usr/lib/skein-agent/node_modules/       the packages that carry machine code
+ *   /usr/lib/skein-agent/bin/napi-v6, prebuilds   machine code of packages
  *   /usr/lib/systemd/system/skein-agent.service, /etc/skein/agent.yaml
  *   /usr/share/doc/skein-agent/              copyright, AT-REST.md
  */
@@ -26,7 +26,7 @@ const DATA: Readonly<Record<string, string>> = {
   '../AT-REST.md': 'usr/share/doc/skein-agent/AT-REST.md',
 };
 
-const EXECUTABLE = /^usr\/(bin\/|lib\/skein-agent\/bin\/)/;
+const EXECUTABLE = /^usr\/(bin\/|lib\/skein-agent\/bin\/node$)/;
 
 /** Whether the installed file at `path` (no leading slash) is a program. */
 export const isProgram = (path: string): boolean => EXECUTABLE.test(path);
@@ -44,10 +44,10 @@ export async function layOut(
   tree: string,
 ): Promise<Runtime> {
   const runtime = await placeRuntime(root, arch, cache, join(tree, LIB, 'bin', 'node'));
-  const metafile = await bundleAgent(root, join(tree, LIB, 'app'));
+  const sources = await bundleAgent(root, join(tree, LIB, 'app'));
   write(join(tree, LIB, 'app', 'package.json'), '{ "type": "module" }\n');
   placeNatives(root, arch, join(tree, LIB));
-  write(join(tree, 'usr/share/doc/skein-agent/copyright'), collectLicences(root, metafile, runtime));
+  write(join(tree, 'usr/share/doc/skein-agent/copyright'), collectLicences(root, sources, runtime));
   for (const [name, path] of Object.entries(DATA)) {
     mkdirSync(dirname(join(tree, path)), { recursive: true });
     copyFileSync(join(root, 'agent', 'package', name), join(tree, path));

@@ -6,8 +6,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Metafile } from 'esbuild';
-import { NATIVE_PACKAGES } from './natives.ts';
 
 interface Description {
   name: string;
@@ -18,11 +16,10 @@ interface Description {
 const PACKAGE = /^((?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+)\//;
 const LICENCE_FILE = /^(licen[cs]e|copying|notice|third-?party)/i;
 
-/** Folders of the packages whose code is in the bundle, with those that lie beside it. */
-function packagesIn(metafile: Metafile): string[] {
-  const bundled = Object.keys(metafile.inputs).flatMap((input) => PACKAGE.exec(input)?.[1] ?? []);
-  const beside = NATIVE_PACKAGES.map((name) => `node_modules/${name}`);
-  return [...new Set([...bundled, ...beside])].filter((folder) => !folder.includes('@skein/')).sort();
+/** Folders of the packages whose code is among `sources`. */
+function packagesIn(sources: readonly string[]): string[] {
+  const folders = sources.flatMap((source) => PACKAGE.exec(source)?.[1] ?? []);
+  return [...new Set(folders)].filter((folder) => !folder.includes('@skein/')).sort();
 }
 
 /** @throws SkeinError NOT_FOUND */
@@ -55,13 +52,13 @@ const section = (title: string, body: string): string => `${'─'.repeat(78)}\n$
 /** The whole `copyright` file. @throws SkeinError NOT_FOUND for a package without its licence's text */
 export function collectLicences(
   root: string,
-  metafile: Metafile,
+  sources: readonly string[],
   node: { version: string; licence: string },
 ): string {
   return [
     'Skein’s agent, with the parts it is made of and their licences.\n',
     section('Skein (Apache-2.0)', readFileSync(join(root, 'LICENSE'), 'utf8').trim()),
     section(`Node.js ${node.version}`, node.licence.trim()),
-    ...packagesIn(metafile).map((folder) => entry(root, folder)),
+    ...packagesIn(sources).map((folder) => entry(root, folder)),
   ].join('\n');
 }

@@ -29,11 +29,14 @@ describe('the bundle', () => {
     'protocol/src/shared.ts': 'export const shared = (): string => "shared";',
     'agent/src/model/cli.ts':
       'import { shared } from "../../../protocol/src/shared.ts"; console.log(shared());',
-    'agent/src/main.ts': 'import { startWorker } from "./inference/backend.ts"; startWorker();',
+    'agent/src/main.ts': `import { shared } from '../../protocol/src/shared.ts';
+      const { run } = await import('./cli/run.ts'); run(shared());`,
+    'agent/src/cli/run.ts': `import { startWorker } from '../inference/backend.ts';
+      export const run = (said: string) => startWorker(said);`,
     'agent/src/inference/backend.ts': `import { Worker } from 'node:worker_threads';
       import { shared } from '../../../protocol/src/shared.ts';
-      export const startWorker = () =>
-        new Worker(new URL('./worker.ts', import.meta.url)).on('message', (m) => console.log(m, shared()));`,
+      export const startWorker = (said: string) =>
+        new Worker(new URL('./worker.ts', import.meta.url)).on('message', (m) => console.log(m, said, shared()));`,
     'agent/src/inference/worker.ts': `import { parentPort } from 'node:worker_threads';
       import { shared } from '../../../protocol/src/shared.ts';
       parentPort!.postMessage('from the worker: ' + shared());`,
@@ -47,12 +50,12 @@ describe('the bundle', () => {
     );
     writeFileSync(join(app(), 'package.json'), '{ "type": "module" }');
     const said = execFileSync(process.execPath, [join(app(), 'skein-agent.js')], { encoding: 'utf8' });
-    expect(said).toBe('from the worker: shared shared\n');
+    expect(said).toBe('from the worker: shared shared shared\n');
   });
 
   it('refuses code that looks for files beside its source', async () => {
-    place({ ...sources, 'agent/src/main.ts': 'console.log(import.meta.dirname);' });
-    await expect(bundleAgent(root, app())).rejects.toThrow(/agent\/src\/main\.ts uses import\.meta/);
+    place({ ...sources, 'agent/src/cli/run.ts': 'console.log(import.meta.dirname);' });
+    await expect(bundleAgent(root, app())).rejects.toThrow(/agent\/src\/cli\/run\.ts uses import\.meta/);
   });
 });
 

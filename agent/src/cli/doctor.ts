@@ -38,7 +38,8 @@ export async function examine(settings: Settings, now = systemClock.now()): Prom
 }
 
 async function runtime(): Promise<string> {
-  await import('../inference/onnx-session.ts').catch((cause: Error) =>
+  const loading = import('../inference/onnx-runtime.ts').then(({ loadRuntime }) => loadRuntime());
+  await loading.catch((cause: Error) =>
     fail(`onnxruntime does not load: ${cause.message}`, 'Install the package for this platform again.'),
   );
   return `Node ${process.version}, onnxruntime loads, ${process.platform}-${process.arch}`;

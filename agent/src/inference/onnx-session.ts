@@ -9,7 +9,7 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
 import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
-import { ort } from './onnx-runtime.ts';
+import { createSession, type InferenceSession, Tensor as RuntimeTensor } from './onnx-runtime.ts';
 import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
 
 export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers' | 'blobKey'>;
@@ -48,7 +48,7 @@ export const runFailure = (cause: unknown): SkeinError =>
     ? noMemory('this inference', cause)
     : new SkeinError('MODEL_CRASHED', `the runtime failed: ${wordsOf(cause)}`, { cause });
 
-function toSpec(meta: ort.InferenceSession.ValueMetadata): TensorSpec {
+function toSpec(meta: InferenceSession.ValueMetadata): TensorSpec {
   if (!meta.isTensor) throw new Error(`\`${meta.name}\` is not a tensor`);
   const type = ELEMENT_TYPES.find((known) => known === meta.type);
   if (!type) throw new Error(`\`${meta.name}\` has type ${meta.type}, which is not supported`);
@@ -65,7 +65,7 @@ async function createWithFallback(
   let last: unknown;
   for (const provider of providers) {
     try {
-      const session = await ort.InferenceSession.create(bytes, {
+      const session = await createSession(bytes, {
         executionProviders: [provider],
         intraOpNumThreads: request.threads,
         interOpNumThreads: 1,
@@ -108,14 +108,14 @@ export async function openSession(request: OpenRequest): Promise<OnnxSession> {
 export async function sessionFromBytes(
   bytes: Uint8Array,
   request: Pick<LoadRequest, 'path' | 'threads' | 'providers'>,
-  runOf = (session: ort.InferenceSession, feeds: Record<string, ort.Tensor>) => session.run(feeds),
+  runOf = (session: InferenceSession, feeds: Record<string, RuntimeTensor>) => session.run(feeds),
 ): Promise<Omit<OnnxSession, 'sha256'>> {
   const { session, provider, reason } = await createWithFallback(bytes, request);
   try {
     const inputs = session.inputMetadata.map(toSpec);
     const outputs = session.outputMetadata.map(toSpec);
     const run = async (tensors: Tensors): Promise<Tensors> => {
-      const feeds: Record<string, ort.Tensor> = {};
+      const feeds: Record<string, RuntimeTensor> = {};
       for (const { name } of inputs) {
         feeds[name] = feedOf(tensors[name]!);
       }
@@ -135,9 +135,9 @@ export async function sessionFromBytes(
 }
 
 /** float16 goes in as its bits: of the Float16Array that `Tensor` makes of them the binding sees nothing. */
-function feedOf({ type, dims, data }: Tensor): ort.Tensor {
-  if (type !== 'float16') return new ort.Tensor(type, data as Float32Array, dims);
-  return Object.assign(new ort.Tensor('uint16', data as Uint16Array, dims), { type });
+function feedOf({ type, dims, data }: Tensor): RuntimeTensor {
+  if (type !== 'float16') return new RuntimeTensor(type, data as Float32Array, dims);
+  return Object.assign(new RuntimeTensor('uint16', data as Uint16Array, dims), { type });
 }
 
 /**
@@ -145,7 +145,7 @@ function feedOf({ type, dims, data }: Tensor): ort.Tensor {
  * Our callers have waited already, and a turn costs a worker as much as its whole answer: for the length of this call
  * setImmediate runs its task at once. Should a later version compute elsewhere, this changes nothing.
  */
-function runNow(session: ort.InferenceSession, feeds: Record<string, ort.Tensor>) {
+function runNow(session: InferenceSession, feeds: Record<string, RuntimeTensor>) {
   const { setImmediate: later } = globalThis;
   globalThis.setImmediate = ((task: () => void) => task()) as unknown as typeof later;
   try {

@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Millis } from '@skein/protocol/units.ts';
 import type { Tensors } from '../inference/backend.ts';
-import { ort } from '../inference/onnx-runtime.ts';
+import { createSession } from '../inference/onnx-runtime.ts';
 import { type OnnxSession, sessionFromBytes } from '../inference/onnx-session.ts';
 import type { LabelledSample } from './calibration-data.ts';
 import { Comparer, type Comparison, top } from './compare-outputs.ts';
@@ -118,7 +118,7 @@ export async function inferTypes(model: ModelProto): Promise<Map<string, Inferre
   for (const node of model.graph.node) {
     for (const name of node.output) if (name && !declared.has(name)) probed.graph.output.push({ name });
   }
-  const session = await ort.InferenceSession.create(saveGraph(probed), {
+  const session = await createSession(saveGraph(probed), {
     graphOptimizationLevel: 'disabled',
     intraOpNumThreads: 1,
     logSeverityLevel: 4,

@@ -1,6 +1,6 @@
 /** The runtime itself, with nothing of ours around it: what every way of running a model is measured against. */
 import type { Tensors } from '../inference/backend.ts';
-import { ort } from '../inference/onnx-runtime.ts';
+import { createSession, Tensor } from '../inference/onnx-runtime.ts';
 
 export interface RawModel {
   run(): Promise<unknown>;
@@ -13,7 +13,7 @@ export async function openRaw(
   inputs: Tensors,
   options: { provider: string; threads: number },
 ): Promise<RawModel> {
-  const session = await ort.InferenceSession.create(bytes, {
+  const session = await createSession(bytes, {
     executionProviders: [options.provider],
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
@@ -23,7 +23,7 @@ export async function openRaw(
   const feeds = Object.fromEntries(
     Object.entries(inputs).map(([name, { type, dims, data }]) => [
       name,
-      new ort.Tensor(type, data as Float32Array, dims),
+      new Tensor(type, data as Float32Array, dims),
     ]),
   );
   return { run: () => session.run(feeds), close: () => session.release() };
