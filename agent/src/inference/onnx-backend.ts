@@ -10,10 +10,11 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { type Bytes, KIB, type Millis } from '@skein/protocol/units.ts';
 import type { Backend, LoadedModel, LoadRequest, Placement, Tensors } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, runFailure, warmUp } from './onnx-session.ts';
+import { openSession, runFailure } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
 import { checkInputs, elementCount } from './tensors.ts';
 import { turnGatherer } from './turn-gatherer.ts';
+import { quickHere } from './warm-up.ts';
 
 export interface OnnxBackendOptions {
   /** Of models that name none themselves; `auto` measures. */
@@ -60,8 +61,9 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
 /** A file and inputs this small are tried where they will run: starting a worker to learn it costs a third of a start. */
 const TINY_FILE: Bytes = 256 * KIB;
 const TINY_INPUTS = 16_384;
-/** What trying may hold up the caller's thread. */
-const TRY_BUDGET_MS: Millis = 5;
+
+const mono = (): Millis => performance.now();
+const aTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const elementsOf = (specs: readonly TensorSpec[]): number =>
   specs.reduce((sum, { shape }) => sum + elementCount(shape.map((dim) => Math.max(1, dim))), 0);
@@ -74,8 +76,8 @@ async function tryHere(request: LoadRequest, inlineBelowMs: Millis): Promise<Loa
   if (request.sizeBytes > TINY_FILE) return undefined;
   const session = await openSession(request);
   const small = elementsOf(session.inputs) <= TINY_INPUTS;
-  const p99Ms = small ? await warmUp(session, TRY_BUDGET_MS) : undefined;
-  if (p99Ms !== undefined && p99Ms < inlineBelowMs)
+  const p99Ms = small ? await quickHere(session, mono, inlineBelowMs, aTurn) : undefined;
+  if (p99Ms !== undefined)
     return inlineModel(session, `${session.reason}; ${inlineBecause(p99Ms, inlineBelowMs)}`);
   await session.close();
   return undefined;

@@ -3,14 +3,13 @@
  * that the runtime gets. `session.run` and `create` block this thread; who may be blocked is decided elsewhere.
  */
 import { createHash } from 'node:crypto';
-import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
-import type { Millis, Sha256Hex } from '@skein/protocol/units.ts';
+import type { Sha256Hex } from '@skein/protocol/units.ts';
 import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
 import { createSession, type InferenceSession, Tensor as RuntimeTensor } from './onnx-runtime.ts';
-import { ELEMENT_TYPES, zeroInputs } from './tensors.ts';
+import { ELEMENT_TYPES } from './tensors.ts';
 
 export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers' | 'blobKey'>;
 
@@ -160,32 +159,3 @@ const bits = (data: TensorData): TensorData =>
   data.constructor.name === 'Float16Array'
     ? new Uint16Array(data.buffer, data.byteOffset, data.length)
     : data;
-
-/** Not counted, for at most a fifth of the time: caches and the machine's code are filled. */
-const COLD_RUNS = 5;
-const WARM_UP_RUNS = 200;
-const WARM_UP_BUDGET_MS: Millis = 250;
-
-/** p99 of a run on zero inputs, milliseconds; undefined when the model refuses them. */
-export async function warmUp(
-  session: OnnxSession,
-  budgetMs: Millis = WARM_UP_BUDGET_MS,
-): Promise<Millis | undefined> {
-  const inputs = zeroInputs(session.inputs);
-  const times: Millis[] = [];
-  try {
-    await session.run(inputs);
-    const now = performance.now();
-    const [warm, end] = [now + budgetMs / 5, now + budgetMs];
-    for (let i = 1; i < COLD_RUNS && performance.now() < warm; i++) await session.run(inputs);
-    while (times.length < WARM_UP_RUNS && performance.now() < end) {
-      const started = performance.now();
-      await session.run(inputs);
-      times.push(performance.now() - started);
-    }
-  } catch {
-    return undefined;
-  }
-  times.sort((a, b) => a - b);
-  return times[Math.ceil(times.length * 0.99) - 1];
-}

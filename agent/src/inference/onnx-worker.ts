@@ -9,7 +9,7 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { LoadRequest } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, runFailure, warmUp } from './onnx-session.ts';
+import { openSession, runFailure } from './onnx-session.ts';
 import {
   ANSWERS,
   ASKED,
@@ -21,6 +21,7 @@ import {
   type WorkerStart,
 } from './onnx-wire.ts';
 import { SharedTensors } from './shared-tensors.ts';
+import { warmUp } from './warm-up.ts';
 
 /** Of a thread in the background; Linux keeps a priority for each thread, and those it starts inherit it. */
 const BACKGROUND_NICE = 10;
@@ -48,7 +49,7 @@ async function load(wanted: LoadRequest): Promise<OnnxSession | undefined> {
   try {
     const session = await openSession(wanted);
     const { sha256, provider, reason, inputs, outputs } = session;
-    const p99Ms = await warmUp(session);
+    const p99Ms = (await warmUp(session, () => performance.now()))?.p99Ms;
     answer({ kind: 'loaded', sha256, provider, reason, inputs, outputs, p99Ms });
     return session;
   } catch (error) {
