@@ -1,15 +1,16 @@
 /**
  * Modules that a bundle loads when something of them is first used: an import would load them at the start. The first
  * import of one of Node's own as an ES module also reads every property it exports, which loads what nobody asked for
- * (`node:http` brings a whole web client), so they are taken by `process.getBuiltinModule`; onnxruntime maps 25 MB, and a
- * command that predicts nothing has no use for it.
+ * (`node:http` brings a whole web client), so they are taken by `process.getBuiltinModule`. Of packages, onnxruntime maps
+ * 25 MB that a command which predicts nothing has no use for, and the others make tables and hundreds of functions.
  */
 import { isBuiltin } from 'node:module';
 import type { Plugin } from 'esbuild';
 
 const BUILTIN = 'node-builtin';
 const LATE = 'late-package';
-const LATE_PACKAGE = 'onnxruntime-node';
+/** What is not needed until after a first prediction, or to predict nothing. */
+const LATE_PACKAGES = /^(onnxruntime-node|tweetnacl|node-cron|fflate|@noble\/hashes\/.+)$/;
 
 /**
  * What was asked for is kept where the next one who asks finds it at once. It is inherited, because esbuild copies the own
@@ -36,7 +37,7 @@ export const lateModules: Plugin = {
       contents: late(`process.getBuiltinModule(${JSON.stringify(path)})`),
       loader: 'js',
     }));
-    builder.onResolve({ filter: new RegExp(`^${LATE_PACKAGE}$`) }, ({ path, namespace, resolveDir }) =>
+    builder.onResolve({ filter: LATE_PACKAGES }, ({ path, namespace, resolveDir }) =>
       namespace === LATE ? undefined : { path, namespace: LATE, pluginData: resolveDir },
     );
     builder.onLoad({ filter: /.*/, namespace: LATE }, ({ path, pluginData: resolveDir }) => ({
