@@ -23,6 +23,7 @@ const late = (load: string): string => `const found = Object.create(new Proxy({}
     Object.defineProperty(found, name, { value });
     return value;
   },
+  has: (_none, name) => name in ${load},
 }));
 module.exports = Object.create(found);`;
 

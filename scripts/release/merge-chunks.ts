@@ -57,7 +57,7 @@ class Merging {
     this.#outputs = outputs;
     this.#wholeOf = new Map(wholes.flatMap(({ file, members }) => members.map((member) => [member, file])));
     this.#folder = folder;
-    this.#options = { ...options, absWorkingDir: folder, bundle: true, splitting: false, write: false };
+    this.#options = { ...options, absWorkingDir: folder, bundle: true, splitting: false };
   }
 
   /** As the whole exports what `member` did; whoever imports the part that a whole is named after needs no other name. */
