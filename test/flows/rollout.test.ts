@@ -67,11 +67,15 @@ describe('a second version', () => {
       expect.stringMatching(/CONFLICT.*\n.*Allowed from: running/),
     ]);
     // What was ordered before the pause goes on: the device proves it, and the rollout stays where it is.
-    await until(
+    const committed = until(
       () => show(rollout.id),
       ({ targets }) => targets[0]!.state === 'committed',
       90_000,
     );
+    await committed.catch(async (late: Error) => {
+      const { models, pipelines, updates } = await agentStatus(flow.stack.stateDir);
+      throw new Error(`${late.message}; the device: ${JSON.stringify({ models, pipelines, updates })}`);
+    });
     expect((await show(rollout.id)).state).toBe('paused');
   });
 
