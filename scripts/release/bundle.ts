@@ -126,19 +126,19 @@ const LOADED_TOGETHER = [
   { source: 'agent/src/cli/run.ts' },
 ];
 
-/** @returns what it wrote */
+/** @param chunks what the files that they share are called @returns what it wrote */
 async function bundle(
   root: string,
   target: string,
   files: readonly string[],
-  shared: string,
+  chunks: string,
 ): Promise<Metafile> {
   const { metafile } = await build({
     ...OPTIONS,
     absWorkingDir: root,
     entryPoints: files.map((file) => ({ in: file, out: entryName(root, file) })),
     outdir: target,
-    chunkNames: `${shared}-[hash]`,
+    chunkNames: `${chunks}-[hash]`,
     bundle: true,
     splitting: true,
     metafile: true,

@@ -1,8 +1,8 @@
 /**
  * onnxruntime in this process. Where a model runs is measured, not guessed: a tiny one is tried on the caller's thread, any
  * other is loaded and warmed up in a worker; when the p99 of its own run lies below `inlineBelowMs` the worker's hop
- * would cost more than it saves and the model moves to the caller's thread. A worker that dies is started again at the next inference, at most `maxRestarts`
- * times in a row without an answer, then once every `restartAfterMs`.
+ * would cost more than it saves and the model moves to the caller's thread. A worker that dies is started again at the next
+ * inference, at most `maxRestarts` times in a row without an answer, then once every `restartAfterMs`.
  */
 import { performance } from 'node:perf_hooks';
 import { SkeinError } from '@skein/protocol/errors.ts';
