@@ -2,12 +2,19 @@
  * What people and other machines get wrong, through the real programs: each is refused with a stable code, and the
  * words say what to do. The finer cases of each are unit tests beside the module that refuses.
  */
+import { once } from 'node:events';
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { FIRST_PREDICTION } from '@skein/agent/first-prediction.ts';
+import type { StreamLedger } from '@skein/agent/outbox/port.ts';
+import { readLedger } from '@skein/agent/outbox/sqlite-outbox-ledger.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import { topicFor } from '@skein/protocol/topics.ts';
 import mqtt from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import hostManifest from '../../models/host/bundle/manifest.json' with { type: 'json' };
+import { stopDaemon } from '../../scripts/processes.ts';
 import {
   AGENT,
   agentApi,
@@ -273,5 +280,45 @@ describe('a device that speaks for another on MQTT', () => {
     const file = new ServerFile(flow.stack.stateDir);
     expect(file.records('predictions', identity.device)).toEqual([]);
     file.close();
+  });
+});
+
+describe('the agent’s own port, when another program has it', () => {
+  const folder = () => join(flow.stack.stateDir, 'agent');
+  const agent = (...args: string[]) =>
+    runProgram(
+      AGENT,
+      [...args, '--config', join(folder(), 'taken.yaml')],
+      // Nobody is there: what it predicts stays in its buffer.
+      clean({ SKEIN_DEVICE_URL: 'https://localhost:1', SKEIN_MQTT_URL: 'mqtts://localhost:1' }),
+    );
+  const predictions = (): StreamLedger =>
+    readLedger(join(folder(), 'outbox.db')).find(({ stream }) => stream === 'predictions')!;
+
+  it('is named with what to do, and what was predicted before it was missed is kept', async () => {
+    await stopDaemon(flow.stack.agent);
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const { preprocess } = hostManifest as { preprocess: { features: string[] } };
+    const reading = JSON.stringify(Object.fromEntries(preprocess.features.map((name) => [name, 0.5])));
+    writeFileSync(join(folder(), 'waiting.jsonl'), `${reading}\n`.repeat(20));
+    const waiting = '{ name: waiting, kind: jsonl, path: waiting.jsonl, model: host }';
+    writeFileSync(
+      join(folder(), 'taken.yaml'),
+      `stateDir: .\napi: { port: ${port} }\nsources: [${waiting}]\n`,
+    );
+    const before = predictions();
+    let ended = await agent('run');
+    // A busy machine may take longer than a start waits for a prediction: then there is none to keep yet.
+    for (let tries = 1; tries < 5 && !ended.stderr.includes(FIRST_PREDICTION); tries++)
+      ended = await agent('run');
+    other.close();
+    expect(ended.stderr).toContain(FIRST_PREDICTION);
+    expectRefusal(ended, 2, 'PORT_IN_USE', new RegExp(String(port)), /SKEIN_AGENT_PORT/);
+    const after = predictions();
+    expect(after.accepted).toBeGreaterThan(before.accepted);
+    expect(after).toMatchObject({ unknown: 0, dropped: 0, lostAtServer: 0 });
+    expect(after.stored + after.pending).toBe(after.accepted);
   });
 });
