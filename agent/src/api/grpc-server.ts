@@ -19,6 +19,7 @@ import {
 import type { Clock, Timer } from '@skein/protocol/ports.ts';
 import { type Bytes, MINUTE, type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { Authorize } from './bearer.ts';
+import { BodyBudget } from './body-budget.ts';
 import {
   check,
   HEALTH,
@@ -28,6 +29,7 @@ import {
   inferInStream,
   METHODS,
   type Method,
+  refusalInStream,
   UNIMPLEMENTED,
 } from './grpc-service.ts';
 import { failureOf } from './grpc-status.ts';
@@ -48,6 +50,12 @@ export interface GrpcServer {
   /** Takes no more calls, and closes each connection when its last has ended. */
   drain(): void;
   stop(): void;
+}
+
+/** What the calls of one server share. */
+interface Served extends GrpcDeps {
+  /** Of the messages that are at work. */
+  bodies: BodyBudget;
 }
 
 type Handler = (call: never, done: never) => void;
@@ -75,7 +83,7 @@ export function grpcServer(deps: GrpcDeps, authorize: Authorize, maxMessage: Byt
     'grpc.max_connection_idle_ms': 5 * MINUTE,
     'grpc.keepalive_time_ms': MINUTE,
   });
-  addMethods(server, deps, authorize);
+  addMethods(server, { ...deps, bodies: new BodyBudget() }, authorize);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return {
     accept: (socket) => injector.injectConnection(socket),
@@ -84,7 +92,7 @@ export function grpcServer(deps: GrpcDeps, authorize: Authorize, maxMessage: Byt
   };
 }
 
-function addMethods(server: Server, deps: GrpcDeps, authorize: Authorize): void {
+function addMethods(server: Server, deps: Served, authorize: Authorize): void {
   const methods: Record<string, ReturnType<typeof definition>> = {};
   const handlers: Record<string, Handler> = {};
   const add = (path: string, handler: Handler, requests = false, responses = false): void => {
@@ -113,17 +121,19 @@ interface Call {
 type Guard = (call: Call) => void;
 
 /** What is left of the client's deadline. */
-function timeLeft({ clock }: GrpcDeps, call: Call): Millis | undefined {
+function timeLeft({ clock }: Served, call: Call): Millis | undefined {
   const deadline = Number(call.getDeadline());
   return Number.isFinite(deadline) ? Math.max(1, deadline - clock.now()) : undefined;
 }
 
 const unary =
-  (deps: GrpcDeps, guard: Guard, method: Method) =>
+  (deps: Served, guard: Guard, method: Method) =>
   async (call: ServerUnaryCall<Buffer, Uint8Array>, done: sendUnaryData<Uint8Array>): Promise<void> => {
     try {
       guard(call);
-      const answer = await method(deps.models, call.request, timeLeft(deps, call));
+      const { request } = call;
+      const work = () => method(deps.models, request, timeLeft(deps, call));
+      const answer = await deps.bodies.during(request.length, work);
       if (!call.cancelled) done(null, answer);
     } catch (thrown) {
       if (!call.cancelled) done(failureOf(thrown));
@@ -131,7 +141,7 @@ const unary =
   };
 
 const streamInfer =
-  (deps: GrpcDeps, guard: Guard) =>
+  (deps: Served, guard: Guard) =>
   async (call: ServerDuplexStream<Buffer, Uint8Array>): Promise<void> => {
     /** Each is done when its answer has been taken, all before it too. */
     const sent: Promise<void>[] = [];
@@ -143,7 +153,8 @@ const streamInfer =
     try {
       guard(call);
       for await (const bytes of call) {
-        last = send(inferInStream(deps.models, bytes as Buffer, timeLeft(deps, call)), last);
+        const work = () => inferInStream(deps.models, bytes as Buffer, timeLeft(deps, call));
+        last = send(deps.bodies.during((bytes as Buffer).length, work).catch(refusalInStream), last);
         if (sent.push(last) >= STREAM_DEPTH) await sent.shift();
       }
       await last;

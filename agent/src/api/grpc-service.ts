@@ -5,6 +5,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Millis } from '@skein/protocol/units.ts';
+import { checkParts } from './grpc-bounds.ts';
 import { inputsOf, responseOf, timeoutOf, wantedOutputs } from './grpc-infer.ts';
 import {
   decode,
@@ -45,6 +46,16 @@ function read<T>(name: MessageName, bytes: Uint8Array): T {
   }
 }
 
+/** @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE */
+function readInfer(bytes: Uint8Array): InferRequest {
+  try {
+    checkParts(bytes);
+  } catch (cause) {
+    throw unreadable(cause);
+  }
+  return read('ModelInferRequest', bytes);
+}
+
 /** A method whose answer is known at once. */
 const said =
   <T>(name: string, answer: (models: OipModels, request: T) => object): Method =>
@@ -66,10 +77,7 @@ async function infer(models: OipModels, request: InferRequest, deadlineMs?: Mill
 }
 
 const inferOnce: Method = async (models, bytes, deadlineMs) =>
-  encodePlain(
-    'ModelInferResponse',
-    await infer(models, read<InferRequest>('ModelInferRequest', bytes), deadlineMs),
-  );
+  encodePlain('ModelInferResponse', await infer(models, readInfer(bytes), deadlineMs));
 
 /** One answer of a stream; what is wrong with its request is said in it and ends nothing. Never throws. */
 export const inferInStream = async (
@@ -79,17 +87,20 @@ export const inferInStream = async (
 ): Promise<Uint8Array> => {
   let id = '';
   try {
-    const request = read<InferRequest>('ModelInferRequest', bytes);
+    const request = readInfer(bytes);
     id = request.id;
     const infer_response = await infer(models, request, deadlineMs);
     return encodePlain('ModelStreamInferResponse', { infer_response });
   } catch (thrown) {
-    return encodePlain('ModelStreamInferResponse', {
-      error_message: wordsOf(asWords(thrown)),
-      infer_response: { id: id.toWellFormed() },
-    });
+    return refusalInStream(thrown, id);
   }
 };
+
+export const refusalInStream = (thrown: unknown, id = ''): Uint8Array =>
+  encodePlain('ModelStreamInferResponse', {
+    error_message: wordsOf(asWords(thrown)),
+    infer_response: { id: id.toWellFormed() },
+  });
 
 const asWords = (thrown: unknown): SkeinError =>
   thrown instanceof SkeinError ? thrown : new SkeinError('INTERNAL', (thrown as Error).message);

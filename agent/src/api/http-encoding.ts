@@ -1,6 +1,6 @@
 /** Content codings of the local API: gzip and deflate (zlib), both ways, as Triton's clients use them. */
 import { promisify } from 'node:util';
-import { gunzip, gzip, inflate } from 'node:zlib';
+import { createGunzip, createInflate, gzip } from 'node:zlib';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, KIB } from '@skein/protocol/units.ts';
 import { MAX_BODY } from './http-message.ts';
@@ -9,25 +9,46 @@ import type { HttpAnswer } from './http-server.ts';
 /** Shorter answers cost more to pack than they save. */
 const WORTH_PACKING: Bytes = KIB;
 
-const UNPACK = { gzip: promisify(gunzip), 'x-gzip': promisify(gunzip), deflate: promisify(inflate) } as const;
+const UNPACK = { gzip: createGunzip, 'x-gzip': createGunzip, deflate: createInflate } as const;
 const pack = promisify(gzip);
 
-/** A bomb stops at the body's limit. @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE */
-export async function unpacked(body: Uint8Array, coding: string | undefined): Promise<Uint8Array> {
+/**
+ * A bomb stops at the body's limit.
+ * @param taken hears of every further byte before it is kept; what it throws ends this
+ * @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE
+ */
+export async function unpacked(
+  body: Uint8Array,
+  coding: string | undefined,
+  taken: (bytes: Bytes) => void,
+): Promise<Uint8Array> {
   if (coding === undefined || coding === 'identity' || body.length === 0) return body;
   const unpack = UNPACK[coding.toLowerCase() as keyof typeof UNPACK];
   if (!unpack)
     throw new SkeinError('REQUEST_INVALID', `content coding \`${coding.slice(0, 40)}\` is unknown`, {
       fix: 'Send the body as it is, or with gzip or deflate.',
     });
+  const stream = unpack();
+  stream.end(body);
   try {
-    return await unpack(body, { maxOutputLength: MAX_BODY });
+    return await joined(stream, taken);
   } catch (cause) {
-    const bomb = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    throw bomb
-      ? new SkeinError('PAYLOAD_TOO_LARGE', `the body unpacks to more than ${MAX_BODY} bytes`, { cause })
-      : new SkeinError('REQUEST_INVALID', `the body is not ${coding}`, { cause });
+    if (cause instanceof SkeinError) throw cause;
+    throw new SkeinError('REQUEST_INVALID', `the body is not ${coding}`, { cause });
   }
+}
+
+async function joined(stream: AsyncIterable<Buffer>, taken: (bytes: Bytes) => void): Promise<Uint8Array> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of stream) {
+    size += part.length;
+    if (size > MAX_BODY)
+      throw new SkeinError('PAYLOAD_TOO_LARGE', `the body unpacks to more than ${MAX_BODY} bytes`);
+    taken(part.length);
+    parts.push(part);
+  }
+  return Buffer.concat(parts, size);
 }
 
 /** gzip where the client takes it and it is worth it. */

@@ -7,9 +7,12 @@
  * `POST /v1/predict/<model>` with `{"values": {feature: number} | number[]}` or `{"image": base64}`.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
+import { parseJson } from '../bounded-json.ts';
 import type { Pictures } from '../pipeline/pictures.ts';
 import type { PushDoor } from '../sources/push-door.ts';
 import { type Authorize, bearerCheck, refuseOpenHost } from './bearer.ts';
+import { BodyBudget } from './body-budget.ts';
 import { packed, unpacked } from './http-encoding.ts';
 import type { HttpRequest } from './http-message.ts';
 import { type HttpAnswer, type HttpServer, openHttpServer } from './http-server.ts';
@@ -47,11 +50,12 @@ export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions)
   const { host, port, socket, token } = options;
   refuseOpenHost(host, token);
   const authorize = bearerCheck(token);
-  const handler = (request: HttpRequest) => answerTo(deps, authorize, request);
-  const servers: HttpServer[] = [await openHttpServer(handler, { host, port })];
+  const bodies = new BodyBudget();
+  const handler = (request: HttpRequest) => answerTo(deps, authorize, request, bodies);
+  const servers: HttpServer[] = [await openHttpServer(handler, { host, port }, bodies)];
   const close = () => Promise.all(servers.map((server) => server.close())).then(() => undefined);
   try {
-    if (socket !== undefined) servers.push(await openHttpServer(handler, { socket }));
+    if (socket !== undefined) servers.push(await openHttpServer(handler, { socket }, bodies));
   } catch (error) {
     await close();
     throw error;
@@ -59,20 +63,33 @@ export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions)
   return { url: `http://${host.includes(':') ? `[${host}]` : host}:${servers[0]!.port}`, close };
 }
 
-async function answerTo(deps: LocalApiDeps, authorize: Authorize, request: HttpRequest): Promise<HttpAnswer> {
+async function answerTo(
+  deps: LocalApiDeps,
+  authorize: Authorize,
+  request: HttpRequest,
+  bodies: BodyBudget,
+): Promise<HttpAnswer> {
+  let unpackedSize = 0;
+  const taken = (bytes: Bytes): void => {
+    bodies.check(bytes);
+    bodies.take(bytes);
+    unpackedSize += bytes;
+  };
   try {
     const { method, target, headers } = request;
     const query = target.indexOf('?');
     const path = query < 0 ? target : target.slice(0, query);
     if (path !== '/healthz') authorize(headers.get('authorization'));
     const coding = headers.get('content-encoding');
-    const body = coding === undefined ? request.body : await unpacked(request.body, coding);
+    const body = coding === undefined ? request.body : await unpacked(request.body, coding, taken);
     const routed = { method, path, headers, body };
     const answer = await (answerOip(deps.models, routed) ?? route(deps, routed));
     const accepted = headers.get('accept-encoding');
     return accepted === undefined ? answer : await packed(answer, accepted);
   } catch (thrown) {
     return errorAnswer(thrown);
+  } finally {
+    bodies.take(-unpackedSize);
   }
 }
 
@@ -126,11 +143,12 @@ function predictNamed({ models, pictures }: LocalApiDeps, name: string, body: un
   return predictOnce(current, request, (inputs) => models.predict(current.manifest.name, inputs), pictures);
 }
 
-/** @throws SkeinError REQUEST_INVALID */
+/** @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE */
 function parsedBody(body: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
+    if (cause instanceof SkeinError) throw cause;
     throw new SkeinError('REQUEST_INVALID', 'the body is not JSON', { cause });
   }
 }

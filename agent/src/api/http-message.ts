@@ -112,6 +112,11 @@ export class RequestReader {
   #before: { bytes: Buffer; head: Head } | undefined;
   #chunked: { parts: Buffer[]; size: number; left: number | 'size' | 'trailer' } | undefined;
 
+  /** Bytes that wait to be read. */
+  get size(): Bytes {
+    return this.#size;
+  }
+
   /** A request has begun and is not whole. */
   get underWay(): boolean {
     return this.#head !== undefined || this.#size > 0;

@@ -1,12 +1,14 @@
 /**
  * The local API's connections: sockets in, answers out, in order, one request of a connection at a time. What a
- * connection may hold is bounded (`http-message.ts`), and so are their number and every wait:
+ * connection may hold is bounded (`http-message.ts`), and so are what all of them hold, their number and every wait:
  * a request must be whole within 10 s, an idle connection ends after 60 s, a client
  * that does not read its answer is let go after the same. No Date is sent: a device's clock may be wrong (RFC 9110, 6.6.1).
  */
 import { createServer, type Socket } from 'node:net';
+import { asSkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, KIB, type Millis, SECOND } from '@skein/protocol/units.ts';
-import { type HttpProblem, type HttpRequest, RequestReader } from './http-message.ts';
+import type { BodyBudget } from './body-budget.ts';
+import { HttpProblem, type HttpRequest, RequestReader } from './http-message.ts';
 import { type Listening, type ListenKeys, listenOn } from './tcp-listen.ts';
 
 export interface HttpAnswer {
@@ -31,6 +33,8 @@ const SWEEP_MS: Millis = SECOND;
 const MAX_CONNECTIONS = 256;
 /** Bytes of later requests that a connection may have sent while one is answered. */
 const AHEAD_LIMIT: Bytes = 64 * KIB;
+/** Of each connection, not counted: whoever asks for little is answered while others fill the memory. */
+const UNCOUNTED: Bytes = 64 * KIB;
 
 const REASONS: Record<number, string> = {
   200: 'OK',
@@ -70,46 +74,87 @@ function send(
   return socket.write(bytes);
 }
 
-const problemAnswer = ({ status, message }: HttpProblem): HttpAnswer => {
-  const code = status === 413 ? 'PAYLOAD_TOO_LARGE' : 'REQUEST_INVALID';
-  return {
+function problemAnswer(problem: unknown): HttpAnswer {
+  const type = 'application/json';
+  const told = (status: number, code: string, message: string, fix?: string): HttpAnswer => ({
     status,
-    type: 'application/json',
-    body: `${JSON.stringify({ error: `${code}: ${message}`, code })}\n`,
-  };
-};
+    type,
+    body: `${JSON.stringify({ error: `${code}: ${message}`, code, fix })}\n`,
+  });
+  if (problem instanceof HttpProblem) {
+    const { status, message } = problem;
+    return told(status, status === 413 ? 'PAYLOAD_TOO_LARGE' : 'REQUEST_INVALID', message);
+  }
+  const { code, message, fix } = asSkeinError(problem);
+  return told(503, code, message, fix);
+}
+
+const counted = (bytes: Bytes): Bytes => Math.max(0, bytes - UNCOUNTED);
 
 class Connection {
   readonly #socket: Socket;
   readonly #handler: HttpHandler;
-  readonly #reader = new RequestReader();
-  /** A request is being answered. */
-  #busy = false;
+  readonly #bodies: BodyBudget;
+  #reader = new RequestReader();
+  /** Of what is read, answered, and sent but not yet taken; what comes after `refused` is not looked at. */
+  #state: 'reading' | 'answering' | 'draining' | 'refused' = 'reading';
+  /** Bytes of the request under way and behind it, and of an answer that the client has yet to take. */
+  #held: Bytes = 0;
   /** The client has sent its last byte. */
   #halfClosed = false;
   /** Monotonic: since when this has been waiting for what it waits for now. */
   #since = performance.now();
   #aheadBytes = 0;
 
-  constructor(socket: Socket, handler: HttpHandler) {
+  constructor(socket: Socket, handler: HttpHandler, bodies: BodyBudget) {
     this.#socket = socket;
     this.#handler = handler;
+    this.#bodies = bodies;
     socket.setNoDelay(true);
     socket.on('data', (bytes: Buffer) => this.#received(bytes));
     socket.on('end', () => {
       this.#halfClosed = true;
-      if (!this.#busy) socket.end();
+      if (this.#state === 'reading') socket.end();
     });
     socket.on('error', () => socket.destroy());
+    // What is being answered is in use until it has been.
+    socket.on('close', () => this.#state !== 'answering' && this.#letGo());
   }
 
   #received(bytes: Buffer): void {
-    if (!this.#reader.underWay && !this.#busy) this.#since = performance.now();
+    if (this.#state !== 'reading') this.#ahead(bytes);
+    else if (this.#take(bytes)) this.#pump();
+  }
+
+  #ahead(bytes: Buffer): void {
+    this.#hold(this.#held + bytes.length);
     this.#reader.push(bytes);
-    if (this.#busy) {
-      this.#aheadBytes += bytes.length;
-      if (this.#aheadBytes > AHEAD_LIMIT) this.#socket.pause();
-    } else this.#pump();
+    this.#aheadBytes += bytes.length;
+    if (this.#aheadBytes > AHEAD_LIMIT) this.#socket.pause();
+  }
+
+  /** @returns whether there was memory for them */
+  #take(bytes: Buffer): boolean {
+    if (!this.#reader.underWay) this.#since = performance.now();
+    try {
+      this.#bodies.check(counted(this.#held + bytes.length) - counted(this.#held));
+    } catch (overloaded) {
+      this.#refuse(overloaded);
+      return false;
+    }
+    this.#hold(this.#held + bytes.length);
+    this.#reader.push(bytes);
+    return true;
+  }
+
+  #hold(bytes: Bytes): void {
+    this.#bodies.take(counted(bytes) - counted(this.#held));
+    this.#held = bytes;
+  }
+
+  #letGo(): void {
+    this.#reader = new RequestReader();
+    this.#hold(0);
   }
 
   /** Takes up the next whole request. */
@@ -118,7 +163,7 @@ class Connection {
     try {
       request = this.#reader.next();
     } catch (thrown) {
-      this.#refuse(thrown as HttpProblem);
+      this.#refuse(thrown);
       return;
     }
     if (request) void this.#answer(request);
@@ -126,22 +171,34 @@ class Connection {
   }
 
   async #answer(request: HttpRequest): Promise<void> {
-    this.#busy = true;
+    this.#state = 'answering';
     const answer = await this.#handler(request);
-    this.#busy = false;
+    this.#state = 'draining';
     this.#since = performance.now();
-    if (this.#socket.destroyed) return;
+    if (this.#socket.destroyed) return this.#letGo();
     send(this.#socket, answer, request);
-    if (!request.keepAlive || (this.#halfClosed && !this.#reader.underWay)) return void this.#socket.end();
+    const { writableLength } = this.#socket;
+    this.#hold(this.#reader.size + writableLength);
+    if (!request.keepAlive) this.#socket.end();
+    // A client that asks and does not read would have its answers pile up here.
+    else if (writableLength > AHEAD_LIMIT) this.#socket.once('drain', () => this.#next());
+    else this.#next();
+  }
+
+  #next(): void {
+    this.#state = 'reading';
+    this.#hold(this.#reader.size);
+    if (this.#halfClosed && !this.#reader.underWay) return void this.#socket.end();
     this.#aheadBytes = 0;
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#pump();
   }
 
   /** The rest of what the peer sends can not be told apart any more. */
-  #refuse(problem: HttpProblem): void {
-    this.#busy = true;
+  #refuse(problem: unknown): void {
+    this.#state = 'refused';
     this.#socket.removeAllListeners('data').resume();
+    this.#letGo();
     send(this.#socket, problemAnswer(problem), { method: 'GET', keepAlive: false });
     this.#socket.end();
     this.#since = performance.now();
@@ -150,7 +207,7 @@ class Connection {
   /** Ends what has waited too long. While an answer is made the client may wait: the model's own limit counts. */
   sweep(now: Millis, { requestWithinMs, idleMs }: HttpLimits): void {
     const limit = this.#reader.underWay || this.#socket.writableEnded ? requestWithinMs : idleMs;
-    const stuck = this.#socket.writableLength > 0 || !this.#busy || this.#socket.writableEnded;
+    const stuck = this.#state !== 'answering' || this.#socket.writableLength > 0;
     if (stuck && now - this.#since > limit) this.#socket.destroy();
   }
 }
@@ -163,15 +220,19 @@ export interface HttpServer {
 
 const KEYS: ListenKeys = { port: 'SKEIN_AGENT_PORT (api.port)', socket: 'api.socket' };
 
-/** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
+/**
+ * @param bodies may be shared with other servers of this process
+ * @throws SkeinError PORT_IN_USE, CONFIG_INVALID
+ */
 export async function openHttpServer(
   handler: HttpHandler,
   where: Listening,
+  bodies: BodyBudget,
   limits: HttpLimits = LIMITS,
 ): Promise<HttpServer> {
   const connections = new Map<Socket, Connection>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    connections.set(socket, new Connection(socket, handler));
+    connections.set(socket, new Connection(socket, handler, bodies));
     socket.once('close', () => connections.delete(socket));
   });
   server.maxConnections = MAX_CONNECTIONS;

@@ -5,8 +5,10 @@
  *             the inputs that have `binary_data_size`; a length of 0: no JSON, the body is the model's only input
  *   answer    the same way round; JSON alone when no output was asked for as bytes
  */
+import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
+import { parseJson } from '../bounded-json.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { elementBytes, elementCount } from '../inference/tensors.ts';
@@ -42,9 +44,9 @@ const decoder = new TextDecoder('utf-8', { fatal: true });
 
 function jsonOf(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(decoder.decode(bytes));
-  } catch {
-    throw invalid('the body is not JSON');
+    return parseJson(decoder.decode(bytes));
+  } catch (cause) {
+    throw cause instanceof SkeinError ? cause : invalid('the body is not JSON');
   }
 }
 
@@ -57,7 +59,7 @@ function headerLength(text: string | undefined, bytes: Bytes): Bytes {
 /** The latest call of each loaded model that may come again. */
 const latest = new WeakMap<CurrentModel['loaded'], Repeated<Asked>>();
 
-/** @throws SkeinError REQUEST_INVALID, TENSOR_INVALID, INPUT_NOT_FINITE */
+/** @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE, TENSOR_INVALID, INPUT_NOT_FINITE */
 export function readInfer(body: Uint8Array, lengthText: string | undefined, model: CurrentModel): InferCall {
   const length = headerLength(lengthText, body.length);
   if (length === 0) return { ...rawCall(body, model), timeoutMs: undefined };
@@ -154,7 +156,7 @@ export interface InferAnswer {
 
 const encoder = new TextEncoder();
 
-/** @throws SkeinError TENSOR_INVALID for FP16 outputs asked for as JSON */
+/** @throws SkeinError TENSOR_INVALID for outputs that JSON can not hold */
 export function writeInfer(call: InferCall, model: CurrentModel, result: InferResult): InferAnswer {
   const { repeated } = call;
   const { version, outputs, inputsFinite = true } = result;

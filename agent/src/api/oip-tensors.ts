@@ -8,18 +8,8 @@ import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { Tensor, TensorData } from '../inference/backend.ts';
-import { elementCount } from '../inference/tensors.ts';
+import { elementBytes, elementCount, viewOf } from '../inference/tensors.ts';
 import { DATATYPES, shapeText, tensorOfBytes } from './oip-bytes.ts';
-
-const MAKERS: Partial<Record<TensorSpec['type'], (values: number[]) => TensorData>> = {
-  float32: (values) => Float32Array.from(values),
-  float64: (values) => Float64Array.from(values),
-  int8: (values) => Int8Array.from(values),
-  uint8: (values) => Uint8Array.from(values),
-  int32: (values) => Int32Array.from(values),
-  int64: (values) => BigInt64Array.from(values, BigInt),
-  bool: (values) => Uint8Array.from(values),
-};
 
 export const tensorView = ({ name, type, shape }: TensorSpec) => ({ name, datatype: DATATYPES[type], shape });
 
@@ -99,15 +89,44 @@ function fromBytes(
   return tensorOfBytes(spec, shape, bytes.take(size));
 }
 
+/** Only after the data turned out to be as large as the shape is memory taken for it. */
 function fromJson(spec: TensorSpec, shape: number[], data: unknown): Tensor {
-  const make = MAKERS[spec.type];
-  if (!make)
-    throw wrong(`input \`${spec.name}\`: ${DATATYPES[spec.type]} cannot be sent as JSON, only as bytes`);
-  const values = flatten(spec.name, data, shape);
-  if (!fitsType(spec.type, values))
-    throw wrong(`input \`${spec.name}\` holds a value that ${DATATYPES[spec.type]} has not`);
-  return { type: spec.type, dims: shape, data: make(values) };
+  const { name, type } = spec;
+  if (type === 'float16')
+    throw wrong(`input \`${name}\`: ${DATATYPES[type]} cannot be sent as JSON, only as bytes`);
+  if (!Array.isArray(data)) throw invalid(`input \`${name}\`: \`data\` is not an array`);
+  const levels = levelsOf(name, data, shape);
+  const count = elementCount(shape);
+  const values = viewOf(type, new ArrayBuffer(count * elementBytes(type)), 0, count);
+  const put = putter(spec, values);
+  const walk = (list: readonly unknown[], level: number): void => {
+    if (level === levels) for (let i = 0; i < list.length; i++) put(list[i]);
+    else for (const inner of list) walk(inner as unknown[], level + 1);
+  };
+  walk(data, 1);
+  return { type, dims: shape, data: values };
 }
+
+/** @returns of lists in lists: 1 for flat data. @throws SkeinError TENSOR_INVALID unless they have the shape */
+function levelsOf(name: string, data: readonly unknown[], shape: readonly number[]): number {
+  const count = elementCount(shape);
+  if (!Array.isArray(data[0])) {
+    if (data.length === count) return 1;
+    throw wrong(`input \`${name}\` has ${data.length} values, shape ${shapeText(shape)} needs ${count}`);
+  }
+  const found = shapeOf(data);
+  if (found.join() !== shape.join())
+    throw wrong(`input \`${name}\`: data is ${shapeText(found)}, shape says ${shapeText(shape)}`);
+  if (!isRegular(data, shape, 0))
+    throw wrong(`input \`${name}\`: its lists are not all as long as shape ${shapeText(shape)} says`);
+  return shape.length;
+}
+
+const isRegular = (data: unknown, shape: readonly number[], axis: number): boolean =>
+  axis === shape.length ||
+  (Array.isArray(data) &&
+    data.length === shape[axis] &&
+    (axis === shape.length - 1 || data.every((inner) => isRegular(inner, shape, axis + 1))));
 
 const INTEGER_BOUNDS: Partial<Record<TensorSpec['type'], readonly [number, number]>> = {
   int8: [-128, 127],
@@ -118,26 +137,16 @@ const INTEGER_BOUNDS: Partial<Record<TensorSpec['type'], readonly [number, numbe
 };
 
 /** Typed arrays wrap what does not fit: a wrong number would be inferred on without a word. */
-function fitsType(type: TensorSpec['type'], values: readonly number[]): boolean {
+function putter({ name, type }: TensorSpec, values: TensorData): (value: unknown) => void {
   const bounds = INTEGER_BOUNDS[type];
-  if (!bounds) return true;
-  return values.every((value) => Number.isInteger(value) && value >= bounds[0] && value <= bounds[1]);
-}
-
-/** Row-major values of flat or nested data. @throws SkeinError TENSOR_INVALID */
-function flatten(name: string, data: unknown, shape: number[]): number[] {
-  if (!Array.isArray(data)) throw invalid(`input \`${name}\`: \`data\` is not an array`);
-  const nested = Array.isArray(data[0]);
-  if (nested) {
-    const found = shapeOf(data);
-    if (found.join() !== shape.join())
-      throw wrong(`input \`${name}\`: data is ${shapeText(found)}, shape says ${shapeText(shape)}`);
-  }
-  const values: unknown[] = nested ? data.flat(8) : data;
-  const count = elementCount(shape);
-  if (values.length !== count)
-    throw wrong(`input \`${name}\` has ${values.length} values, shape ${shapeText(shape)} needs ${count}`);
-  return values.map((value, i) => numberAt(name, value, i));
+  let at = 0;
+  return (value) => {
+    const number = numberAt(name, value, at);
+    if (bounds && !(Number.isInteger(number) && number >= bounds[0] && number <= bounds[1]))
+      throw wrong(`input \`${name}\` holds a value that ${DATATYPES[type]} has not`);
+    if (type === 'int64') (values as BigInt64Array)[at++] = BigInt(number);
+    else (values as Float32Array)[at++] = number;
+  };
 }
 
 function numberAt(name: string, value: unknown, index: number): number {
@@ -145,11 +154,18 @@ function numberAt(name: string, value: unknown, index: number): number {
   if (typeof value === 'boolean') return value ? 1 : 0;
   throw new SkeinError(
     'INPUT_NOT_FINITE',
-    `input \`${name}\`[${index}] is ${JSON.stringify(value)?.slice(0, 80)}, not a finite number`,
+    `input \`${name}\`[${index}] is ${inWords(value)}, not a finite number`,
     {
       fix: 'Fill what is missing before it is sent; POST /v1/predict/NAME does as the model’s manifest says.',
     },
   );
+}
+
+/** What JSON holds besides numbers and booleans. */
+function inWords(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value).slice(0, 80);
+  if (Array.isArray(value)) return 'a list';
+  return value === null ? 'null' : typeof value;
 }
 
 function shapeOf(data: unknown): number[] {
@@ -158,10 +174,17 @@ function shapeOf(data: unknown): number[] {
   return shape;
 }
 
-/** NaN and infinities have no JSON; they become null. @throws SkeinError TENSOR_INVALID for FP16 */
+/** As JSON a number takes tens of bytes, and all of them are there at once. */
+const MAX_WRITTEN = 2 ** 20;
+
+/** NaN and infinities have no JSON; they become null. @throws SkeinError TENSOR_INVALID for FP16 and what is too large */
 export function writeTensor(name: string, { type, dims, data }: Tensor) {
   if (type === 'float16')
     throw wrong(`output \`${name}\` is FP16, which has no JSON: ask for it with \`binary_data\``);
+  if (data.length > MAX_WRITTEN)
+    throw wrong(
+      `output \`${name}\` has ${data.length} values, too many for JSON: ask for it with \`binary_data\``,
+    );
   const values = Array.from(data as ArrayLike<number | bigint>, (value) =>
     typeof value === 'bigint' ? Number(value) : Number.isFinite(value) ? value : null,
   );

@@ -4,6 +4,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
+import { parseJson } from '../bounded-json.ts';
 import { type Complain, type Mapping, type Row, rowOf } from './json-rows.ts';
 
 export interface PayloadRules {
@@ -18,7 +19,7 @@ export type ReadPayload = (payload: Uint8Array, name: string) => Row[];
 const decoder = new TextDecoder('utf-8', { fatal: true });
 const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/;
 
-/** @returns a reader that throws SkeinError SOURCE_INVALID, saying where. */
+/** @returns a reader that throws SkeinError SOURCE_INVALID, saying where, or PAYLOAD_TOO_LARGE. */
 export const payloadReader =
   ({ maxBytes, maxRows, mapping }: PayloadRules): ReadPayload =>
   (payload, name) => {
@@ -82,10 +83,12 @@ function linesOf(text: string, maxRows: number, complain: Complain): Item[] {
   });
 }
 
+/** @throws SkeinError PAYLOAD_TOO_LARGE */
 function parsed(text: string): { json: unknown } | undefined {
   try {
-    return { json: JSON.parse(text) };
-  } catch {
+    return { json: parseJson(text) };
+  } catch (thrown) {
+    if (thrown instanceof SkeinError) throw thrown;
     return undefined;
   }
 }

@@ -127,6 +127,18 @@ describe('the local API', () => {
     expect(said).toMatch(/^HTTP\/1.1 413 .*unpacks to more than 16777216 bytes/s);
   });
 
+  it('refuses JSON that would become far more than its bytes', async () => {
+    const body = Buffer.concat([
+      Buffer.from('{"inputs":['),
+      Buffer.alloc(12 << 20, '{},'),
+      Buffer.from('{}]}'),
+    ]);
+    expect(await ask(request(body, ''))).toMatch(
+      /^HTTP\/1.1 413 .*would take too much memory.*binary_data_size/s,
+    );
+    expect(await ask(WHOLE[0]!)).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+  });
+
   it('refuses a body of 100 MB from its length alone', async () => {
     const head = `POST /v2/models/sum/infer HTTP/1.1\r\nHost: x\r\nContent-Length: ${100 << 20}\r\n\r\n`;
     expect(await ask(Buffer.from(head))).toMatch(/^HTTP\/1.1 413 /);

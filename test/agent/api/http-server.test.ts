@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:f
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BodyBudget } from '@skein/agent/api/body-budget.ts';
 import { openHttpServer } from '@skein/agent/api/http-server.ts';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 
@@ -19,8 +20,12 @@ const echo: Handler = async ({ method, target, body }) => ({
   body: `${method} ${target} ${Buffer.from(body).toString('latin1')}`,
 });
 
-async function serve(handler: Handler = echo, limits?: Parameters<typeof openHttpServer>[2]) {
-  const server = await openHttpServer(handler, { host: '127.0.0.1', port: 0 }, limits);
+async function serve(
+  handler: Handler = echo,
+  limits?: Parameters<typeof openHttpServer>[3],
+  bodies = new BodyBudget(),
+) {
+  const server = await openHttpServer(handler, { host: '127.0.0.1', port: 0 }, bodies, limits);
   closers.push(() => server.close());
   return server.port!;
 }
@@ -134,14 +139,85 @@ describe('a connection', () => {
   });
 });
 
+/** A request whose body has `length` bytes, of which `sent` are written now. */
+const large = (length: number, sent = length): Buffer =>
+  Buffer.concat([
+    Buffer.from(`POST /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${length}\r\n\r\n`),
+    Buffer.alloc(sent, 'a'),
+  ]);
+
+describe('the memory of all connections together', () => {
+  const short: Handler = async ({ body }) => ({ status: 200, type: 'text/plain', body: `${body.length}` });
+
+  /** Resolves with the open connection when the server has read what it was sent. */
+  async function halfSent(port: number, budget: BodyBudget, length: number, sent: number) {
+    const socket = connect(port, '127.0.0.1');
+    closers.push(() => socket.destroy());
+    socket.write(large(length, sent));
+    await expect.poll(() => refuses(budget, 100 << 10)).toBe(true);
+    return socket;
+  }
+  const refuses = (budget: BodyBudget, bytes: number): boolean => {
+    try {
+      budget.check(bytes);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+
+  it('refuses a large request while others fill it, answers small ones, and comes back with the answer', async () => {
+    const budget = new BodyBudget(340 << 10);
+    const port = await serve(short, undefined, budget);
+    const first = await halfSent(port, budget, 400 << 10, 350 << 10);
+    const refused = await dialogue(port, (socket) => socket.write(large(200 << 10)));
+    expect(refused).toMatch(/^HTTP\/1.1 503 .*"code":"OVERLOADED","fix":"Send it again/s);
+    expect(await dialogue(port, (socket) => socket.write(LAST))).toMatch(/^HTTP\/1.1 200 /);
+    const answered = new Promise<string>((resolve) => first.once('data', (said) => resolve(String(said))));
+    first.write(Buffer.alloc(50 << 10, 'a'));
+    expect(await answered).toMatch(/\r\n\r\n409600$/);
+    await expect.poll(() => refuses(budget, 300 << 10)).toBe(false);
+    expect(await dialogue(port, (socket) => socket.write(large(200 << 10)))).toMatch(/204800$/);
+  });
+
+  it('comes back from a client that goes away in the middle', async () => {
+    const budget = new BodyBudget(340 << 10);
+    const port = await serve(short, undefined, budget);
+    (await halfSent(port, budget, 400 << 10, 350 << 10)).destroy();
+    await expect.poll(() => refuses(budget, 300 << 10)).toBe(false);
+  });
+
+  it('does not fill with answers that a client asks for and does not read', async () => {
+    let asked = 0;
+    const answer = 'x'.repeat(4 << 20);
+    const port = await serve(async () => ({ status: 200, type: 'text/plain', body: `${++asked}${answer}` }));
+    const socket = connect(port, '127.0.0.1');
+    closers.push(() => socket.destroy());
+    socket.pause();
+    socket.write(POST.repeat(20) + LAST);
+    await expect.poll(() => asked).toBeGreaterThan(0);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(asked).toBeLessThan(5);
+    let last = '';
+    socket.on('data', (part) => (last = part.toString('latin1')));
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.resume();
+    await closed;
+    expect(asked).toBe(21);
+    expect(last.endsWith('xxx')).toBe(true);
+  });
+});
+
 describe('a Unix socket', () => {
   it('serves, is for this user and group, and is taken over from a process that was killed', async () => {
     const path = join(dir, 'api.sock');
-    const first = await openHttpServer(echo, { socket: path });
+    const first = await openHttpServer(echo, { socket: path }, new BodyBudget());
     closers.push(() => first.close());
     expect(statSync(path).mode & 0o777).toBe(0o660);
     expect(await dialogue(path, (socket) => socket.write(LAST))).toMatch(/GET \/b $/);
-    await expect(openHttpServer(echo, { socket: path })).rejects.toMatchObject({ code: 'PORT_IN_USE' });
+    await expect(openHttpServer(echo, { socket: path }, new BodyBudget())).rejects.toMatchObject({
+      code: 'PORT_IN_USE',
+    });
     await first.close();
     expect(existsSync(path)).toBe(false);
   });
@@ -149,7 +225,9 @@ describe('a Unix socket', () => {
   it('never replaces a file that is no socket', async () => {
     const path = join(dir, 'notes.txt');
     writeFileSync(path, 'mine');
-    await expect(openHttpServer(echo, { socket: path })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await expect(openHttpServer(echo, { socket: path }, new BodyBudget())).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
     expect(statSync(path).size).toBe(4);
   });
 });

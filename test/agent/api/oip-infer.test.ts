@@ -186,6 +186,71 @@ describe('what is refused', () => {
   });
 });
 
+describe('tensors as JSON', () => {
+  const read = (type: TensorSpec['type'], datatype: string, shape: number[], data: unknown) => {
+    const { body } = bodyOf({ inputs: [{ name: 'x', shape, datatype, data }] }, []);
+    const dims = shape.map(() => -1);
+    return readInfer(body, undefined, model([{ name: 'x', type, shape: dims }])).inputs.x!;
+  };
+
+  it.each(TYPES.filter(([type]) => type !== 'float16'))(
+    'of %s are numbers, flat or in lists',
+    (type, datatype, data) => {
+      const made = read(type, datatype, [2, 1, 3], [0, 1, 1, 1, 0, 1]);
+      expect(made.data.constructor).toBe(data.constructor);
+      expect(Array.from(made.data, Number)).toEqual([0, 1, 1, 1, 0, 1]);
+      expect(read(type, datatype, [2, 1, 3], [[[0, 1, 1]], [[1, 0, true]]])).toEqual(made);
+    },
+  );
+
+  it.each([
+    ['of another shape', [[1, 2, 3]], /data is \[1, 3\], shape says \[2, 3\]/],
+    [
+      'short of a value',
+      [
+        [1, 2, 3],
+        [4, 5],
+      ],
+      /its lists are not all as long as shape \[2, 3\] says/,
+    ],
+    ['with a value for a list', [[1, 2, 3], 4], /its lists are not all as long/],
+    [
+      'with a list for a value',
+      [
+        [1, 2, 3],
+        [4, 5, [6]],
+      ],
+      /`x`\[5\] is a list, not a finite number/,
+    ],
+    ['with a text for a value', [1, 2, 3, 4, 5, '6'], /`x`\[5\] is "6", not a finite number/],
+    ['without a value', [1, 2, 3, 4, 5], /has 5 values, shape \[2, 3\] needs 6/],
+    ['and no list', 7, /`data` is not an array/],
+  ])('are refused %s', (_, data, message) => {
+    expect(() => read('float32', 'FP32', [2, 3], data)).toThrow(message);
+  });
+
+  it('take no memory for a shape that the data does not have', () => {
+    const outer = [Array(10_000).fill(1), ...Array(9_999).fill([])];
+    expect(() => read('float64', 'FP64', [10_000, 10_000], outer)).toThrow(/not all as long/);
+  });
+
+  it('go out up to a million values, and beyond that as bytes', () => {
+    const answer = (length: number) =>
+      writeInfer(
+        {
+          id: undefined,
+          inputs: {},
+          outputs: [{ name: 'y', binary: false, classes: 0 }],
+          timeoutMs: undefined,
+        },
+        model([]),
+        { version: '1.0.0', outputs: { y: { type: 'uint8', dims: [length], data: new Uint8Array(length) } } },
+      );
+    expect(JSON.parse(answer(2 ** 20).body as string).outputs[0].data).toHaveLength(2 ** 20);
+    expect(() => answer(2 ** 20 + 1)).toThrow(/too many for JSON: ask for it with `binary_data`/);
+  });
+});
+
 describe('classes instead of a tensor', () => {
   const y: Tensor = {
     type: 'float32',
