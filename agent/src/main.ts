@@ -19,7 +19,7 @@ import { configText, findingsText, selftestText, statusText } from './cli/tables
 import { AGENT_VERSION } from './cli/version.ts';
 import { configKeys } from './config/keys.ts';
 import { jsonLog } from './json-log.ts';
-import { keepCompiled } from './node-compiled.ts';
+import { settleLater } from './node-settled.ts';
 import { detailOf } from './pipeline/outcome-detail.ts';
 import type { Outcome } from './pipeline/postprocess.ts';
 import { systemClock } from './system-clock.ts';
@@ -65,9 +65,9 @@ async function run(_options: unknown, command: Command): Promise<void> {
   const { apiUrl: api, grpcAddress: grpc } = running.agent;
   const ports = { agent: Number(new URL(api).port) };
   process.stdout.write(`${JSON.stringify({ ready: true, device: running.device, api, grpc, ports })}\n`);
-  const keeping = keepCompiled(systemClock);
+  const settling = settleLater(systemClock);
   await asked;
-  keeping.cancel();
+  settling.cancel();
   await running.stop();
   process.exit(EXIT.done);
 }

@@ -2,12 +2,13 @@
  * Hot swap while eight clients saturate the model: 200 activations of ever other versions, on the caller's thread and in
  * a worker. Version n multiplies by n, so an answer tells which file computed it. Every request counts, also those that
  * were under way: none may fail, none may carry another version's label. Memory is compared with what the saturated model
- * had after its first swaps, when the runtime is warm, in a process with the settings that the package starts the agent
- * with: by default V8's young generation and the C library's arenas grow with every load, swaps or not.
+ * had after its first swaps, when the runtime is warm, in a process with the settings of the package and of an agent
+ * that has started: by default V8's heap and the C library's arenas grow with every load, swaps or not.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { SETTLED_FLAG } from '@skein/agent/node-settled.ts';
 import { asShipped } from './as-shipped.ts';
 import type { Emit, Measurement } from './measurement.ts';
 
@@ -15,7 +16,7 @@ const CHILD = join(import.meta.dirname, 'swap/saturate.ts');
 
 export async function run(emit: Emit): Promise<void> {
   const { flags, env } = asShipped();
-  const child = spawn(process.execPath, [...flags, CHILD], {
+  const child = spawn(process.execPath, [...flags, SETTLED_FLAG, CHILD], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
