@@ -200,10 +200,11 @@ export class Agent {
   }
 
   #updateRunner(): UpdateRunner {
-    const { clock, engine, entropy, log, trust, update } = this.#parts;
+    const { agentVersion: agent, clock, engine, entropy, log, trust, update } = this.#parts;
     const introduce = () => this.#uplink.hello();
     return new UpdateRunner({
       ...update,
+      agent,
       trust,
       clock,
       entropy,

@@ -6,7 +6,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { Check, Compile, Errors } from 'typebox/schema';
 import { type ErrorCode, SkeinError } from './errors.ts';
-import { beginningOf, JsonRefused, parseJson } from './json-text.ts';
+import { beginningOf, isWithin, JsonRefused, parseJson } from './json-text.ts';
 import type { Bytes } from './units.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -54,7 +54,7 @@ const READ_PARTS = 2_000;
 const DESCRIBED_PARTS = 16_384;
 
 /** As much of a value as is looked through for what is wrong with it. */
-export const describable = (value: unknown): unknown => beginningOf(value, DESCRIBED_PARTS).part;
+export const describable = (value: unknown): unknown => beginningOf(value, DESCRIBED_PARTS);
 
 /**
  * Small values are checked by reading `schema`; where they keep coming, or are large, it is compiled. What is wrong is
@@ -65,8 +65,7 @@ export function validatorOf<S extends TSchema>(schema: S): Validator<S> {
   let compiled: { Check(value: unknown): boolean } | undefined;
   return {
     Check(value): value is Static<S> {
-      if (!compiled && seen++ < READ_FIRST && beginningOf(value, READ_PARTS).isWhole)
-        return Check(schema, value);
+      if (!compiled && seen++ < READ_FIRST && isWithin(value, READ_PARTS)) return Check(schema, value);
       compiled ??= Compile(schema);
       return compiled.Check(value);
     },

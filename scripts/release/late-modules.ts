@@ -30,7 +30,7 @@ module.exports = Object.create(found);`;
 export const lateModules: Plugin = {
   name: 'late-modules',
   setup(builder) {
-    builder.onResolve({ filter: /^(node:)?[a-z_/]+$/ }, ({ path, kind }) => {
+    builder.onResolve({ filter: /^(node:)?[a-z0-9_/]+$/ }, ({ path, kind }) => {
       const imported = kind === 'import-statement' || kind === 'dynamic-import';
       return imported && isBuiltin(path) ? { path, namespace: BUILTIN } : undefined;
     });

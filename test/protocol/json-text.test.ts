@@ -1,4 +1,4 @@
-import { beginningOf, MAX_NESTING, parseJson } from '@skein/protocol/json-text.ts';
+import { beginningOf, isWithin, MAX_NESTING, parseJson } from '@skein/protocol/json-text.ts';
 import { checker, strict } from '@skein/protocol/schema.ts';
 import { Type } from 'typebox';
 import { describe, expect, it } from 'vitest';
@@ -43,14 +43,17 @@ describe('JSON that means one thing', () => {
 describe('the beginning of a value', () => {
   it('is all of a small one, and counts members and elements together', () => {
     const value = { a: [1, 2, { b: null }], c: 'x' };
-    expect(beginningOf(value, 6)).toEqual({ part: value, isWhole: true });
-    expect(beginningOf(value, 5)).toEqual({ part: { a: [1, 2, {}], c: 'x' }, isWhole: false });
+    expect(beginningOf(value, 6)).toEqual(value);
+    expect(beginningOf(value, 5)).toEqual({ a: [1, 2, {}], c: 'x' });
+    expect(isWithin(value, 6)).toBe(true);
+    expect(isWithin(value, 5)).toBe(false);
   });
 
   it('ends where nesting does', () => {
     let deep: unknown = 1;
     for (let i = 0; i < 100_000; i++) deep = [deep];
-    expect(beginningOf(deep, 1_000_000).isWhole).toBe(false);
+    expect(JSON.stringify(beginningOf(deep, 1_000_000))).toBe(`${'['.repeat(102)}${']'.repeat(102)}`);
+    expect(isWithin(deep, 1_000_000)).toBe(false);
   });
 });
 

@@ -41,6 +41,14 @@ describe('a module that a bundle loads late', () => {
     expect(answer).toEqual({ before: false, sum: expect.any(Number), after: true, same: true });
   });
 
+  it.each(['zlib', 'v8', 'http2', 'fs/promises'])('may be %s', async (name) => {
+    const answer = await said(`import * as it from 'node:${name}';
+      const loaded = () => process.moduleLoadList.includes('NativeModule ${name}');
+      const before = loaded(); const used = typeof it.constants;
+      console.log(JSON.stringify([before, loaded(), used]));`);
+    expect(answer).toEqual([false, true, expect.any(String)]);
+  });
+
   it('has what the module has and nothing else, and can be inherited from', async () => {
     const answer = await said(`import * as crypto from 'node:crypto'; import fs from 'node:fs';
       import { EventEmitter } from 'node:events';

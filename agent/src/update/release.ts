@@ -20,15 +20,23 @@ export function manifestOf({ order, target }: AgreedOrder, bytes: Uint8Array): M
 
 /**
  * The release that an agreed order means here: the first variant that is to be tried, and the others.
+ * @param agent its version, which checked the manifest
  * @throws SkeinError of the backend that is missing, or NO_VARIANT; both are this machine's
  */
-export function releaseOf(agreed: AgreedOrder, manifest: Manifest, size: number, plan: VariantPlan): Release {
+export function releaseOf(
+  agreed: AgreedOrder,
+  manifest: Manifest,
+  size: number,
+  plan: VariantPlan,
+  agent?: string,
+): Release {
   const [first, ...others] = plan.candidates;
   if (!first) throw noVariant(manifest, plan);
   return {
     version: manifest.version,
     release: agreed.custom.release,
     manifest: { sha256: agreed.target.sha256, size },
+    ...(agent === undefined ? {} : { checkedBy: agent }),
     golden: { ...manifest.golden },
     order: { id: agreed.order.id, rollout: agreed.order.rollout },
     ...asChosen(first, choiceReason(first.variant, { figures: [], left: plan.left, why: plan.why })),
@@ -60,24 +68,41 @@ function noVariant({ name, version }: Manifest, { left, fault }: VariantPlan): S
 export async function stagedModel(
   slots: Pick<Slots, 'read' | 'pathOf'>,
   release: Release,
+  agent?: string,
 ): Promise<StagedModel> {
   const { variant, model } = release;
-  return stagedVariant(slots, release, { variant, model }, slots.pathOf(model.sha256));
+  return stagedVariant(slots, release, { variant, model }, slots.pathOf(model.sha256), agent);
 }
 
 /** What a model may take: what its manifest asks for, at least twice its file. */
 export const neededBytes = ({ manifest, variant }: Pick<StagedModel, 'manifest' | 'variant'>): Bytes =>
   Math.max(manifest.needs.memoryBytes, 2 * variant.file.size);
 
-/** One variant of a release, wherever its file lies. @throws as {@link stagedModel} */
+/** Of bytes that this very agent has checked before a schema need not be made again: that takes a twentieth of a start. */
+function manifestAgain(
+  bytes: Uint8Array,
+  { checkedBy, version }: Release,
+  agent: string | undefined,
+): Manifest {
+  if (agent === undefined || checkedBy !== agent) return parseManifest.parse(bytes, `manifest of ${version}`);
+  return JSON.parse(new TextDecoder().decode(bytes)) as Manifest;
+}
+
+/**
+ * One variant of a release, wherever its file lies.
+ * @param slots whose bytes have the hash that they are named by
+ * @param agent version of this agent; absent: the manifest is checked whoever did before
+ * @throws as {@link stagedModel}
+ */
 export async function stagedVariant(
   slots: Pick<Slots, 'read' | 'pathOf'>,
   release: Release,
   candidate: Pick<Candidate, 'variant' | 'model'>,
   modelPath: string,
+  agent?: string,
 ): Promise<StagedModel> {
   const bytes = await slots.read(release.manifest.sha256);
-  const manifest: Manifest = parseManifest.parse(bytes, `manifest of ${release.version}`);
+  const manifest = manifestAgain(bytes, release, agent);
   const variant = manifest.variants.find((v) => v.id === candidate.variant);
   if (!variant)
     throw new SkeinError('MANIFEST_INVALID', `no variant ${candidate.variant} in ${release.version}`);

@@ -116,10 +116,8 @@ export class SqliteTrustStore implements TrustStore {
   }
 
   #guarded(): { sequence: number; state: GuardedState } | undefined {
-    const copies = [this.#row(), this.#guard.read()].map((text) =>
-      typeof text === 'string' ? decodeGuarded(text) : undefined,
-    );
-    const intact = copies.filter((copy) => copy !== undefined);
+    const texts = new Set([this.#row(), this.#guard.read()].filter((text) => text !== undefined));
+    const intact = [...texts].map(decodeGuarded).filter((copy) => copy !== undefined);
     return intact.sort((a, b) => b.sequence - a.sequence)[0];
   }
 

@@ -18,6 +18,8 @@ export interface Release {
   /** Its counter, which floors are compared with; absent in what an older agent installed. */
   release?: number;
   manifest: { sha256: Sha256Hex; size: Bytes };
+  /** Version of the agent that found the manifest to be of its schema; absent in what an older agent installed. */
+  checkedBy?: string;
   variant: string;
   model: { sha256: Sha256Hex; size: Bytes };
   golden: { sha256: Sha256Hex; size: Bytes };

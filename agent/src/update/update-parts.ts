@@ -39,6 +39,8 @@ export interface UpdateParts {
   scratch?: Slots;
   /** Begins what can wait until a started device has predicted something. Absent: at once. */
   atLeisure?(task: () => void): void;
+  /** Version of this agent; absent: nothing that was checked before counts as checked. */
+  agent?: string;
   /** A model runs as its stand-in variant (why), or as the chosen one again (null). */
   standIn?(model: string, why: string | null): void;
   clock: Clock;

@@ -124,7 +124,11 @@ export class UpdateWork {
       const bytes = await this.#parts.slots.read(sha256);
       const manifest = manifestOf(agreed, bytes);
       const plan = await this.#plan(model, manifest);
-      return { type: 'fetched', order, release: releaseOf(agreed, manifest, bytes.length, plan) };
+      return {
+        type: 'fetched',
+        order,
+        release: releaseOf(agreed, manifest, bytes.length, plan, this.#parts.agent),
+      };
     });
   }
 
@@ -235,10 +239,10 @@ export class UpdateWork {
     release: Release,
     purpose: Purpose,
   ): Promise<{ loaded: string; needs: Bytes; standIn: boolean }> {
-    const { runtime, slots } = this.#parts;
+    const { agent, runtime, slots } = this.#parts;
     const compiling = (share: number | null) => this.#compiles(model, share);
     try {
-      const staged = await stagedModel(slots, release);
+      const staged = await stagedModel(slots, release, agent);
       const { loaded } = await runtime.activate(staged, compiling);
       if (this.standingIn.delete(model)) this.#parts.standIn?.(model, null);
       return { loaded, needs: neededBytes(staged), standIn: false };
@@ -249,7 +253,8 @@ export class UpdateWork {
       const why = `${standIn.variant} instead of ${release.variant}: ${code}: ${message}`;
       this.#parts.standIn?.(model, why);
       // It runs already: swapping it for itself would only lose its figures.
-      const staged = await stagedVariant(slots, release, standIn, slots.pathOf(standIn.model.sha256));
+      const path = slots.pathOf(standIn.model.sha256);
+      const staged = await stagedVariant(slots, release, standIn, path, agent);
       const needs = neededBytes(staged);
       if (this.standingIn.has(model)) return { loaded: standIn.model.sha256, needs, standIn: true };
       const { loaded } = await runtime.activate(staged);
