@@ -5,8 +5,8 @@
  * process ends by itself, and a device that loses its power never does, so each of its starts would compile everything again.
  *
  * The heap may grow by a third of what is in use before it is collected, as V8 lets it on a board of 1 GB; with more memory
- * it waits until there is four times as much. Not from the beginning: V8 takes
- * no code that was compiled under other flags, neither Node's own nor what was kept.
+ * it waits until there is four times as much. Not from the beginning: V8 takes no code that was compiled under other flags,
+ * neither Node's own nor what was kept.
  */
 import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';

@@ -100,9 +100,32 @@ function readHead(text: string): Head {
   return { method, target, headers, keepAlive, length, expects: expect !== undefined && length !== 0 };
 }
 
+/** Pieces as they come from the network: smaller ones are joined, because each takes hundreds of bytes beside its own. */
+const SMALL: Bytes = 8 * KIB;
+
 const CRLF = '\r\n';
 /** A client's requests have heads alike: one no longer than this is kept, and one with the same bytes not read again. */
 const MAX_KEPT_HEAD: Bytes = KIB;
+
+/** `filled` bytes have come of `size` that chunks have announced; `left` of the one under way, or what comes next. */
+interface Chunked {
+  body: Buffer;
+  filled: Bytes;
+  size: Bytes;
+  left: Bytes | 'size' | 'trailer';
+}
+
+/** Into one buffer: kept apart, chunks of a byte would each take a hundred. */
+function append(to: Chunked, bytes: Buffer): void {
+  const needed = to.filled + bytes.length;
+  if (needed > to.body.length) {
+    const larger = Buffer.allocUnsafe(Math.min(MAX_BODY, Math.max(needed, 2 * to.body.length)));
+    to.body.copy(larger, 0, 0, to.filled);
+    to.body = larger;
+  }
+  bytes.copy(to.body, to.filled);
+  to.filled = needed;
+}
 
 /** One connection's bytes, request by request. After a throw it is of no use. */
 export class RequestReader {
@@ -110,7 +133,7 @@ export class RequestReader {
   #size = 0;
   #head: Head | undefined;
   #before: { bytes: Buffer; head: Head } | undefined;
-  #chunked: { parts: Buffer[]; size: number; left: number | 'size' | 'trailer' } | undefined;
+  #chunked: Chunked | undefined;
 
   /** Bytes that wait to be read. */
   get size(): Bytes {
@@ -130,7 +153,11 @@ export class RequestReader {
   }
 
   push(bytes: Buffer): void {
-    this.#chunks.push(bytes);
+    const last = this.#chunks.length - 1;
+    const before = this.#chunks[last];
+    if (before && before.length < SMALL && bytes.length < SMALL)
+      this.#chunks[last] = Buffer.concat([before, bytes]);
+    else this.#chunks.push(bytes);
     this.#size += bytes.length;
   }
 
@@ -175,12 +202,12 @@ export class RequestReader {
 
   /** RFC 9112, 7.1. Extensions and trailers are checked and left out. */
   #takeChunked(): Buffer | undefined {
-    this.#chunked ??= { parts: [], size: 0, left: 'size' };
+    this.#chunked ??= { body: Buffer.alloc(0), filled: 0, size: 0, left: 'size' };
     const state = this.#chunked;
     for (;;) {
       if (typeof state.left === 'number') {
         if (this.#size < state.left + 2) return undefined;
-        state.parts.push(this.#take(state.left));
+        append(state, this.#take(state.left));
         if (this.#take(2).toString('latin1') !== CRLF)
           throw new HttpProblem(400, 'a chunk does not end where it says');
         state.left = 'size';
@@ -193,7 +220,7 @@ export class RequestReader {
           continue;
         }
         this.#chunked = undefined;
-        return Buffer.concat(state.parts, state.size);
+        return state.body.subarray(0, state.filled);
       }
       const size = /^([0-9a-f]{1,7})(?:[ \t]*;[\t\x20-\x7e]*)?$/i.exec(line)?.[1];
       if (size === undefined) throw new HttpProblem(400, 'a chunk has no size');
@@ -219,10 +246,13 @@ export class RequestReader {
     return this.#chunks[0] ?? Buffer.alloc(0);
   }
 
+  /** A small rest is copied: as a part of it, it would keep the memory of all that came before. */
   #take(length: Bytes): Buffer {
     const bytes = this.#joined();
     this.#size -= length;
-    this.#chunks = this.#size > 0 ? [bytes.subarray(length)] : [];
+    const rest = bytes.subarray(length);
+    if (this.#size === 0) this.#chunks = [];
+    else this.#chunks = [this.#size < length ? Buffer.from(rest) : rest];
     return bytes.subarray(0, length);
   }
 }

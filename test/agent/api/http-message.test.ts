@@ -1,5 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   HttpProblem,
   type HttpRequest,
@@ -226,5 +229,65 @@ describe('against Node’s own parser', () => {
     });
     server.close();
     expect(Buffer.from(read(Buffer.concat(sent))[0]!.body).toString()).toBe('onetwo');
+  });
+});
+
+describe('the memory of a connection', () => {
+  const module = new URL('../../../agent/src/api/http-message.ts', import.meta.url);
+  const count = 1_500_000;
+  it.each([
+    [
+      'its chunks are',
+      'Transfer-Encoding: chunked',
+      `const some = Buffer.alloc(60_000, '1\\r\\na\\r\\n');
+      for (let sent = 0; sent < ${count}; sent += 10_000) {
+        reader.push(some);
+        reader.next();
+      }
+      reader.push(Buffer.from('0\\r\\n\\r\\n'));`,
+    ],
+    [
+      'the pieces are that it comes in',
+      `Content-Length: ${count}`,
+      `for (let sent = 0; sent < ${count}; sent++) reader.push(Buffer.from('a'));`,
+    ],
+  ])('is that of a body, however small %s', (_, header, come) => {
+    const script = `
+      import { RequestReader } from ${JSON.stringify(module.href)};
+      const reader = new RequestReader();
+      reader.push(Buffer.from('POST / HTTP/1.1\\r\\nHost: x\\r\\n${header}\\r\\n\\r\\n'));
+      reader.next();
+      ${come}
+      console.log(reader.next().body.length);`;
+    const flags = ['--max-old-space-size=64', '--input-type=module'];
+    expect(Number(execFileSync(process.execPath, [...flags, '-e', script], { encoding: 'utf8' }))).toBe(
+      count,
+    );
+  });
+
+  it('is not kept for the few bytes behind a large request', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const reader = new RequestReader();
+    const pushed = (): WeakRef<ArrayBufferLike> => {
+      const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n';
+      const sent = Buffer.concat([bytes(head), Buffer.alloc(1_000_000), bytes('GET')]);
+      reader.push(sent);
+      expect(reader.next()!.body.length).toBe(1_000_000);
+      return new WeakRef(sent.buffer);
+    };
+    return new Promise<void>((resolve, reject) => {
+      const memory = pushed();
+      setImmediate(() => {
+        collect();
+        try {
+          expect(reader.underWay).toBe(true);
+          expect(memory.deref()).toBeUndefined();
+          resolve();
+        } catch (failed) {
+          reject(failed as Error);
+        }
+      });
+    });
   });
 });
