@@ -32,7 +32,7 @@ describe('JSON from outside', () => {
       const said = inSmallHeap(`
         import { parseJson } from ${JSON.stringify(module.href)};
         const inUse = Array.from({ length: 25 }, () => new Array(131_072).fill(0.5));
-        for (let size = ${SIZE}; size > 250_000; size *= 0.8) {
+        for (let size = ${SIZE}; size > 250_000; size *= 0.6) {
           const [repeated, last] = ${JSON.stringify([repeated, last])};
           const text = Buffer.concat([Buffer.from('['), Buffer.alloc(size - (size % repeated.length), repeated), Buffer.from(last + ']')]);
           try {

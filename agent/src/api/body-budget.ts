@@ -1,7 +1,7 @@
 /** Bytes of requests and answers that all connections together may hold: each one is bounded, and without this their sum would not be. */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
-import { MAX_BODY } from './http-message.ts';
+import { MAX_BODY } from './http-head.ts';
 
 export const MAX_BODIES: Bytes = 4 * MAX_BODY;
 

@@ -3,8 +3,8 @@ import { promisify } from 'node:util';
 import { createGunzip, createInflate, gzip } from 'node:zlib';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import { type Bytes, KIB } from '@skein/protocol/units.ts';
-import { MAX_BODY } from './http-message.ts';
-import type { HttpAnswer } from './http-server.ts';
+import type { HttpAnswer } from './http-answer.ts';
+import { MAX_BODY } from './http-head.ts';
 
 /** Shorter answers cost more to pack than they save. */
 const WORTH_PACKING: Bytes = KIB;

@@ -1,6 +1,6 @@
 /**
- * The local API over HTTP, for programs on this device; its limits are in `http-server.ts` and `http-message.ts`. On
- * loopback and on a Unix socket; a bearer token where one is configured.
+ * The local API over HTTP, for programs on this device; its limits are in `http-server.ts`, `http-message.ts` and
+ * `body-budget.ts`. On loopback and on a Unix socket; a bearer token where one is configured.
  *
  * `/healthz` (503 until golden answers come; asks for no token), `/status`, `/metrics`, `/v2/…` (Open Inference Protocol),
  * `POST /v1/readings/<source>` with a reading, an array or NDJSON, for sources of kind http;
@@ -13,9 +13,10 @@ import type { Pictures } from '../pipeline/pictures.ts';
 import type { PushDoor } from '../sources/push-door.ts';
 import { type Authorize, bearerCheck, refuseOpenHost } from './bearer.ts';
 import { BodyBudget } from './body-budget.ts';
+import type { HttpAnswer } from './http-answer.ts';
 import { packed, unpacked } from './http-encoding.ts';
-import type { HttpRequest } from './http-message.ts';
-import { type HttpAnswer, type HttpServer, openHttpServer } from './http-server.ts';
+import type { HttpRequest } from './http-head.ts';
+import { type HttpServer, openHttpServer } from './http-server.ts';
 import { renderMetrics } from './metrics.ts';
 import type { OipModels } from './oip-models.ts';
 import { answerOip, errorAnswer, jsonAnswer } from './oip-rest.ts';

@@ -3,13 +3,8 @@ import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import {
-  HttpProblem,
-  type HttpRequest,
-  MAX_BODY,
-  MAX_HEAD,
-  RequestReader,
-} from '@skein/agent/api/http-message.ts';
+import { HttpProblem, type HttpRequest, MAX_BODY } from '@skein/agent/api/http-head.ts';
+import { MAX_HEAD, RequestReader } from '@skein/agent/api/http-message.ts';
 import { describe, expect, it } from 'vitest';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
