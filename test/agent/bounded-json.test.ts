@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { parseJson } from '@skein/agent/bounded-json.ts';
+import { parseBounded } from '@skein/agent/bounded-json.ts';
 import { describe, expect, it } from 'vitest';
 
 const SIZE = 16 << 20;
@@ -30,13 +30,13 @@ describe('JSON from outside', () => {
     (_, [repeated, last]) => {
       const module = new URL('../../agent/src/bounded-json.ts', import.meta.url);
       const said = inSmallHeap(`
-        import { parseJson } from ${JSON.stringify(module.href)};
+        import { parseBounded } from ${JSON.stringify(module.href)};
         const inUse = Array.from({ length: 25 }, () => new Array(131_072).fill(0.5));
         for (let size = ${SIZE}; size > 250_000; size *= 0.6) {
           const [repeated, last] = ${JSON.stringify([repeated, last])};
           const text = Buffer.concat([Buffer.from('['), Buffer.alloc(size - (size % repeated.length), repeated), Buffer.from(last + ']')]);
           try {
-            console.log(parseJson(new TextDecoder().decode(text)).length > 0);
+            console.log(parseBounded(new TextDecoder().decode(text)).length > 0);
           } catch (error) {
             console.log(error.code);
           }
@@ -51,11 +51,11 @@ describe('JSON from outside', () => {
   );
 
   it('takes a tensor of two million numbers', () => {
-    expect(parseJson(listOf('0.125,', '1', 12 << 20))).toHaveLength(2_097_153);
+    expect(parseBounded(listOf('0.125,', '1', 12 << 20))).toHaveLength(2_097_153);
   });
 
   it('says what to do instead', () => {
-    expect(() => parseJson(listOf('[],', '[]', SIZE))).toThrow(
+    expect(() => parseBounded(listOf('[],', '[]', SIZE))).toThrow(
       expect.objectContaining({
         code: 'PAYLOAD_TOO_LARGE',
         fix: expect.stringContaining('binary_data_size'),
@@ -64,7 +64,7 @@ describe('JSON from outside', () => {
   });
 
   it('is JSON or a SyntaxError', () => {
-    expect(parseJson('{"a":[1]}')).toEqual({ a: [1] });
-    expect(() => parseJson('{')).toThrow(SyntaxError);
+    expect(parseBounded('{"a":[1]}')).toEqual({ a: [1] });
+    expect(() => parseBounded('{')).toThrow(SyntaxError);
   });
 });

@@ -8,7 +8,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
-import { parseJson } from '../bounded-json.ts';
+import { parseBounded } from '../bounded-json.ts';
 import type { Pictures } from '../pipeline/pictures.ts';
 import type { PushDoor } from '../sources/push-door.ts';
 import { type Authorize, bearerCheck, refuseOpenHost } from './bearer.ts';
@@ -147,7 +147,7 @@ function predictNamed({ models, pictures }: LocalApiDeps, name: string, body: un
 /** @throws SkeinError REQUEST_INVALID, PAYLOAD_TOO_LARGE */
 function parsedBody(body: Uint8Array): unknown {
   try {
-    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return parseBounded(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
     if (cause instanceof SkeinError) throw cause;
     throw new SkeinError('REQUEST_INVALID', 'the body is not JSON', { cause });

@@ -8,7 +8,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
-import { parseJson } from '../bounded-json.ts';
+import { parseBounded } from '../bounded-json.ts';
 import type { Tensor, Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { elementBytes, elementCount } from '../inference/tensors.ts';
@@ -44,7 +44,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true });
 
 function jsonOf(bytes: Uint8Array): unknown {
   try {
-    return parseJson(decoder.decode(bytes));
+    return parseBounded(decoder.decode(bytes));
   } catch (cause) {
     throw cause instanceof SkeinError ? cause : invalid('the body is not JSON');
   }

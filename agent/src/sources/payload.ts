@@ -4,7 +4,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
-import { parseJson } from '../bounded-json.ts';
+import { parseBounded } from '../bounded-json.ts';
 import { type Complain, type Mapping, type Row, rowOf } from './json-rows.ts';
 
 export interface PayloadRules {
@@ -86,7 +86,7 @@ function linesOf(text: string, maxRows: number, complain: Complain): Item[] {
 /** @throws SkeinError PAYLOAD_TOO_LARGE */
 function parsed(text: string): { json: unknown } | undefined {
   try {
-    return { json: parseJson(text) };
+    return { json: parseBounded(text) };
   } catch (thrown) {
     if (thrown instanceof SkeinError) throw thrown;
     return undefined;

@@ -7,6 +7,7 @@
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { SkeinError } from '../errors.ts';
+import { fitsMemory } from '../json-size.ts';
 import { checker, oneOf } from '../schema.ts';
 import { type Bytes, KIB, type Millis } from '../units.ts';
 import { canonicalJson } from './canonical-json.ts';
@@ -129,8 +130,13 @@ const documents = Object.fromEntries(
   Object.entries(MAX_BYTES).map(([role, max]) => [role, checker(Document, 'METADATA_INVALID', max)]),
 ) as Record<keyof typeof MAX_BYTES, ReturnType<typeof checker<typeof Document>>>;
 
-/** @throws SkeinError METADATA_INVALID: too long, not JSON, no such document, no canonical form, a key id twice */
+/**
+ * Read before it is believed: whoever stands where it comes from must not be able to end the agent with it.
+ * @throws SkeinError METADATA_INVALID: too long, not JSON, no such document, no canonical form, a key id twice
+ */
 export function openDocument(role: keyof typeof MAX_BYTES, bytes: Uint8Array, what: string): OpenedDocument {
+  if (bytes.length <= MAX_BYTES[role] && !fitsMemory(bytes))
+    throw new SkeinError('METADATA_INVALID', `${what}: it would take too much memory`);
   const { signed, signatures } = documents[role].parse(bytes, what);
   // Clause 4.2: "the keyid MUST be unique in the signatures array".
   if (new Set(signatures.map((s) => s.keyid)).size !== signatures.length) {

@@ -3,6 +3,7 @@
  * the signatures cover (white space, the case of a hexadecimal digit) may pass where no hash is named; what is then
  * trusted is what was signed.
  */
+import { execFileSync } from 'node:child_process';
 import { nativeVerify } from '@skein/agent/system-clock.ts';
 import { TrustClient } from '@skein/agent/update/trust-client.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
@@ -242,6 +243,33 @@ describe('a document made to hurt', () => {
       expect(process.memoryUsage().rss - before).toBeLessThan(450 * 2 ** 20);
     },
     120_000,
+  );
+
+  it.each(['{},', '[],', '"ab",', '0,'])(
+    'of a million %s does not end the process of a small board',
+    (part) => {
+      const module = new URL('../../../protocol/src/trust/metadata.ts', import.meta.url);
+      const script = `
+      import { openDocument } from ${JSON.stringify(module.href)};
+      const inUse = Array.from({ length: 25 }, () => new Array(131_072).fill(0.5));
+      const part = ${JSON.stringify(part)};
+      for (let size = ${MAX_BYTES.targets - 200}; size > 200_000; size *= 0.6) {
+        const text = '{"signed":{"_type":"targets","x":[' + part.repeat(size / part.length) + '0]},"signatures":[]}';
+        try {
+          openDocument('targets', new TextEncoder().encode(text), 'targets');
+          console.log('opened');
+        } catch (error) {
+          console.log(error.code);
+        }
+      }
+      if (inUse.length !== 25) console.log('gone');`;
+      const flags = ['--max-old-space-size=128', '--max-semi-space-size=1', '--input-type=module'];
+      const said = execFileSync(process.execPath, [...flags, '-e', script], { encoding: 'utf8' });
+      const lines = said.trim().split('\n');
+      expect(lines.filter((line) => line !== 'METADATA_INVALID' && line !== 'opened')).toEqual([]);
+      expect(lines.at(-1)).toBe('opened');
+    },
+    60_000,
   );
 
   it('is not trusted for one half by those who read the first of two members, and for the other by those who read the last', () => {
