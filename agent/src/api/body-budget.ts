@@ -12,27 +12,27 @@ export class BodyBudget {
     this.#left = limit;
   }
 
-  /** Of what has yet to be taken in. @throws SkeinError OVERLOADED */
-  check(bytes: Bytes): void {
-    if (bytes <= 0 || bytes <= this.#left) return;
-    throw new SkeinError('OVERLOADED', 'the requests under way fill the memory that is there for them', {
-      fix: 'Send it again in a moment, or fewer large requests at once.',
-    });
+  /** For what has yet to be taken in. @throws SkeinError OVERLOADED; then nothing is counted */
+  claim(bytes: Bytes): void {
+    if (bytes > Math.max(0, this.#left))
+      throw new SkeinError('OVERLOADED', 'the requests under way fill the memory that is there for them', {
+        fix: 'Send it again in a moment, or fewer large requests at once.',
+      });
+    this.count(bytes);
   }
 
-  /** Of what is there, an answer for one; less than 0: it is gone. */
-  take(bytes: Bytes): void {
+  /** Of what is there already, an answer for one; less than 0: it is gone. */
+  count(bytes: Bytes): void {
     this.#left -= bytes;
   }
 
-  /** Takes them while there is work with them. @throws SkeinError OVERLOADED and what `work` throws */
+  /** Counts them while there is work with them. @throws SkeinError OVERLOADED and what `work` throws */
   async during<T>(bytes: Bytes, work: () => T | Promise<T>): Promise<T> {
-    this.check(bytes);
-    this.take(bytes);
+    this.claim(bytes);
     try {
       return await work();
     } finally {
-      this.take(-bytes);
+      this.count(-bytes);
     }
   }
 }

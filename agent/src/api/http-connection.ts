@@ -71,18 +71,18 @@ export class Connection {
   #take(bytes: Buffer): boolean {
     if (!this.#reader.underWay) this.#since = performance.now();
     try {
-      this.#bodies.check(counted(this.#held + bytes.length) - counted(this.#held));
+      this.#bodies.claim(counted(this.#held + bytes.length) - counted(this.#held));
     } catch (overloaded) {
       this.#refuse(overloaded);
       return false;
     }
-    this.#hold(this.#held + bytes.length);
+    this.#held += bytes.length;
     this.#reader.push(bytes);
     return true;
   }
 
   #hold(bytes: Bytes): void {
-    this.#bodies.take(counted(bytes) - counted(this.#held));
+    this.#bodies.count(counted(bytes) - counted(this.#held));
     this.#held = bytes;
   }
 

@@ -72,8 +72,7 @@ async function answerTo(
 ): Promise<HttpAnswer> {
   let unpackedSize = 0;
   const taken = (bytes: Bytes): void => {
-    bodies.check(bytes);
-    bodies.take(bytes);
+    bodies.claim(bytes);
     unpackedSize += bytes;
   };
   try {
@@ -90,7 +89,7 @@ async function answerTo(
   } catch (thrown) {
     return errorAnswer(thrown);
   } finally {
-    bodies.take(-unpackedSize);
+    bodies.count(-unpackedSize);
   }
 }
 

@@ -78,7 +78,7 @@ export async function stagedModel(
 export const neededBytes = ({ manifest, variant }: Pick<StagedModel, 'manifest' | 'variant'>): Bytes =>
   Math.max(manifest.needs.memoryBytes, 2 * variant.file.size);
 
-/** Of bytes that this very agent has checked before a schema need not be made again: that takes a twentieth of a start. */
+/** Of bytes that this very agent has checked before a schema need not be made again: a start waits for it. */
 function manifestAgain(
   bytes: Uint8Array,
   { checkedBy, version }: Release,

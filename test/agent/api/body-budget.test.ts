@@ -16,10 +16,11 @@ describe('the memory for requests', () => {
 
   it('may be owed by answers, and takes in nothing until these have gone', () => {
     const budget = new BodyBudget(100);
-    budget.take(150);
-    expect(() => budget.check(1)).toThrow(expect.objectContaining({ code: 'OVERLOADED' }));
-    expect(() => budget.check(0)).not.toThrow();
-    budget.take(-150);
-    expect(() => budget.check(100)).not.toThrow();
+    budget.count(150);
+    expect(() => budget.claim(1)).toThrow(expect.objectContaining({ code: 'OVERLOADED' }));
+    expect(() => budget.claim(0)).not.toThrow();
+    budget.count(-150);
+    expect(() => budget.claim(100)).not.toThrow();
+    expect(() => budget.claim(1)).toThrow(/fill the memory/);
   });
 });
