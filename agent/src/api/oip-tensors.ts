@@ -177,14 +177,16 @@ function shapeOf(data: unknown): number[] {
 /** As JSON a number takes tens of bytes, and all of them are there at once. */
 const MAX_WRITTEN = 2 ** 20;
 
+const onlyAsBytes = (name: string, why: string): SkeinError =>
+  new SkeinError('TENSOR_INVALID', `output \`${name}\` ${why}`, {
+    fix: `Ask for its bytes: "outputs": [{"name": "${name}", "parameters": {"binary_data": true}}].`,
+  });
+
 /** NaN and infinities have no JSON; they become null. @throws SkeinError TENSOR_INVALID for FP16 and what is too large */
 export function writeTensor(name: string, { type, dims, data }: Tensor) {
-  if (type === 'float16')
-    throw wrong(`output \`${name}\` is FP16, which has no JSON: ask for it with \`binary_data\``);
+  if (type === 'float16') throw onlyAsBytes(name, 'is FP16, which has no JSON');
   if (data.length > MAX_WRITTEN)
-    throw wrong(
-      `output \`${name}\` has ${data.length} values, too many for JSON: ask for it with \`binary_data\``,
-    );
+    throw onlyAsBytes(name, `has ${data.length} values, of which JSON would take too much memory`);
   const values = Array.from(data as ArrayLike<number | bigint>, (value) =>
     typeof value === 'bigint' ? Number(value) : Number.isFinite(value) ? value : null,
   );

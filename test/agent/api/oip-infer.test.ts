@@ -247,7 +247,13 @@ describe('tensors as JSON', () => {
         { version: '1.0.0', outputs: { y: { type: 'uint8', dims: [length], data: new Uint8Array(length) } } },
       );
     expect(JSON.parse(answer(2 ** 20).body as string).outputs[0].data).toHaveLength(2 ** 20);
-    expect(() => answer(2 ** 20 + 1)).toThrow(/too many for JSON: ask for it with `binary_data`/);
+    expect(() => answer(2 ** 20 + 1)).toThrow(
+      expect.objectContaining({
+        code: 'TENSOR_INVALID',
+        message: 'output `y` has 1048577 values, of which JSON would take too much memory',
+        fix: expect.stringContaining('[{"name": "y", "parameters": {"binary_data": true}}]'),
+      }),
+    );
   });
 });
 
