@@ -53,6 +53,8 @@ export class Stopped extends Error {}
 const DRAIN_MS: Millis = 4 * MINUTE;
 const STOP_MS: Millis = 20 * SECOND;
 const LOOK_MS: Millis = 100;
+/** An agent that hears of a server's start asks about its newest batches anew, and may be stopped in that moment. */
+const DRAIN_LIVES = 3;
 
 const pause = (ms: Millis) => new Promise<void>((wake) => setTimeout(wake, ms));
 
@@ -149,14 +151,28 @@ class Campaign {
     this.#options.say('everything heals');
     await Promise.all([server.ready(), broker?.ready()]);
     await Promise.all(devices.map(({ life }) => life.stop(STOP_MS)));
-    const before = devices.map((device) => acceptedOf(device, 'health'));
     this.#field.quieten();
+    let lives = 0;
+    do await this.#drain();
+    while (this.#waits() && ++lives < DRAIN_LIVES);
+    await server.stop(STOP_MS);
+  }
+
+  /** In the files of the dead. */
+  #waits(): boolean {
+    const streams = this.#field.devices.flatMap(({ observer }) => observer.last?.streams ?? []);
+    return streams.some(({ pending }) => pending.length > 0);
+  }
+
+  /** One more life, until nothing waits. */
+  async #drain(): Promise<void> {
+    const { devices } = this.#field;
+    const before = devices.map((device) => acceptedOf(device, 'health'));
     for (const { life } of devices) life.start();
     await this.#until('everything drained', () =>
       devices.every((device, i) => isDrained(device.stateDir, before[i]!)),
     );
     await Promise.all(devices.map(({ life }) => life.stop(STOP_MS)));
-    await server.stop(STOP_MS);
   }
 
   async #until(what: string, holds: () => boolean): Promise<void> {

@@ -101,7 +101,8 @@ export class Life {
 
   /** SIGTERM, and SIGKILL when it does not mind. It stays dead until {@link start}. */
   async stop(graceMs: Millis): Promise<void> {
-    const late = setTimeout(() => this.signal('SIGKILL'), graceMs);
+    const child = this.#now?.child;
+    const late = setTimeout(() => child?.kill('SIGKILL'), graceMs);
     await this.#end('SIGTERM');
     clearTimeout(late);
   }

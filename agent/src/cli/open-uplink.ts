@@ -86,7 +86,6 @@ export function openUplink(options: UplinkOptions): Uplink {
     },
     async stop() {
       ways?.cancel();
-      drain.send();
       drain.stop();
       await presence.goodbye();
       await link.stop();

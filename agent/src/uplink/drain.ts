@@ -44,6 +44,10 @@ export interface DrainDeps {
 
 export interface Drain {
   start(): void;
+  /**
+   * Seals and sends what is committed a last time. Answers are still taken; nothing that was answered is asked anew, for
+   * who stops does not wait for it: the next start asks.
+   */
   stop(): void;
   /** Seals what is committed and sends it, now. */
   send(): void;
@@ -108,6 +112,9 @@ class RunningDrain implements Drain {
   }
 
   stop(): void {
+    if (this.#stopped) return;
+    this.#seal();
+    this.#pump();
     this.#stopped = true;
     this.#sealTimer?.cancel();
     this.#moreTimer?.cancel();

@@ -457,6 +457,29 @@ describe('the drain', () => {
     expect(predictions(outbox)).toMatchObject({ stored: 6, pending: 0 });
   });
 
+  it('sends what is committed a last time as it stops, and opens nothing again that was answered', () => {
+    batches(1);
+    start();
+    link.hear(envelope(fleet.answer(link.take()[0]!)));
+    outbox.append('health', { ts: 1, mono: 1, boot: 'b', metrics: {} });
+    outbox.commit();
+    began = true;
+    drain.stop();
+    expect(link.sent.map(({ channel }) => channel)).toEqual(['batch/health']);
+    expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
+    drain.send();
+    expect(link.sent).toHaveLength(1);
+  });
+
+  it('takes the answer to what it sent as it stopped', () => {
+    batches(1);
+    start();
+    const [first] = link.take();
+    drain.stop();
+    link.hear(envelope(fleet.answer(first!)));
+    expect(predictions(outbox)).toMatchObject({ stored: 2, pending: 0 });
+  });
+
   it('asks nothing more where a new batch tells anyway', () => {
     batches(1);
     start();
