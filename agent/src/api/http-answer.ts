@@ -35,6 +35,23 @@ function headOf({ status, type, headers }: HttpAnswer, length: Bytes, keepAlive:
   return `${head}${keepAlive ? '' : 'Connection: close\r\n'}\r\n`;
 }
 
+/** The latest head: answers of one model to one client mostly have it in common. */
+let latest: (Omit<HttpAnswer, 'body'> & { length: Bytes; keepAlive: boolean; bytes: Buffer }) | undefined;
+
+function headBytes(answer: HttpAnswer, length: Bytes, keepAlive: boolean): Buffer {
+  const { status, type, headers } = answer;
+  const same =
+    latest?.length === length &&
+    latest.headers === headers &&
+    latest.type === type &&
+    latest.status === status &&
+    latest.keepAlive === keepAlive;
+  if (same) return latest!.bytes;
+  const bytes = Buffer.from(headOf(answer, length, keepAlive), 'latin1');
+  latest = { status, type, ...(headers && { headers }), length, keepAlive, bytes };
+  return bytes;
+}
+
 /** One write a request: a head and a body apart cost a system call more. */
 export function send(
   socket: Socket,
@@ -42,10 +59,10 @@ export function send(
   { method, keepAlive }: Pick<HttpRequest, 'method' | 'keepAlive'>,
 ) {
   const body = typeof answer.body === 'string' ? Buffer.from(answer.body, 'utf8') : answer.body;
-  const head = headOf(answer, body.length, keepAlive);
-  if (method === 'HEAD' || body.length === 0) return socket.write(head, 'latin1');
+  const head = headBytes(answer, body.length, keepAlive);
+  if (method === 'HEAD' || body.length === 0) return socket.write(head);
   const bytes = Buffer.allocUnsafe(head.length + body.length);
-  bytes.write(head, 0, 'latin1');
+  bytes.set(head, 0);
   bytes.set(body, head.length);
   return socket.write(bytes);
 }

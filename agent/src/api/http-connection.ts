@@ -9,8 +9,8 @@ import { type HttpAnswer, problemAnswer, send } from './http-answer.ts';
 import type { HttpRequest } from './http-head.ts';
 import { RequestReader } from './http-message.ts';
 
-/** Never rejects. */
-export type HttpHandler = (request: HttpRequest) => Promise<HttpAnswer>;
+/** Neither throws nor rejects. */
+export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
 
 export interface HttpLimits {
   /** A request that has begun must be whole by then, an answer read. */

@@ -64,10 +64,39 @@ export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions)
   return { url: `http://${host.includes(':') ? `[${host}]` : host}:${servers[0]!.port}`, close };
 }
 
-async function answerTo(
+interface RoutedRequest {
+  method: string;
+  path: string;
+  headers: ReadonlyMap<string, string>;
+  body: Uint8Array;
+}
+
+/** Neither throws nor rejects. */
+function answerTo(
   deps: LocalApiDeps,
   authorize: Authorize,
-  request: HttpRequest,
+  { method, target, headers, body }: HttpRequest,
+  bodies: BodyBudget,
+): HttpAnswer | Promise<HttpAnswer> {
+  try {
+    const query = target.indexOf('?');
+    const path = query < 0 ? target : target.slice(0, query);
+    if (path !== '/healthz') authorize(headers.get('authorization'));
+    const routed = { method, path, headers, body };
+    const coded = headers.has('content-encoding') || headers.has('accept-encoding');
+    return coded ? answerCoded(deps, routed, bodies) : answerPlain(deps, routed);
+  } catch (thrown) {
+    return errorAnswer(thrown);
+  }
+}
+
+const answerPlain = (deps: LocalApiDeps, request: RoutedRequest): HttpAnswer | Promise<HttpAnswer> =>
+  answerOip(deps.models, request) ?? route(deps, request).catch(errorAnswer);
+
+/** What is unpacked counts as long as it is in use. */
+async function answerCoded(
+  deps: LocalApiDeps,
+  request: RoutedRequest,
   bodies: BodyBudget,
 ): Promise<HttpAnswer> {
   let unpackedSize = 0;
@@ -76,28 +105,16 @@ async function answerTo(
     unpackedSize += bytes;
   };
   try {
-    const { method, target, headers } = request;
-    const query = target.indexOf('?');
-    const path = query < 0 ? target : target.slice(0, query);
-    if (path !== '/healthz') authorize(headers.get('authorization'));
-    const coding = headers.get('content-encoding');
+    const coding = request.headers.get('content-encoding');
     const body = coding === undefined ? request.body : await unpacked(request.body, coding, taken);
-    const routed = { method, path, headers, body };
-    const answer = await (answerOip(deps.models, routed) ?? route(deps, routed));
-    const accepted = headers.get('accept-encoding');
+    const answer = await answerPlain(deps, { ...request, body });
+    const accepted = request.headers.get('accept-encoding');
     return accepted === undefined ? answer : await packed(answer, accepted);
   } catch (thrown) {
     return errorAnswer(thrown);
   } finally {
     bodies.count(-unpackedSize);
   }
-}
-
-interface RoutedRequest {
-  method: string;
-  path: string;
-  headers: ReadonlyMap<string, string>;
-  body: Uint8Array;
 }
 
 const PROMETHEUS = 'text/plain; version=0.0.4; charset=utf-8';

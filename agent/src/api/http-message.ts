@@ -85,6 +85,8 @@ export class RequestReader {
 
   /** @returns the next whole request, or undefined when more bytes are needed. @throws HttpProblem */
   next(): HttpRequest | undefined {
+    const again = this.#takeAgain();
+    if (again) return again;
     this.#head ??= this.#takeHead();
     if (!this.#head) return undefined;
     const body = this.#head.length === 'chunked' ? this.#takeChunked() : this.#takeBody(this.#head.length);
@@ -92,6 +94,19 @@ export class RequestReader {
     const { method, target, headers, keepAlive } = this.#head;
     this.#head = undefined;
     return { method, target, headers, keepAlive, body };
+  }
+
+  /** One request in one piece under the same head as the one before: of a client that asks again and again, most are. */
+  #takeAgain(): HttpRequest | undefined {
+    const [bytes] = this.#chunks;
+    if (!this.#before || !bytes || this.#head || this.#chunks.length > 1) return undefined;
+    const { bytes: kept, head } = this.#before;
+    if (bytes.length - kept.length !== head.length) return undefined;
+    if (bytes.compare(kept, 0, kept.length, 0, kept.length) !== 0) return undefined;
+    this.#chunks = [];
+    this.#size = 0;
+    const { method, target, headers, keepAlive } = head;
+    return { method, target, headers, keepAlive, body: bytes.subarray(kept.length) };
   }
 
   #takeHead(): Head | undefined {

@@ -4,6 +4,7 @@
  * in, an answer out. Errors are `{"error": "…"}` as the protocol says, with our code and what to do about it.
  */
 import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import type { Bytes } from '@skein/protocol/units.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { HEADER_LENGTH, readInfer, writeInfer } from './oip-infer.ts';
 import {
@@ -81,10 +82,11 @@ const readyAnswer = (ready: boolean): OipAnswer => jsonAnswer({ ready }, ready ?
 function route(models: OipModels, request: OipRequest): OipAnswer | Promise<OipAnswer> | undefined {
   const { path, method } = request;
   if (!path.startsWith('/v2')) return undefined;
-  const [, name, version, action = ''] = MODEL_PATH.exec(path) ?? [];
+  if (latest?.path !== path) latest = { path, ...partsOf(path) };
+  const { name, version, action } = latest;
   if (name === 'stats' && version === undefined && action === '') return allStatistics(models, method);
   if (name === undefined) return serverRoute(models, request);
-  const model = modelNamed(models, decoded(name), version === undefined ? undefined : decoded(version));
+  const model = modelNamed(models, name, version);
   if (action === 'infer') return method === 'POST' ? infer(models, model, request) : notAllowed(request);
   if (method !== 'GET' && method !== 'HEAD') return notAllowed(request);
   if (action === '') return jsonAnswer(modelMetadata(model));
@@ -92,6 +94,22 @@ function route(models: OipModels, request: OipRequest): OipAnswer | Promise<OipA
   if (action === 'config') return jsonAnswer(modelConfig(model));
   if (action === 'stats') return jsonAnswer({ model_stats: statisticsOf(models, [model]) });
   return notServed(path);
+}
+
+interface ModelPath {
+  /** undefined: not the path of a model. */
+  name: string | undefined;
+  version: string | undefined;
+  action: string;
+}
+
+/** The latest path and what it says: most clients ask for one thing again and again. */
+let latest: (ModelPath & { path: string }) | undefined;
+
+/** @throws SkeinError REQUEST_INVALID */
+function partsOf(path: string): ModelPath {
+  const [, name, version, action = ''] = MODEL_PATH.exec(path) ?? [];
+  return { name: name && decoded(name), version: version && decoded(version), action };
 }
 
 function serverRoute(models: OipModels, request: OipRequest): OipAnswer | undefined {
@@ -145,6 +163,14 @@ const allStatistics = (models: OipModels, method: string): OipAnswer =>
     ? jsonAnswer({ model_stats: statisticsOf(models, models.all()) })
     : notAllowed({ method, path: '/v2/models/stats', headers: new Map(), body: new Uint8Array() });
 
+let latestHeaders = { length: 0, headers: {} };
+
+function lengthHeaders(length: Bytes): Readonly<Record<string, string>> {
+  if (latestHeaders.length !== length)
+    latestHeaders = { length, headers: { 'Inference-Header-Content-Length': String(length) } };
+  return latestHeaders.headers;
+}
+
 /** Never rejects. */
 async function infer(models: OipModels, model: CurrentModel, request: OipRequest): Promise<OipAnswer> {
   try {
@@ -153,8 +179,7 @@ async function infer(models: OipModels, model: CurrentModel, request: OipRequest
     const result = await models.predict(model.manifest.name, call.inputs, options);
     const { body, headerLength } = writeInfer(call, model, result);
     if (headerLength === undefined) return { status: 200, type: JSON_TYPE, body };
-    const headers = { 'Inference-Header-Content-Length': String(headerLength) };
-    return { status: 200, type: BINARY_TYPE, headers, body };
+    return { status: 200, type: BINARY_TYPE, headers: lengthHeaders(headerLength), body };
   } catch (thrown) {
     return errorAnswer(thrown);
   }

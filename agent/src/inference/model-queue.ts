@@ -14,6 +14,7 @@ import type { LoadedModel, Tensors } from './backend.ts';
 import { joinRows, rowsOf, splitRows } from './batch.ts';
 import { Deadline } from './deadline.ts';
 import { type Priority, type Request, RequestQueue } from './request-queue.ts';
+import { allFinite } from './tensors.ts';
 
 /** Microseconds of one answered request. */
 export interface Timing {
@@ -25,13 +26,15 @@ export interface Timing {
 
 export interface Answer extends Timing {
   outputs: Tensors;
+  /** No output is NaN or infinite. */
+  finite: boolean;
   /** From arrival. */
   totalUs: number;
 }
 
 /** What is counted; `statistics.ts` has the same words. */
 export interface QueueStatistics {
-  requestSucceeded(request: Timing & { rows: number; totalUs: number; at: Millis }): void;
+  requestSucceeded(request: Timing & { totalUs: number }, rows: number, at: Millis): void;
   requestFailed(request: { queueUs: number; totalUs: number }): void;
   executed(run: { batchSize: number } & Omit<Timing, 'queueUs'>): void;
 }
@@ -63,13 +66,11 @@ interface Waiting extends Request, Pick<Submission, 'ran'> {
   told: boolean;
 }
 
-/** One call of the model; times are monotonic. */
-interface Run {
-  parts: Tensors[];
+/** Of one call of the model, monotonic. */
+interface RunTimes {
   began: Millis;
   joined: Millis;
   inferred: Millis;
-  ended: Millis;
 }
 
 export class ModelQueue {
@@ -162,8 +163,13 @@ export class ModelQueue {
   async #run(batch: readonly Waiting[]): Promise<void> {
     const next = this.#waiting.size > 0 ? this.#waiting.nextDeadline() : Number.POSITIVE_INFINITY;
     this.#deadline.watch(batch.reduce((earliest, { deadline }) => Math.min(earliest, deadline), next));
+    const { clock, timeoutMs } = this.#options;
+    const began = clock.mono();
     try {
-      this.#answer(batch, await this.#infer(batch));
+      const inputs = batch.length > 1 ? joinRows(batch.map((request) => request.inputs)) : batch[0]!.inputs;
+      const joined = clock.mono();
+      const outputs = await this.#model.infer(inputs, timeoutMs);
+      this.#answer(batch, outputs, { began, joined, inferred: clock.mono() });
     } catch (thrown) {
       const error = asSkeinError(thrown, 'MODEL_CRASHED');
       if (batch.length > 1) await this.#runSingly(batch, error);
@@ -180,44 +186,29 @@ export class ModelQueue {
     }
   }
 
-  async #infer(batch: readonly Waiting[]): Promise<Run> {
-    const { clock, timeoutMs } = this.#options;
-    const [first] = batch as [Waiting];
-    const began = clock.mono();
-    const inputs = batch.length > 1 ? joinRows(batch.map((request) => request.inputs)) : first.inputs;
-    const joined = clock.mono();
-    const outputs = await this.#model.infer(inputs, timeoutMs);
-    const inferred = clock.mono();
-    const parts =
-      batch.length > 1
-        ? splitRows(
-            outputs,
-            batch.map(({ rows }) => rows!),
-          )
-        : [outputs];
-    return { parts, began, joined, inferred, ended: clock.mono() };
-  }
-
-  #answer(batch: readonly Waiting[], { parts, began, joined, inferred, ended }: Run): void {
+  /** @throws SkeinError MODEL_INVALID when the outputs are not row for row those of the batch */
+  #answer(batch: readonly Waiting[], outputs: Tensors, { began, joined, inferred }: RunTimes): void {
     const { clock, statistics } = this.#options;
-    const run = { inputUs: micros(joined - began), inferUs: micros(inferred - joined) };
-    const whole = { ...run, outputUs: micros(ended - inferred) };
+    const rowsOfEach = batch.map(({ rows = 1 }) => rows);
+    const parts = batch.length > 1 ? splitRows(outputs, rowsOfEach) : [outputs];
+    const ended = clock.mono();
     const at = clock.now();
-    let batchSize = 0;
-    batch.forEach((request, i) => {
-      const rows = request.rows ?? 1;
-      batchSize += rows;
-      const queueUs = micros(began - request.arrived);
-      const answer = { ...whole, queueUs, outputs: parts[i]!, totalUs: micros(ended - request.arrived) };
+    const inputUs = micros(joined - began);
+    const inferUs = micros(inferred - joined);
+    const outputUs = micros(ended - inferred);
+    for (const [i, request] of batch.entries()) {
+      const [queueUs, totalUs] = [micros(began - request.arrived), micros(ended - request.arrived)];
+      const part = parts[i]!;
+      const answer = { queueUs, inputUs, inferUs, outputUs, totalUs, outputs: part, finite: allFinite(part) };
       request.ran?.(answer);
       // Whether the timer or the answer is heard of first must not decide.
       if (ended > request.deadline) this.#fail(request, tooLate(request, 'running'));
-      if (request.told) return;
-      statistics.requestSucceeded({ ...whole, queueUs, totalUs: answer.totalUs, rows, at });
+      if (request.told) continue;
+      statistics.requestSucceeded(answer, rowsOfEach[i]!, at);
       request.told = true;
       request.resolve(answer);
-    });
-    statistics.executed({ batchSize, ...whole });
+    }
+    statistics.executed({ batchSize: sumOf(rowsOfEach), inputUs, inferUs, outputUs });
   }
 
   #failRun(request: Waiting, error: SkeinError): void {
@@ -252,6 +243,8 @@ export class ModelQueue {
     await this.#model.close();
   }
 }
+
+const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 const micros = (ms: Millis): number => Math.round(ms * 1000);
 

@@ -10,7 +10,7 @@ import type { TensorSpec } from '@skein/protocol/manifest.ts';
 import { type Bytes, KIB, type Millis } from '@skein/protocol/units.ts';
 import type { Backend, LoadedModel, LoadRequest, Placement, Tensors } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, runFailure } from './onnx-session.ts';
+import { openSession } from './onnx-session.ts';
 import { OnnxWorkerSession } from './onnx-worker-session.ts';
 import { checkInputs, elementCount } from './tensors.ts';
 import { turnGatherer } from './turn-gatherer.ts';
@@ -47,14 +47,7 @@ const inlineModel = (session: OnnxSession, reason: string): LoadedModel => ({
   placement: 'inline',
   reason,
   gather: turnGatherer((task) => void setImmediate(task)),
-  async infer(inputs: Tensors): Promise<Tensors> {
-    checkInputs(inputs, session.inputs);
-    try {
-      return await session.run(inputs);
-    } catch (cause) {
-      throw runFailure(cause);
-    }
-  },
+  infer: (inputs: Tensors) => session.run(inputs),
   close: () => session.close(),
 });
 

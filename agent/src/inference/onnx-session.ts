@@ -9,7 +9,7 @@ import type { Sha256Hex } from '@skein/protocol/units.ts';
 import { readBlob } from '../at-rest/disk-blob.ts';
 import type { LoadRequest, Tensor, TensorData, Tensors } from './backend.ts';
 import { createSession, type InferenceSession, Tensor as RuntimeTensor } from './onnx-runtime.ts';
-import { ELEMENT_TYPES } from './tensors.ts';
+import { checkInputs, ELEMENT_TYPES } from './tensors.ts';
 
 export type OpenRequest = Pick<LoadRequest, 'path' | 'sha256' | 'threads' | 'providers' | 'blobKey'>;
 
@@ -19,7 +19,7 @@ export interface OnnxSession {
   readonly reason: string;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
-  /** Unchecked: the caller has compared the inputs with {@link inputs}. */
+  /** @throws SkeinError TENSOR_INVALID, MODEL_CRASHED, MODEL_MEMORY */
   run(inputs: Tensors): Promise<Tensors>;
   close(): Promise<void>;
 }
@@ -42,7 +42,7 @@ const noMemory = (what: string, cause: unknown): SkeinError =>
   });
 
 /** What went wrong while computing. */
-export const runFailure = (cause: unknown): SkeinError =>
+const runFailure = (cause: unknown): SkeinError =>
   NO_MEMORY.test(wordsOf(cause))
     ? noMemory('this inference', cause)
     : new SkeinError('MODEL_CRASHED', `the runtime failed: ${wordsOf(cause)}`, { cause });
@@ -114,23 +114,33 @@ export async function sessionFromBytes(
     const inputs = session.inputMetadata.map(toSpec);
     const outputs = session.outputMetadata.map(toSpec);
     const run = async (tensors: Tensors): Promise<Tensors> => {
-      const feeds: Record<string, RuntimeTensor> = {};
-      for (const { name } of inputs) {
-        feeds[name] = feedOf(tensors[name]!);
+      checkInputs(tensors, inputs);
+      try {
+        return outputsOf(await runOf(session, feedsOf(tensors, inputs)), outputs);
+      } catch (cause) {
+        throw runFailure(cause);
       }
-      const results = await runOf(session, feeds);
-      const answer: Record<string, Tensors[string]> = {};
-      for (const { name, type } of outputs) {
-        const { data, dims } = results[name]!;
-        answer[name] = { type, dims, data: bits(data as TensorData) };
-      }
-      return answer;
     };
     return { provider, reason, inputs, outputs, run, close: () => session.release() };
   } catch (cause) {
     await session.release();
     throw invalid(request.path, cause);
   }
+}
+
+function feedsOf(tensors: Tensors, specs: readonly TensorSpec[]): Record<string, RuntimeTensor> {
+  const feeds: Record<string, RuntimeTensor> = {};
+  for (const { name } of specs) feeds[name] = feedOf(tensors[name]!);
+  return feeds;
+}
+
+function outputsOf(results: InferenceSession.ReturnType, specs: readonly TensorSpec[]): Tensors {
+  const outputs: Record<string, Tensor> = {};
+  for (const { name, type } of specs) {
+    const { data, dims } = results[name]!;
+    outputs[name] = { type, dims, data: bits(data as TensorData) };
+  }
+  return outputs;
 }
 
 /** float16 goes in as its bits: of the Float16Array that `Tensor` makes of them the binding sees nothing. */

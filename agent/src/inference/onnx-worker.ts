@@ -9,7 +9,7 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { LoadRequest } from './backend.ts';
 import type { OnnxSession } from './onnx-session.ts';
-import { openSession, runFailure } from './onnx-session.ts';
+import { openSession } from './onnx-session.ts';
 import {
   ANSWERS,
   ASKED,
@@ -80,7 +80,7 @@ async function serve(session: OnnxSession, commands: MessagePort): Promise<void>
       output.write(results);
       answer(known ? undefined : { kind: 'outputs', region: output.region });
     } catch (error) {
-      answer(failed(runFailure(error)));
+      answer(failed(asSkeinError(error, 'MODEL_CRASHED')));
     }
   }
   await session.close();

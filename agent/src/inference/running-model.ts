@@ -10,7 +10,7 @@ import { RunStats } from './latency.ts';
 import { type Answer, ModelQueue } from './model-queue.ts';
 import type { Priority } from './request-queue.ts';
 import { type InferenceStatistics, ModelStatistics } from './statistics.ts';
-import { allFinite, checkInputs } from './tensors.ts';
+import { checkInputs } from './tensors.ts';
 import { type Batching, tryBatch } from './try-batch.ts';
 
 /** What runs under a name now. */
@@ -122,26 +122,18 @@ export class RunningModel implements CurrentModel {
 
   /**
    * What the model did is counted even when its caller has given up; a caller's fault or a lost backend never is.
-   * @throws SkeinError TENSOR_INVALID, OVERLOADED, MODEL_TIMEOUT, MODEL_CRASHED
+   * @throws SkeinError at once TENSOR_INVALID, later OVERLOADED, MODEL_TIMEOUT, MODEL_CRASHED
    */
-  async infer(
-    inputs: Tensors,
-    { priority, timeoutMs, proof, inputsFinite = true }: InferOptions,
-  ): Promise<Answer & { finite: boolean }> {
+  infer(inputs: Tensors, { priority, timeoutMs, proof, inputsFinite = true }: InferOptions): Promise<Answer> {
     checkInputs(inputs, this.loaded.inputs);
-    let finite = true;
+    const stats = proof ? this.#stats : undefined;
     const ran = (outcome: Answer | SkeinError): void => {
-      const stats = proof ? this.#stats : undefined;
-      if (outcome instanceof SkeinError) {
-        if (outcome.blame !== 'environment') stats?.failed();
-        return;
-      }
-      finite = allFinite(outcome.outputs);
       // The run itself: what waited before it, or a busy event loop, is not the model's fault.
-      stats?.succeeded(outcome.inferUs, finite || !inputsFinite);
+      if (!(outcome instanceof SkeinError))
+        stats?.succeeded(outcome.inferUs, outcome.finite || !inputsFinite);
+      else if (outcome.blame !== 'environment') stats?.failed();
     };
-    const answer = await this.#queue.submit({ inputs, priority, timeoutMs, ran });
-    return { ...answer, finite };
+    return this.#queue.submit({ inputs, priority, timeoutMs, ran });
   }
 
   /** Answers what it has been handed first. A model that can not be closed any more is not in use either. */

@@ -82,19 +82,21 @@ export class ModelStatistics {
   readonly #totals = new Float64Array(Object.keys(TOTALS).length);
   readonly #sizes = new Float64Array(SIZES * WIDTH);
 
-  /** Answered. @param request times of the run it shared, microseconds; `at` wall clock */
+  /** Answered. @param request times of the run it shared, microseconds. @param at wall clock */
   requestSucceeded(
-    request: ComputeTimes & { rows: number; queueUs: number; totalUs: number; at: Millis },
+    request: ComputeTimes & { queueUs: number; totalUs: number },
+    rows: number,
+    at: Millis,
   ): void {
     const totals = this.#totals;
     totals[TOTALS.succeeded]! += 1;
-    totals[TOTALS.rows]! += request.rows;
+    totals[TOTALS.rows]! += rows;
     totals[TOTALS.totalUs]! += request.totalUs;
     totals[TOTALS.queueUs]! += request.queueUs;
     totals[TOTALS.inputUs]! += request.inputUs;
     totals[TOTALS.inferUs]! += request.inferUs;
     totals[TOTALS.outputUs]! += request.outputUs;
-    totals[TOTALS.last] = request.at;
+    totals[TOTALS.last] = at;
   }
 
   /** Refused, too late, or the run failed. Its waiting is in `fail`: `queue` is that of answered requests. */

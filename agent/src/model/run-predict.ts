@@ -196,18 +196,10 @@ class Prediction {
       .catch(() => undefined);
     for (const [i, { sample, fed }] of batch.entries()) {
       try {
-        await this.#answer(sample, fed, outputs?.[i] ?? (await this.#alone(fed)));
+        await this.#answer(sample, fed, outputs?.[i] ?? (await this.#model.session.run(fed.inputs)));
       } catch (thrown) {
         await this.#failed(sample, fed.where, thrown);
       }
-    }
-  }
-
-  async #alone(fed: Fed): Promise<Tensors> {
-    try {
-      return await this.#model.session.run(fed.inputs);
-    } catch (cause) {
-      throw new SkeinError('MODEL_CRASHED', `the runtime failed: ${String(cause)}`, { cause });
     }
   }
 

@@ -121,15 +121,7 @@ const status = (ok: boolean): AgentStatus => ({
 
 const statistics = new ModelStatistics();
 for (let i = 0; i < 7; i++)
-  statistics.requestSucceeded({
-    rows: 1,
-    queueUs: 1,
-    inputUs: 1,
-    inferUs: 1,
-    outputUs: 1,
-    totalUs: 4,
-    at: 1,
-  });
+  statistics.requestSucceeded({ queueUs: 1, inputUs: 1, inferUs: 1, outputUs: 1, totalUs: 4 }, 1, 1);
 
 let api: LocalApi;
 let ready = true;

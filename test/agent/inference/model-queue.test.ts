@@ -58,7 +58,7 @@ function setup(options: Partial<QueueOptions> = {}, manual = manualModel()) {
   const clock = manualClock();
   const counted: [string, number][] = [];
   const statistics: QueueStatistics = {
-    requestSucceeded: ({ rows }) => counted.push(['succeeded', rows]),
+    requestSucceeded: (_request, rows) => counted.push(['succeeded', rows]),
     requestFailed: () => counted.push(['failed', 1]),
     executed: ({ batchSize }) => counted.push(['executed', batchSize]),
   };

@@ -24,7 +24,7 @@ describe('model statistics', () => {
       [1, 1_000],
       [3, 1_001],
     ] as const)
-      statistics.requestSucceeded({ ...run, rows, queueUs: 10, totalUs: 120, at });
+      statistics.requestSucceeded({ ...run, queueUs: 10, totalUs: 120 }, rows, at);
     statistics.executed({ ...run, batchSize: 4 });
     expect(statistics.snapshot()).toMatchObject({
       last_inference: 1_001,
