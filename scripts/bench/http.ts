@@ -13,8 +13,8 @@ import type { Emit } from './measurement.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const MODEL = join(ROOT, '../shared/data/models/gas-v1.onnx');
-const ROUNDS = 15;
-const ROUND_MS = 700;
+const ROUNDS = 25;
+const ROUND_MS = 400;
 const CLIENTS = 16;
 
 interface Load {
