@@ -19,6 +19,7 @@ import type { HttpRequest } from './http-head.ts';
 import { type HttpServer, openHttpServer } from './http-server.ts';
 import { renderMetrics } from './metrics.ts';
 import type { OipModels } from './oip-models.ts';
+import { decodedPart } from './oip-path.ts';
 import { answerOip, errorAnswer, jsonAnswer } from './oip-rest.ts';
 import { type OnceRequest, predictOnce } from './predict-once.ts';
 import { type AgentStatus, readiness } from './status.ts';
@@ -135,19 +136,10 @@ async function route(deps: LocalApiDeps, request: RoutedRequest): Promise<HttpAn
   }
   const [, what, name] = NAMED.exec(path) ?? [];
   if (method === 'POST' && what === 'readings' && deps.readings)
-    return jsonAnswer(deps.readings.push(decodedName(name!), request.body), 202);
+    return jsonAnswer(deps.readings.push(decodedPart(name!), request.body), 202);
   if (method === 'POST' && what === 'predict')
-    return jsonAnswer(await predictNamed(deps, decodedName(name!), parsedBody(request.body)));
+    return jsonAnswer(await predictNamed(deps, decodedPart(name!), parsedBody(request.body)));
   return errorAnswer(new SkeinError('NOT_FOUND', `nothing at ${method} ${path.slice(0, 200)}`));
-}
-
-/** @throws SkeinError REQUEST_INVALID */
-function decodedName(name: string): string {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    throw new SkeinError('REQUEST_INVALID', 'the path is not UTF-8, percent-encoded');
-  }
 }
 
 function predictNamed({ models, pictures }: LocalApiDeps, name: string, body: unknown) {

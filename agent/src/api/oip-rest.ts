@@ -3,7 +3,7 @@
  * extensions for binary tensors, classification, model configuration, statistics and the repository index. Pure: a request
  * in, an answer out. Errors are `{"error": "…"}` as the protocol says, with our code and what to do about it.
  */
-import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
+import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes } from '@skein/protocol/units.ts';
 import type { CurrentModel } from '../inference/engine.ts';
 import { HEADER_LENGTH, readInfer, writeInfer } from './oip-infer.ts';
@@ -16,6 +16,7 @@ import {
   type OipModels,
   repositoryIndex,
 } from './oip-models.ts';
+import { modelPath } from './oip-path.ts';
 
 export interface OipRequest {
   method: string;
@@ -34,9 +35,6 @@ export interface OipAnswer {
 
 const JSON_TYPE = 'application/json';
 const BINARY_TYPE = 'application/octet-stream';
-
-const MODEL_PATH =
-  /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer|config|stats|trace\/setting|generate|generate_stream))?$/;
 
 /** At once where nothing is inferred. @returns undefined when the path is not of this protocol. Never throws nor rejects. */
 export function answerOip(
@@ -82,8 +80,7 @@ const readyAnswer = (ready: boolean): OipAnswer => jsonAnswer({ ready }, ready ?
 function route(models: OipModels, request: OipRequest): OipAnswer | Promise<OipAnswer> | undefined {
   const { path, method } = request;
   if (!path.startsWith('/v2')) return undefined;
-  if (latest?.path !== path) latest = { path, ...partsOf(path) };
-  const { name, version, action } = latest;
+  const { name, version, action } = modelPath(path);
   if (name === 'stats' && version === undefined && action === '') return allStatistics(models, method);
   if (name === undefined) return serverRoute(models, request);
   const model = modelNamed(models, name, version);
@@ -94,22 +91,6 @@ function route(models: OipModels, request: OipRequest): OipAnswer | Promise<OipA
   if (action === 'config') return jsonAnswer(modelConfig(model));
   if (action === 'stats') return jsonAnswer({ model_stats: statisticsOf(models, [model]) });
   return notServed(path);
-}
-
-interface ModelPath {
-  /** undefined: not the path of a model. */
-  name: string | undefined;
-  version: string | undefined;
-  action: string;
-}
-
-/** The latest path and what it says: most clients ask for one thing again and again. */
-let latest: (ModelPath & { path: string }) | undefined;
-
-/** @throws SkeinError REQUEST_INVALID */
-function partsOf(path: string): ModelPath {
-  const [, name, version, action = ''] = MODEL_PATH.exec(path) ?? [];
-  return { name: name && decoded(name), version: version && decoded(version), action };
 }
 
 function serverRoute(models: OipModels, request: OipRequest): OipAnswer | undefined {
@@ -142,15 +123,6 @@ const notServed = (path: string): OipAnswer => {
     : 'GET /v2 lists the extensions that are served.';
   return jsonAnswer({ error: `NOT_FOUND: ${path} is not served here`, code: 'NOT_FOUND', fix }, 404);
 };
-
-/** @throws SkeinError REQUEST_INVALID */
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    throw new SkeinError('REQUEST_INVALID', 'the path is not UTF-8, percent-encoded');
-  }
-}
 
 const statisticsOf = (models: OipModels, wanted: readonly CurrentModel[]) =>
   wanted.flatMap((model) => {

@@ -66,6 +66,29 @@ describe('a request', () => {
     expect(status(`${head}ab${head.replace('Length: 2', 'Length: x')}cd`)).toBe(400);
   });
 
+  it('is read alike whether it comes alone, in pieces or with others, after one with the same head', () => {
+    const head = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n';
+    const pieces = [
+      `${head}ab`,
+      `${head}cd`,
+      `${head}e`,
+      'f',
+      `${head}gh${head}ij`,
+      `${GET}\r\n`,
+      `${GET}\r\n`,
+    ];
+    const reader = new RequestReader();
+    const found = pieces.map((piece) => {
+      reader.push(bytes(piece));
+      const bodies: string[] = [];
+      for (let next = reader.next(); next; next = reader.next())
+        bodies.push(`${next.target} ${Buffer.from(next.body).toString()}`);
+      return bodies;
+    });
+    expect(found).toEqual([['/x ab'], ['/x cd'], [], ['/x ef'], ['/x gh', '/x ij'], ['/v2 '], ['/v2 ']]);
+    expect(reader.underWay).toBe(false);
+  });
+
   it('keeps the connection as its version says', () => {
     expect(read('GET / HTTP/1.0\r\n\r\n')[0]!.keepAlive).toBe(false);
     expect(read('GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n')[0]!.keepAlive).toBe(true);
