@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
+import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { AgentStatus } from '../api/status.ts';
 import type { Config } from '../config/schema.ts';
 import { readToken } from './settings.ts';
@@ -25,32 +26,56 @@ function urlIn(file: string): string | undefined {
   }
 }
 
+/** Of the device itself, which may be busy with other things. */
+const STATUS_WITHIN_MS: Millis = 10 * SECOND;
+/** The agent's own limit for an inference is what ends it. */
+const PREDICTION_WITHIN_MS: Millis = 40 * SECOND;
+
 const notRunning = (url: string, cause: unknown): SkeinError =>
   new SkeinError('UNREACHABLE', `no agent answers at ${url}`, {
     cause,
     fix: 'Start it with `skein-agent run`, or give the --config that it runs with.',
   });
 
-async function call(config: Config, path: string, init?: RequestInit): Promise<unknown> {
+const LOOK = 'Look with `ss -ltnp` who listens there, or give the --config that the agent runs with.';
+
+const silent = (url: string, withinMs: Millis, cause: unknown): SkeinError =>
+  new SkeinError('UNREACHABLE', `something listens at ${url} and did not answer within ${withinMs} ms`, {
+    cause,
+    fix: `${LOOK} Where it is the agent, it stands still or the device is overloaded.`,
+  });
+
+async function call(config: Config, path: string, withinMs: Millis, init?: RequestInit): Promise<unknown> {
   const url = apiUrl(config);
   const token = readToken(config);
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   let response: Response;
   try {
-    response = await fetch(url + path, { ...init, headers, signal: AbortSignal.timeout(30_000) });
+    response = await fetch(url + path, { ...init, headers, signal: AbortSignal.timeout(withinMs) });
   } catch (cause) {
-    throw notRunning(url, cause);
+    throw (cause as Error).name === 'TimeoutError' ? silent(url, withinMs, cause) : notRunning(url, cause);
   }
-  const body = (await response.json().catch(() => ({}))) as { error?: string; code?: string; fix?: string };
-  if (response.ok) return body;
-  const code = body.code && Object.hasOwn(ERROR_CODES, body.code) ? (body.code as ErrorCode) : 'INTERNAL';
-  const message = (body.error ?? `status ${response.status}`).replace(`${code}: `, '');
-  throw new SkeinError(code, message, body.fix ? { fix: body.fix } : {});
+  const body: unknown = await response.json().catch(() => undefined);
+  const known = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : undefined;
+  if (response.ok && known) return known;
+  throw refusal(url, response.status, known);
 }
 
-/** @throws SkeinError UNREACHABLE when no agent runs */
-export const fetchStatus = (config: Config): Promise<AgentStatus> =>
-  call(config, '/status') as Promise<AgentStatus>;
+/** @param body JSON that came with it, if any */
+function refusal(url: string, status: number, body: Record<string, unknown> | undefined): SkeinError {
+  if (!body)
+    return new SkeinError('UNREACHABLE', `what answers at ${url} is not the agent (status ${status})`, {
+      fix: LOOK,
+    });
+  const { code: said, error = `status ${status}`, fix } = body;
+  const code = Object.hasOwn(ERROR_CODES, String(said)) ? (said as ErrorCode) : 'INTERNAL';
+  const message = String(error).replace(`${code}: `, '');
+  return new SkeinError(code, message, typeof fix === 'string' ? { fix } : {});
+}
+
+/** @throws SkeinError UNREACHABLE when no agent runs, or none answers */
+export const fetchStatus = (config: Config, withinMs: Millis = STATUS_WITHIN_MS): Promise<AgentStatus> =>
+  call(config, '/status', withinMs) as Promise<AgentStatus>;
 
 /** @throws SkeinError UNREACHABLE, NOT_FOUND, REQUEST_INVALID, INPUT_NOT_FINITE, IMAGE_INVALID */
 export const requestPrediction = (
@@ -58,7 +83,7 @@ export const requestPrediction = (
   model: string,
   request: { values: unknown } | { image: string },
 ): Promise<unknown> =>
-  call(config, `/v1/predict/${encodeURIComponent(model)}`, {
+  call(config, `/v1/predict/${encodeURIComponent(model)}`, PREDICTION_WITHIN_MS, {
     method: 'POST',
     body: JSON.stringify(request),
   });
