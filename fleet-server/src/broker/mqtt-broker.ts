@@ -60,6 +60,7 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   client.on('error', (error) => log.warn('mqtt broker', { error: error.message }));
 
   await new Promise<void>((resolve, reject) => {
+    let everReady = false;
     const fail = (cause: Error) => {
       client.end(true);
       reject(
@@ -69,14 +70,20 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
         }),
       );
     };
+    // Once there was a connection it is sought for ever: who gives up here would be deaf until somebody restarts it.
+    const again = (error: Error) => {
+      log.warn('mqtt broker', { error: error.message });
+      client.stream.destroy();
+    };
     client.once('error', fail);
     client.on('connect', () => {
       begin().then(
         () => {
+          everReady = true;
           client.off('error', fail);
           resolve();
         },
-        (error: Error) => (ready ? log.error('mqtt broker', { error: error.message }) : fail(error)),
+        (error: Error) => (everReady ? again(error) : fail(error)),
       );
     });
   });
