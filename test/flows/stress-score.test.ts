@@ -11,8 +11,8 @@ import { systemClock } from '@skein/agent/system-clock.ts';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const BUNDLE = join(import.meta.dirname, '../../models/host/bundle');
-const QUIET_READINGS = 10;
-const STRESS_READINGS = 15;
+const QUIET_READINGS = 6;
+const STRESS_READINGS = 9;
 /** Readings while the stress builds up are not counted. */
 const RAMP_READINGS = 4;
 
