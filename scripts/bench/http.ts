@@ -9,6 +9,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDaemon, stopDaemon } from '../processes.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -27,8 +28,6 @@ interface Server {
   port: number;
   stop(): Promise<unknown>;
 }
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 async function start(name: string, script: string, kind: Server['kind'], ...args: string[]): Promise<Server> {
   const daemon = await startDaemon({

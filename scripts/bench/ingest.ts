@@ -17,6 +17,7 @@ import { startBroker } from '../load/mosquitto.ts';
 import { startFleetServer } from '../load/server.ts';
 import type { UplinkOrder, UplinkResult, UplinkSettings } from '../load/uplink.ts';
 import { stopDaemon } from '../processes.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 
 const DEVICES = 64;
@@ -55,8 +56,6 @@ async function startLoad(dir: string, state: FleetState, targets: UplinkSettings
     stop: () => void child.kill('SIGKILL'),
   };
 }
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 export async function run(emit: Emit): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'skein-bench-ingest-'));

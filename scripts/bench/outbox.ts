@@ -13,6 +13,7 @@ import type { RowCipher } from '../../agent/src/outbox/row-cipher.ts';
 import { openSqliteOutbox } from '../../agent/src/outbox/sqlite-outbox.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../../agent/src/system-clock.ts';
 import { predictionAt } from '../load/made-batches.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 import { measureCap } from './outbox/at-cap.ts';
 import { measureHour } from './outbox/hour-on-card.ts';
@@ -77,8 +78,6 @@ function accepted(path: string, rows: number, group: number, cipher?: RowCipher)
   outbox.close();
   return rate;
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 /** Both in turns, so that a busy disk is busy for both. */
 function compare(dir: string, group: number, rows: number) {

@@ -13,6 +13,7 @@ import { type Pictures, preparedPixels } from '@skein/agent/pipeline/pictures.ts
 import { workerPictures } from '@skein/agent/pipeline/worker-pictures.ts';
 import type { Picture } from '@skein/agent/sources/port.ts';
 import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 
 const FRAME_MS = 1000 / 30;
@@ -55,8 +56,6 @@ const rawOf = (width: number, height: number): Picture => {
   const bytes = new Uint8Array(width * height * 3).map((_, i) => (i * 7) & 255);
   return { format: 'rgb24', width, height, bytes };
 };
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 /** Milliseconds of each, in turns. */
 async function medians(tasks: (() => unknown)[], rounds: number): Promise<number[]> {

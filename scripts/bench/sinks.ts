@@ -21,6 +21,7 @@ import { createPipeline } from '@skein/agent/pipeline/run-pipeline.ts';
 import { type RunningSinks, runSinks } from '@skein/agent/sinks/run-sinks.ts';
 import { systemClock, systemEntropy } from '@skein/agent/system-clock.ts';
 import { featurePreprocess } from '@skein/protocol/manifest-pipeline.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 
 const BUNDLE = join(import.meta.dirname, '../../models/host/bundle');
@@ -30,7 +31,6 @@ const SETTLE = 20_000;
 const COST_US = 10;
 const GROWTH_MIB = 16;
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const silent = { info: () => {}, warn: () => {}, error: () => {} };
 
 const AROUND = {

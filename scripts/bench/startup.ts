@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 import { type InstalledAgent, installAgent } from '../installed-agent.ts';
+import { median } from '../timing.ts';
 import type { Emit } from './measurement.ts';
 
 const BUNDLE = join(import.meta.dirname, '../../models/host/bundle');
@@ -16,8 +17,6 @@ const { variants } = JSON.parse(readFileSync(join(BUNDLE, 'manifest.json'), 'utf
 const MODEL = join(BUNDLE, 'blobs', variants[0]!.file.sha256);
 const ROUNDS = 9;
 const BAR_MS = 300;
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 /** The least there is: no configuration, no database, no trust, no reading. */
 const BARE = `

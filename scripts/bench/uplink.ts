@@ -32,6 +32,7 @@ import type { OfflineResult, OfflineSettings } from '../load/offline.ts';
 import { startFleetServer } from '../load/server.ts';
 import { startProxy, type TcpProxy } from '../load/tcp-proxy.ts';
 import { stopDaemon } from '../processes.ts';
+import { median } from '../timing.ts';
 import { asShipped } from './as-shipped.ts';
 import type { Emit } from './measurement.ts';
 
@@ -48,7 +49,6 @@ const SHOWN_DAYS = [1, 2, 5, 10, 20];
 const mib = (bytes: number): number => bytes / 2 ** 20;
 const DEVICE = 'd-00000';
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const log = { info() {}, warn() {}, error() {} };
 const shared = { clock: systemClock, entropy: systemEntropy, log };
 type Say = (metric: string, value: number, unit: string, bar?: string, holds?: boolean) => void;

@@ -9,6 +9,7 @@ import { createPipeline, type PredictionEvent } from '@skein/agent/pipeline/run-
 import { linuxHostSource } from '@skein/agent/sources/linux-host-source.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
 import { afterAll, describe, expect, it } from 'vitest';
+import { median } from '../../scripts/timing.ts';
 
 const BUNDLE = join(import.meta.dirname, '../../models/host/bundle');
 const QUIET_READINGS = 6;
@@ -48,8 +49,6 @@ function burnProcessors(): void {
   for (let i = 0; i < 2 * availableParallelism(); i++) program('for (;;) Math.sqrt(Math.random())');
   program(`const { spawnSync } = require('node:child_process'); for (;;) spawnSync('/bin/true')`);
 }
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 describe('the host model on this machine', () => {
   it('scores a synthetic stress at more than twice the score before it', async () => {

@@ -135,6 +135,7 @@ const allStatistics = (models: OipModels, method: string): OipAnswer =>
     ? jsonAnswer({ model_stats: statisticsOf(models, models.all()) })
     : notAllowed({ method, path: '/v2/models/stats', headers: new Map(), body: new Uint8Array() });
 
+/** One object for one length: by it `http-answer.ts` knows a head again. */
 let latestHeaders = { length: 0, headers: {} };
 
 function lengthHeaders(length: Bytes): Readonly<Record<string, string>> {

@@ -40,10 +40,14 @@ const notRunning = (url: string, cause: unknown): SkeinError =>
 const LOOK = 'Look with `ss -ltnp` who listens there, or give the --config that the agent runs with.';
 
 const silent = (url: string, withinMs: Millis, cause: unknown): SkeinError =>
-  new SkeinError('UNREACHABLE', `something listens at ${url} and did not answer within ${withinMs} ms`, {
-    cause,
-    fix: `${LOOK} Where it is the agent, it stands still or the device is overloaded.`,
-  });
+  new SkeinError(
+    'UNREACHABLE',
+    `something listens at ${url} and did not answer within ${withinMs / SECOND} s`,
+    {
+      cause,
+      fix: `${LOOK} Where it is the agent, it stands still or the device is overloaded.`,
+    },
+  );
 
 async function call(config: Config, path: string, withinMs: Millis, init?: RequestInit): Promise<unknown> {
   const url = apiUrl(config);

@@ -8,8 +8,7 @@ import { setPriority } from 'node:os';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { asSkeinError, type SkeinError } from '@skein/protocol/errors.ts';
 import type { LoadRequest } from './backend.ts';
-import type { OnnxSession } from './onnx-session.ts';
-import { openSession } from './onnx-session.ts';
+import { type OnnxSession, openSession } from './onnx-session.ts';
 import {
   ANSWERS,
   ASKED,

@@ -8,11 +8,10 @@ import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../../../agent/src/system-clock.ts';
 import { MIB } from '../../../protocol/src/units.ts';
 import { predictionAt } from '../../load/made-batches.ts';
+import { median } from '../../timing.ts';
 
 const CAP = 4 * MIB;
 const MINUTES = 300;
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 /** @returns ms */
 function minute(outbox: Outbox, at: number): number {

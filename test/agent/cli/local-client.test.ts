@@ -33,7 +33,7 @@ describe('asking the agent on this machine', () => {
     const config = await configOf(() => undefined);
     await expect(fetchStatus(config, 100)).rejects.toMatchObject({
       code: 'UNREACHABLE',
-      message: expect.stringContaining('did not answer within 100 ms'),
+      message: expect.stringContaining('did not answer within 0.1 s'),
       fix: expect.stringContaining('ss -ltnp'),
     });
   });
