@@ -22,6 +22,7 @@ import { jsonLog } from './json-log.ts';
 import { settleLater } from './node-settled.ts';
 import { detailOf } from './pipeline/outcome-detail.ts';
 import type { Outcome } from './pipeline/postprocess.ts';
+import { keepCompiled } from './start/keep.ts';
 import { systemClock } from './system-clock.ts';
 
 const HELP = `
@@ -69,6 +70,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
   await asked;
   settling.cancel();
   await running.stop();
+  keepCompiled();
   process.exit(EXIT.done);
 }
 
@@ -231,16 +233,20 @@ function createProgram(): Command {
   return program;
 }
 
-// `skein-agent config | head` closes the pipe early; that is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.done);
-  throw error;
-});
-try {
-  await createProgram().parseAsync(process.argv);
-} catch (thrown) {
-  if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? EXIT.done : EXIT.usage;
-  else reportFailure(thrown);
-  // A parent's IPC channel would keep a failed start alive.
-  process.exit();
+async function main(): Promise<void> {
+  // `skein-agent config | head` closes the pipe early; that is no error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done);
+    throw error;
+  });
+  try {
+    await createProgram().parseAsync(process.argv);
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? EXIT.done : EXIT.usage;
+    else reportFailure(thrown);
+    // A parent's IPC channel would keep a failed start alive.
+    process.exit();
+  }
 }
+
+void main();

@@ -1,8 +1,9 @@
 /**
  * What Node is told when a start is over.
  *
- * What V8 compiled of our code is kept for the next start where NODE_COMPILE_CACHE names a folder: Node writes it when a
- * process ends by itself, and a device that loses its power never does, so each of its starts would compile everything again.
+ * What V8 compiled of our code is kept for the next start: by the start of the package, and by Node where NODE_COMPILE_CACHE
+ * names a folder, which else writes it when a process ends by itself. A device that loses its power never does, so each of
+ * its starts would compile everything again.
  *
  * The heap may grow by a third of what is in use before it is collected, as V8 lets it on a board of 1 GB; with more memory
  * it waits until there is four times as much. Not from the beginning: V8 takes no code that was compiled under other flags,
@@ -12,6 +13,7 @@ import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { type Millis, SECOND } from '@skein/protocol/units.ts';
+import { keepCompiled } from './start/keep.ts';
 
 /** By then what a start needs has been compiled. */
 const SETTLED_AFTER_MS: Millis = 5 * SECOND;
@@ -20,6 +22,7 @@ export const SETTLED_FLAG = '--heap-growing-percent=30';
 
 export function settle(): void {
   flushCompileCache();
+  keepCompiled();
   setFlagsFromString(SETTLED_FLAG);
 }
 

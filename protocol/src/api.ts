@@ -8,7 +8,7 @@ import { DeltaOffers } from './delta/offers.ts';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { HelloMessage, Incident, StateMessage, UpdateMessage } from './messages.ts';
 import { RolloutSpec, RolloutView } from './rollout.ts';
-import { oneOf, strict } from './schema.ts';
+import { oneOf, recordOf, strict } from './schema.ts';
 import { ID_PATTERN, STREAMS } from './topics.ts';
 import { TRUST_WARNINGS, type TrustWarningCode } from './trust/expiry.ts';
 import { SEVERITIES } from './warnings.ts';
@@ -92,7 +92,7 @@ export const DeviceView = Type.Object({
 /** Columns, ready for a plot; `ts` ascending. */
 export const Series = strict({
   ts: Type.Array(millis),
-  values: Type.Record(Type.String(), Type.Array(nullable(Type.Number()))),
+  values: recordOf(Type.Array(nullable(Type.Number()))),
   labels: Type.Optional(Type.Array(Type.String())),
   resolution: Type.Optional(
     oneOf(['raw', 'minute', 'hour'], 'Sums: each series is a mean, beside it NAME_min and NAME_max'),

@@ -5,7 +5,7 @@
  */
 import { type Static, Type } from 'typebox';
 import { Postprocess, Preprocess } from './manifest-pipeline.ts';
-import { checker, oneOf, strict } from './schema.ts';
+import { checker, oneOf, recordOf, strict } from './schema.ts';
 import { type Bytes, MIB } from './units.ts';
 
 export type {
@@ -117,7 +117,7 @@ export const Manifest = strict({
     tags: Type.Array(text(64), { maxItems: 16, description: 'Hardware tags a device must have' }),
   }),
   quantization: Type.Union([
-    Type.Record(Type.String({ maxLength: 64 }), Type.Union([Type.Number(), Type.String({ maxLength: 500 })])),
+    recordOf(Type.Union([Type.Number(), Type.String({ maxLength: 500 })])),
     Type.Null(),
   ]),
   lineage: strict({ trainedFrom: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 16 }) }),
@@ -128,12 +128,10 @@ export const GoldenVectors = strict({
   format: Type.Literal(1),
   vectors: Type.Array(
     strict({
-      inputs: Type.Record(
-        Type.String(),
+      inputs: recordOf(
         strict({ shape: Type.Array(Type.Integer({ minimum: 0 })), data: Type.Array(Type.Number()) }),
       ),
-      outputs: Type.Record(
-        Type.String(),
+      outputs: recordOf(
         strict({ shape: Type.Array(Type.Integer({ minimum: 0 })), data: Type.Array(Type.Number()) }),
       ),
     }),

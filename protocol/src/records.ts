@@ -4,7 +4,7 @@
  */
 import { type Static, Type } from 'typebox';
 import { EventMessage } from './messages.ts';
-import { oneOf, strict } from './schema.ts';
+import { oneOf, recordOf, strict } from './schema.ts';
 
 const text = (maxLength: number) => Type.String({ maxLength });
 const stamp = {
@@ -29,7 +29,7 @@ export const PredictionRecord = strict({
 
 export const HealthRecord = strict({
   ...stamp,
-  metrics: Type.Record(Type.String({ maxLength: 64 }), Type.Number()),
+  metrics: recordOf(Type.Number()),
 });
 
 /** Counts of one window of one model; the key (device, boot, model, window) makes it idempotent. */

@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { ProbationPolicy, Transfer } from './orders.ts';
-import { oneOf, strict } from './schema.ts';
+import { oneOf, recordOf, strict } from './schema.ts';
 
 export const STAGE_PATTERN = '^([1-9][0-9]{0,5}|(100|[1-9][0-9]?)%)$';
 
@@ -68,7 +68,7 @@ export const RolloutView = strict({
   updatedAt: Type.Number(),
   /** One line: what it waits for or why it stopped. */
   why: Type.String(),
-  counts: Type.Record(Type.String(), Type.Integer()),
+  counts: recordOf(Type.Integer()),
   targets: Type.Array(RolloutTarget),
 });
 

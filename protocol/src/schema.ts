@@ -19,6 +19,23 @@ export const oneOf = <const T extends string>(values: readonly T[], description?
 export const strict = <T extends Record<string, TSchema>>(properties: T, description?: string) =>
   Type.Object(properties, { additionalProperties: false, ...(description ? { description } : {}) });
 
+/** Whatever key, as TypeBox writes it. */
+const ANY_KEY = '^.*$';
+
+/**
+ * An object of any keys that match `keys`, a regular expression. `Type.Record` gives the same schema, and brings TypeBox's
+ * whole language of types into each program that uses it: a third of what an agent reads when it starts.
+ */
+export const recordOf = <T extends TSchema>(
+  value: T,
+  { keys = ANY_KEY, ...options }: { keys?: string; [option: string]: unknown } = {},
+) =>
+  Type.Unsafe<Record<string, Static<T>>>({
+    type: 'object',
+    patternProperties: { [keys]: value },
+    ...options,
+  });
+
 export interface Checker<T> {
   /** @throws SkeinError with `code`, naming the first wrong place. */
   check(value: unknown, what: string): T;

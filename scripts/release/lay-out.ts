@@ -2,7 +2,7 @@
  * The tree of one package:
  *   /usr/bin/skein-agent, skein-model        wrappers
  *   /usr/lib/skein-agent/bin/node            the private runtime
- *   /usr/lib/skein-agent/app/*.js            the bundle
+ *   /usr/lib/skein-agent/app/                     the bundle
  *   /usr/lib/skein-agent/bin/napi-v6, prebuilds   machine code of packages
  *   /usr/lib/systemd/system/skein-agent.service, /etc/skein/agent.yaml
  *   /usr/share/doc/skein-agent/              copyright, AT-REST.md

@@ -7,7 +7,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
-import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Metafile, type Plugin, transform } from 'esbuild';
 
 /** One file instead of those that a start loads together. */
 interface Whole {
@@ -18,7 +18,9 @@ interface Whole {
 type Outputs = ReadonlyMap<string, Metafile['outputs'][string]>;
 
 const FACADE = 'facade';
-const CHUNK = /^\.\/[^/]+\.js$/;
+/** Of a program's source; a script has none. */
+const HASHBANG = /^#!.*\n/;
+const CHUNK = /^\.\/[^/]+\.cjs$/;
 
 /** `file` and all that is loaded because of it, in the order in which it is imported. */
 function loadedWith(outputs: Outputs, file: string, found = new Set<string>()): Set<string> {
@@ -122,11 +124,15 @@ class Merging {
   }
 
   /** For those that are asked for by name while the program runs. */
-  facades(): [string, string][] {
+  facades(): Promise<[string, string][]> {
     const named = [...this.#wholeOf].filter(([member, whole]) => member !== whole);
-    return named
-      .filter(([member]) => this.#outputs.get(member)!.entryPoint !== undefined)
-      .map(([member]) => [member, this.#facade(member)]);
+    const asked = named.filter(([member]) => this.#outputs.get(member)!.entryPoint !== undefined);
+    return Promise.all(
+      asked.map(async ([member]) => {
+        const { code } = await transform(this.#facade(member), { format: this.#options.format });
+        return [member, code] as [string, string];
+      }),
+    );
   }
 }
 
@@ -149,8 +155,8 @@ export async function mergeChunks(
   const written = [
     ...(await Promise.all(wholes.map((whole) => merging.whole(whole)))),
     ...(await merging.rest([...outputs.keys()].filter((file) => !merged.has(file)))),
-    ...merging.facades(),
+    ...(await merging.facades()),
   ];
   for (const file of merged) rmSync(join(folder, file));
-  for (const [file, text] of written) writeFileSync(join(folder, file), text);
+  for (const [file, text] of written) writeFileSync(join(folder, file), text.replace(HASHBANG, ''));
 }

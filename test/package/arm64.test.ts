@@ -26,7 +26,7 @@ describe.skipIf(missing)(`the arm64 package on an arm64 processor${missing ? ` (
 
   const agent = (...args: string[]) => {
     const lib = join(unpacked.root, 'usr', 'lib', 'skein-agent');
-    return runOnArm64(folder, join(lib, 'bin', 'node'), [join(lib, 'app', 'skein-agent.js'), ...args]);
+    return runOnArm64(folder, join(lib, 'bin', 'node'), [join(lib, 'app', 'skein-agent.cjs'), ...args]);
   };
 
   it('says its version', () => {

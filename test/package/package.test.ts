@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -77,7 +77,7 @@ describe.skipIf(missing)('the agent’s packages', () => {
       const named = [...files].flatMap((name) =>
         [
           ...readFileSync(join(app, name), 'utf8').matchAll(
-            /new URL\("\.\/([\w-]+\.js)",import\.meta\.url\)/g,
+            /new URL\("\.\/([\w-]+\.js)",(?:import\.meta\.url|__url)\)/g,
           ),
         ].map((match) => match[1]!),
       );
@@ -143,6 +143,24 @@ describe.skipIf(missing)('the agent’s packages', () => {
       expect(unit).toMatch(new RegExp(`^${line}$`, 'm'));
     expect(unit).toMatch(/^SystemCallFilter=.*@pkey/m);
     expect(unit).not.toMatch(/^MemoryDenyWriteExecute=yes/m);
+  });
+
+  it('forgets compiled code when the process crashed, and only then', () => {
+    const unit = readFileSync(join(of('arm64').root, 'usr/lib/systemd/system/skein-agent.service'), 'utf8');
+    const shell = /^ExecStopPost=-\/bin\/sh -c '(.*)'$/m.exec(unit)![1]!;
+    const cache = mkdtempSync(join(tmpdir(), 'skein-cache-'));
+    try {
+      const keptAfter = (status: string) => {
+        mkdirSync(join(cache, 'skein-agent', 'scripts'), { recursive: true });
+        const script = shell.replaceAll('$$', '$').replaceAll('%C', cache);
+        execFileSync('/bin/sh', ['-c', script], { env: { PATH: process.env.PATH, EXIT_STATUS: status } });
+        return readdirSync(join(cache, 'skein-agent'));
+      };
+      for (const status of ['SEGV', 'ILL', 'ABRT']) expect(keptAfter(status)).toEqual([]);
+      for (const status of ['0', '1', 'TERM', 'KILL']) expect(keptAfter(status)).toEqual(['scripts']);
+    } finally {
+      rmSync(cache, { recursive: true, force: true });
+    }
   });
 
   it('runs here: says its version and verifies the host model on its own Node', () => {

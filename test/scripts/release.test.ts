@@ -29,8 +29,16 @@ describe('the bundle', () => {
     'protocol/src/shared.ts': 'export const shared = (): string => "shared";',
     'agent/src/model/cli.ts':
       'import { shared } from "../../../protocol/src/shared.ts"; console.log(shared());',
-    'agent/src/main.ts': `import { shared } from '../../protocol/src/shared.ts';
-      const { run } = await import('./cli/run.ts'); run(shared());`,
+    'agent/src/main.ts': `#!/usr/bin/env node
+      import { shared } from '../../protocol/src/shared.ts';
+      import { keepCompiled } from './start/keep.ts';
+      import('./cli/run.ts').then(({ run }) => run(shared())).then(keepCompiled);`,
+    ...Object.fromEntries(
+      ['keep.ts', 'main.ts', 'node-kept.ts', 'node-scripts.ts'].map((name) => [
+        `agent/src/start/${name}`,
+        readFileSync(join(import.meta.dirname, '../../agent/src/start', name), 'utf8'),
+      ]),
+    ),
     'agent/src/cli/run.ts': `import { startWorker } from '../inference/backend.ts';
       export const run = (said: string) => startWorker(said);`,
     'agent/src/inference/backend.ts': `import { Worker } from 'node:worker_threads';
@@ -42,15 +50,29 @@ describe('the bundle', () => {
       parentPort!.postMessage('from the worker: ' + shared());`,
   };
 
+  const runDaemon = (env: NodeJS.ProcessEnv = {}) => {
+    writeFileSync(join(app(), 'package.json'), '{ "type": "module" }');
+    return execFileSync(process.execPath, [join(app(), 'skein-agent.cjs')], { encoding: 'utf8', env });
+  };
+
   it('makes a program of every worker that the sources name, and the name still finds it', async () => {
     place(sources);
     await bundleAgent(root, app());
     expect(readdirSync(app())).toEqual(
-      expect.arrayContaining(['skein-agent.js', 'skein-model.js', 'inference-worker.js']),
+      expect.arrayContaining(['skein-agent.cjs', 'skein-model.js', 'inference-worker.js']),
     );
-    writeFileSync(join(app(), 'package.json'), '{ "type": "module" }');
-    const said = execFileSync(process.execPath, [join(app(), 'skein-agent.js')], { encoding: 'utf8' });
-    expect(said).toBe('from the worker: shared shared shared\n');
+    expect(runDaemon()).toBe('from the worker: shared shared shared\n');
+  });
+
+  it('keeps what was compiled of the daemon where the service has a cache', async () => {
+    place(sources);
+    await bundleAgent(root, app());
+    const CACHE_DIRECTORY = join(root, 'cache');
+    for (let start = 0; start < 2; start++)
+      expect(runDaemon({ CACHE_DIRECTORY })).toBe('from the worker: shared shared shared\n');
+    expect(readdirSync(join(CACHE_DIRECTORY, 'scripts'))).toEqual(
+      readdirSync(app()).filter((name) => name.endsWith('.cjs') && name !== 'skein-agent.cjs'),
+    );
   });
 
   it('refuses code that looks for files beside its source', async () => {

@@ -1,5 +1,5 @@
 /** How models run on this device, and which are compared. */
-import { strict } from '@skein/protocol/schema.ts';
+import { recordOf, strict } from '@skein/protocol/schema.ts';
 import { HOUR } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { SHADOW_NAME_LENGTH } from '../inference/shadow.ts';
@@ -45,7 +45,8 @@ export const InferenceConfig = strict({
     'reject',
     'API requests whose tensors hold NaN or an infinity; all are counted',
   ),
-  models: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,62}$' }), ModelConfig, {
+  models: recordOf(ModelConfig, {
+    keys: '^[a-z0-9][a-z0-9._-]{0,62}$',
     default: {},
     maxProperties: 64,
     description: 'What is different for single models',

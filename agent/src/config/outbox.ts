@@ -1,5 +1,5 @@
 /** The buffer: how often it commits, what it may hold, what goes first, and which predictions are kept at all. */
-import { strict } from '@skein/protocol/schema.ts';
+import { recordOf, strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, KIB, MIB, MINUTE } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import type { DropPolicy } from '../outbox/retention.ts';
@@ -65,7 +65,8 @@ export const OutboxConfig = strict({
       'Same for events; alarms are critical incidents and update reports',
     ),
   }),
-  sampling: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,62}$' }), Sampling, {
+  sampling: recordOf(Sampling, {
+    keys: '^[a-z0-9][a-z0-9._-]{0,62}$',
     default: {},
     maxProperties: 64,
     description: 'Which predictions of a model are recorded; absent: all. What is left out is counted',

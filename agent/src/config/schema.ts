@@ -5,7 +5,7 @@
  * Durations are written `250ms`, `10s`, `5min`, `6h`, `7d`; sizes `512B`, `64KiB`, `64MiB`, `2GiB`. Inside the agent
  * they are milliseconds and bytes.
  */
-import { strict } from '@skein/protocol/schema.ts';
+import { recordOf, strict } from '@skein/protocol/schema.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { AtRestConfig } from './at-rest.ts';
@@ -189,7 +189,8 @@ export const ConfigSchema = strict({
   uplink: Uplink,
   health: Health,
   inference: InferenceConfig,
-  backends: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,31}$' }), BackendConfig, {
+  backends: recordOf(BackendConfig, {
+    keys: '^[a-z0-9][a-z0-9._-]{0,31}$',
     default: {},
     maxProperties: 8,
     description: 'Servers on this machine that run variants of other kinds, by the name that variants use',

@@ -1,5 +1,5 @@
 /** What can be said about a source. Which kind reads which key stands beside the key; `kinds.ts` enforces it. */
-import { oneOf, strict } from '@skein/protocol/schema.ts';
+import { oneOf, recordOf, strict } from '@skein/protocol/schema.ts';
 import { DAY, MIB, SECOND } from '@skein/protocol/units.ts';
 import { type Static, Type } from 'typebox';
 import { PIXEL_FORMATS } from '../sources/frames/raw.ts';
@@ -104,7 +104,7 @@ export const SourceConfig = strict({
   height: side('Of a rawvideo frame, in pixels'),
   pixels: optionalChoice(PIXEL_FORMATS, 'Layout of a rawvideo frame', only(['frames'])),
   values: Type.Optional(
-    Type.Record(Type.String({ minLength: 1, maxLength: 64 }), Type.String({ minLength: 1, maxLength: 256 }), {
+    recordOf(Type.String({ minLength: 1, maxLength: 256 }), {
       maxProperties: 1024,
       expected: 'a map of feature to path, like { temperature: "$.sensor.temp" }',
       description:

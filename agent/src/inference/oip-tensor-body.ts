@@ -7,7 +7,7 @@
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { TensorSpec } from '@skein/protocol/manifest.ts';
-import { checker } from '@skein/protocol/schema.ts';
+import { checker, recordOf } from '@skein/protocol/schema.ts';
 import { type Bytes, MIB } from '@skein/protocol/units.ts';
 import { Type } from 'typebox';
 import { DATATYPES } from '../api/oip-bytes.ts';
@@ -45,14 +45,14 @@ const Answer = checker(
   Type.Object({
     model_name: Type.Optional(Type.String()),
     model_version: Type.Optional(Type.String()),
-    parameters: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    parameters: Type.Optional(recordOf(Type.Unknown())),
     outputs: Type.Array(
       Type.Object({
         name: Type.String(),
         datatype: Type.String(),
         shape: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 8 }),
         data: Type.Optional(Type.Array(Type.Unknown())),
-        parameters: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+        parameters: Type.Optional(recordOf(Type.Unknown())),
       }),
       { maxItems: 64 },
     ),

@@ -6,7 +6,7 @@
  * Of two intact copies the one with the higher sequence is believed.
  */
 import { fromBase64, toBase64 } from '@skein/protocol/base64.ts';
-import { checker, strict } from '@skein/protocol/schema.ts';
+import { checker, recordOf, strict } from '@skein/protocol/schema.ts';
 import { sha256Hex } from '@skein/protocol/sha256.ts';
 import type { ReleaseFloors } from '@skein/protocol/trust/director.ts';
 import { type ImageFloors, NO_FLOORS } from '@skein/protocol/trust/trusted-set.ts';
@@ -65,7 +65,7 @@ export const pinnedState = (image: Uint8Array, director: Uint8Array): TrustState
 });
 
 const count = Type.Integer({ minimum: 0 });
-const counts = Type.Record(Type.String(), count);
+const counts = recordOf(count);
 const base64 = Type.String();
 const roots = strict({ image: base64, director: base64 });
 const State = strict({

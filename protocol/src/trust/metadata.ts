@@ -8,7 +8,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { SkeinError } from '../errors.ts';
 import { fitsMemory } from '../json-size.ts';
-import { checker, oneOf } from '../schema.ts';
+import { checker, oneOf, recordOf } from '../schema.ts';
 import { type Bytes, KIB, type Millis } from '../units.ts';
 import { canonicalJson } from './canonical-json.ts';
 
@@ -22,7 +22,7 @@ export const MAX_BYTES = {
 const name = Type.String({ minLength: 1, maxLength: 1024 });
 const version = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 const length = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
-const hashes = Type.Record(Type.String({ minLength: 1 }), Type.String({ pattern: '^[0-9a-f]+$' }), {
+const hashes = recordOf(Type.String({ pattern: '^[0-9a-f]+$' }), {
   minProperties: 1,
 });
 
@@ -45,7 +45,7 @@ const RoleKeys = {
   threshold: Type.Integer({ minimum: 1, maximum: 256 }),
 };
 const TufRole = Type.Object(RoleKeys);
-const keys = Type.Record(Type.String(), TufKey, { maxProperties: 256 });
+const keys = recordOf(TufKey, { maxProperties: 256 });
 
 /** Clause 4.3. */
 const RootSchema = Type.Object({
@@ -75,7 +75,7 @@ const SnapshotSchema = Type.Object({
   ...common,
   meta: Type.Intersect([
     Type.Object({ 'targets.json': MetaFile }),
-    Type.Record(Type.String(), MetaFile, { maxProperties: 65536 }),
+    recordOf(MetaFile, { maxProperties: 65536 }),
   ]),
 });
 
@@ -95,7 +95,7 @@ const DelegatedRole = Type.Object({
 const TargetsSchema = Type.Object({
   _type: Type.Literal('targets'),
   ...common,
-  targets: Type.Record(Type.String(), TargetFile),
+  targets: recordOf(TargetFile),
   delegations: Type.Optional(Type.Object({ keys, roles: Type.Array(DelegatedRole, { maxItems: 1024 }) })),
   custom: Type.Optional(Type.Unknown()),
 });
