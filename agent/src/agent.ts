@@ -265,7 +265,22 @@ export class Agent {
     this.#renewal = startRenewal();
     this.#pollOrders();
     this.#askBackends();
+    void this.#examineBuffer();
     this.#nameTimer = clock.after(NAME_BOARD_AFTER_MS, () => void this.#nameBoard());
+  }
+
+  async #examineBuffer(): Promise<void> {
+    try {
+      await this.#outbox.examine();
+    } catch (thrown) {
+      if (this.#stopping) return;
+      const { code, fix, message } = asSkeinError(thrown);
+      this.#parts.log.warn('the buffer could not be looked through for damage', {
+        code,
+        fix,
+        error: message,
+      });
+    }
   }
 
   /** Others have to do without it; this device goes on. */

@@ -7,7 +7,6 @@ import {
   sign as signBytes,
   verify as verifyBytes,
 } from 'node:crypto';
-import { performance } from 'node:perf_hooks';
 import type { Clock, Entropy, Signer, Verify } from '@skein/protocol/ports.ts';
 import { strictEd25519 } from '@skein/protocol/trust/ed25519.ts';
 
@@ -34,12 +33,18 @@ export const nativeVerify: Verify = strictEd25519((publicKey, message, signature
   verifyBytes(null, message, publicKeyOf(publicKey), signature),
 );
 
-/** @param seed 32 bytes of private key (RFC 8032). */
+/** @param seed 32 bytes of private key (RFC 8032); it is read when something is first signed, which no start waits for */
 export function nativeSigner(seed: Uint8Array): Signer {
-  const key = createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: 'der', type: 'pkcs8' });
-  const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
+  let key: KeyObject | undefined;
+  const privateKey = (): KeyObject => {
+    key ??= createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: 'der', type: 'pkcs8' });
+    return key;
+  };
   return {
-    publicKey: new Uint8Array(spki.subarray(SPKI_PREFIX.length)),
-    sign: (message) => new Uint8Array(signBytes(null, message, key)),
+    get publicKey() {
+      const spki = createPublicKey(privateKey()).export({ format: 'der', type: 'spki' });
+      return new Uint8Array(spki.subarray(SPKI_PREFIX.length));
+    },
+    sign: (message) => new Uint8Array(signBytes(null, message, privateKey())),
   };
 }

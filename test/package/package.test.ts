@@ -85,6 +85,7 @@ describe.skipIf(missing)('the agent’s packages', () => {
         new Set([
           'inference-onnx-worker.js',
           'model-bench-child.js',
+          'outbox-sqlite-check-worker.js',
           'pipeline-image-worker.js',
           'update-preflight-child.js',
         ]),

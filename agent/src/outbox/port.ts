@@ -107,5 +107,10 @@ export interface Outbox {
    */
   abandonEpoch(stream: Stream, upTo: number): void;
   ledger(): StreamLedger[];
+  /**
+   * What was too large to be looked through for damage before it was used is looked through now, beside everything
+   * else; damage is repaired as at the start. Rejects when it cannot be, or is closed meanwhile.
+   */
+  examine(): Promise<void>;
   close(): void;
 }

@@ -17,6 +17,7 @@ import { damageReport, forgotten, type Recovered, recoverStream, remainsOf } fro
 import {
   type Damage,
   diskError,
+  faultIn,
   openFile,
   readMark,
   removeOldCopies,
@@ -34,6 +35,8 @@ import { newStream, type StreamState } from './stream-state.ts';
 export interface CoreOptions extends SpaceOptions {
   trouble: (error: SkeinError) => void;
   alone: boolean;
+  /** A larger file is not looked through for damage at the start, but when there is time for it. */
+  checkedUpTo: Bytes;
   cipher: RowCipher;
   /** All that is stored lies as `cipher` would write it now. */
   rewritten: () => void;
@@ -60,6 +63,8 @@ export class OutboxCore {
   #unsynced = true;
   /** A row's bytes are not what was written: the next time it is opened the database is salvaged. */
   #doubted: SkeinError | undefined;
+  /** What was opened first and was too large is still to be looked through; later openings are for a reason, and do it. */
+  #check: 'later' | 'owed' | 'now' = 'later';
   /** While steps written behind wait in an open transaction: what was before them. */
   #held: { states: Map<Stream, StreamState>; unsynced: boolean } | undefined;
   #takenBack = 0;
@@ -88,9 +93,21 @@ export class OutboxCore {
   /** Opens what is not open: at the start, and after a database that failed was closed. */
   #open(): Parts {
     if (this.#parts) return this.#parts;
-    const { path, clock, alone, cipher } = this.options;
+    const mayWait = this.#check === 'later';
+    this.#check = 'now';
+    try {
+      return this.#openFile(mayWait);
+    } catch (error) {
+      if (!mayWait || (error as SkeinError).code !== 'OUTBOX_CORRUPT') throw error;
+      return this.#openFile(false);
+    }
+  }
+
+  #openFile(mayWait: boolean): Parts {
+    const { path, clock, cipher, checkedUpTo } = this.options;
+    const opening = { ...this.options, checkedUpTo: mayWait ? checkedUpTo : Number.POSITIVE_INFINITY };
     const [testimony, marks] = [readTestimony(this.options), readMark(path)];
-    let file = openFile(path, clock.now(), alone, cipher);
+    let file = openFile(path, clock.now(), opening);
     try {
       this.#use(file.database);
       if (cipher !== CLEAR && !file.damage) refuseForeign(file.database, cipher);
@@ -98,19 +115,35 @@ export class OutboxCore {
       const doubt = file.damage ? undefined : (this.#doubted ?? (forgot ? forgotten(path) : undefined));
       if (doubt) {
         file.database.close();
-        file = replaceFile(path, clock.now(), doubt, alone, cipher);
+        file = replaceFile(path, clock.now(), doubt, opening);
         this.#use(file.database);
       }
       this.#doubted = undefined;
       if (file.damage) this.#recover(file.damage, testimony, marks);
       else this.#load();
       if (cipher !== CLEAR) this.#rewrite(file.damage !== undefined);
+      if (file.unchecked) this.#check = 'owed';
     } catch (error) {
       this.shut();
       throw diskError(error);
     }
     this.space.refillReserve();
     return this.#parts!;
+  }
+
+  get owesCheck(): boolean {
+    return this.#check === 'owed';
+  }
+
+  /** @param verdict of a look through the file that was owed. Damage is repaired as if it had been found at the start */
+  checked(verdict: string): void {
+    if (!this.owesCheck) return;
+    this.#check = 'now';
+    const fault = faultIn(verdict);
+    if (fault) this.#doubt(diskError(fault));
+    // Another connection looked through it: what wants to be alone could not be so until now.
+    else if (this.options.alone && this.sync()) this.shut();
+    this.#open();
   }
 
   #use(database: Database.Database): void {

@@ -16,17 +16,18 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Bytes, Millis } from '@skein/protocol/units.ts';
 import Database from 'better-sqlite3';
-import { CLEAR } from './row-cipher.ts';
+import type { RowCipher } from './row-cipher.ts';
 import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
 import { refuseForeignFile } from './sqlite-outbox-foreign.ts';
 import { migrateFrom1 } from './sqlite-outbox-migration.ts';
-import { BATCHES_SCHEMA, LOSSES_SCHEMA } from './sqlite-outbox-queries.ts';
+import { BATCHES_SCHEMA, LOSSES_SCHEMA, SUMS_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
 
 /** Of the tables. 1: no losses of their own, no sampling, no checksums. */
@@ -43,6 +44,7 @@ CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT 
 ${CHUNKS_SCHEMA};
 ${BATCHES_SCHEMA};
 ${LOSSES_SCHEMA};
+${SUMS_SCHEMA};
 `;
 
 export function diskError(cause: unknown): SkeinError {
@@ -71,6 +73,8 @@ export interface OpenedFile {
   database: Database.Database;
   /** Set when the database had to be replaced. */
   damage: Damage | undefined;
+  /** It was too large to be looked through at once; nobody has it alone yet, so that another connection can. */
+  unchecked: boolean;
 }
 
 export interface Damage {
@@ -79,22 +83,32 @@ export interface Damage {
   aside: string | undefined;
 }
 
+export interface Opening {
+  /** Nobody else may read it meanwhile. */
+  alone: boolean;
+  cipher: RowCipher;
+  /** A larger file is not looked through for damage before it is used. */
+  checkedUpTo: Bytes;
+}
+
 /**
- * @param alone nobody else may read it meanwhile
  * @throws SkeinError DISK_FULL, DISK_FAILED when not even a new database can be made; DATA_KEY_* when it is not ours to read
  */
-export function openFile(path: string, now: Millis, alone = false, cipher = CLEAR): OpenedFile {
+export function openFile(path: string, now: Millis, opening: Opening): OpenedFile {
+  const { alone, checkedUpTo } = opening;
   if (!existsSync(path) && existsSync(`${path}.mark`)) {
     for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
     const error = new SkeinError('OUTBOX_CORRUPT', `outbox: ${path} is gone`);
-    return { database: open(path, alone), damage: { error, aside: undefined } };
+    return { database: openSound(path, alone), damage: { error, aside: undefined }, unchecked: false };
   }
   try {
-    return { database: open(path, alone), damage: undefined };
+    const unchecked = existsSync(path) && statSync(path).size > checkedUpTo;
+    const database = unchecked ? open(path, false) : openSound(path, alone);
+    return { database, damage: undefined, unchecked };
   } catch (cause) {
     const error = diskError(cause);
     if (error.code !== 'OUTBOX_CORRUPT') throw error;
-    return replaceFile(path, now, error, alone, cipher);
+    return replaceFile(path, now, error, opening);
   }
 }
 
@@ -103,8 +117,7 @@ export function replaceFile(
   path: string,
   now: Millis,
   error: SkeinError,
-  alone = false,
-  cipher = CLEAR,
+  { alone, cipher }: Pick<Opening, 'alone' | 'cipher'>,
 ): OpenedFile {
   refuseForeignFile(path, cipher);
   removeOldCopies(path);
@@ -112,7 +125,7 @@ export function replaceFile(
   for (const suffix of ['', '-wal', '-shm']) {
     if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
   }
-  return { database: open(path, alone), damage: { error, aside } };
+  return { database: openSound(path, alone), damage: { error, aside }, unchecked: false };
 }
 
 /** One damaged database may lie beside the one that replaces it: more would fill the disk. */
@@ -137,14 +150,28 @@ function open(path: string, alone: boolean): Database.Database {
     database.pragma(`journal_size_limit = ${2 * LOG_PAGES * PAGE_BYTES}`);
     checkFormat(database);
     database.exec(SCHEMA);
-    const verdict = database.pragma('quick_check(1)', { simple: true });
-    if (verdict === 'ok') return database;
-    throw Object.assign(new Error(String(verdict)), { code: 'SQLITE_CORRUPT' });
+    return database;
   } catch (error) {
     database.close();
     throw error;
   }
 }
+
+function openSound(path: string, alone: boolean): Database.Database {
+  const database = open(path, alone);
+  try {
+    const fault = faultIn(database.pragma('quick_check(1)', { simple: true }) as string);
+    if (!fault) return database;
+    throw fault;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** What SQLite's quick_check said, as the error that it would throw when it comes upon it. */
+export const faultIn = (verdict: string): Error | undefined =>
+  verdict === 'ok' ? undefined : Object.assign(new Error(verdict), { code: 'SQLITE_CORRUPT' });
 
 /** @throws an error that counts as corrupt: such a file is moved aside and accounted for as any other. */
 function checkFormat(database: Database.Database): void {

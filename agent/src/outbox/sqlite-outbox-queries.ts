@@ -44,6 +44,13 @@ export const BATCHES_SCHEMA = `CREATE TABLE IF NOT EXISTS batches (stream INTEGE
   head BLOB NOT NULL, hash BLOB, doubt_json TEXT, bytes BLOB, alarms INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (stream, from_seq)) WITHOUT ROWID`;
 
+/**
+ * The rows lie among their bytes, a page each: to add up the numbers of a full buffer's would read all of it. A statement
+ * that wants rows in their order says `+done_at`, else SQLite takes this and sorts them.
+ */
+export const SUMS_SCHEMA = `CREATE INDEX IF NOT EXISTS batches_sums
+  ON batches (stream, done_at, bridge, from_seq, n, size)`;
+
 /** Beside the state's own row, because they are many and change rarely. */
 export const LOSSES_SCHEMA = `CREATE TABLE IF NOT EXISTS losses (stream INTEGER NOT NULL, epoch TEXT NOT NULL,
   from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
@@ -102,8 +109,16 @@ const isFresh = (row: BatchRow): boolean =>
 
 /** Bridges whose records may be at the server after all, or no more, although it answered once. */
 const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
-const OPEN = 'stream = ? AND from_seq >= ? AND done_at IS NULL';
-const OPEN_DATA = `${OPEN} AND bridge = 0`;
+const OPEN = 'stream = ? AND from_seq >= ? AND +done_at IS NULL';
+const IS_OPEN = 'SELECT done_at IS NULL FROM batches WHERE stream = ? AND from_seq = ?';
+const OPEN_BRIDGE = 'stream = ? AND from_seq >= ? AND done_at IS NULL AND bridge = 1';
+const OPEN_DATA = 'stream = ? AND from_seq >= ? AND done_at IS NULL AND bridge = 0';
+
+const SUMS = 'coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes';
+interface Sums {
+  n: number;
+  bytes: Bytes;
+}
 
 export type OutboxQueries = ReturnType<typeof outboxQueries>;
 
@@ -112,7 +127,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
   const openFrom = new Map<Stream, number>();
   const batchBytes = new Map<Stream, Bytes>();
   /** Of what is open. */
-  const openSums = new Map<Stream, { n: number; bytes: Bytes }>();
+  const openSums = new Map<Stream, Sums>();
   const sql = (text: string): Database.Statement => {
     let statement = cache.get(text);
     if (statement === undefined) {
@@ -207,12 +222,13 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     },
     /** Everything but the place and size of a row may change; bytes only once. */
     updateBatch(stream: Stream, row: BatchRow): void {
+      const wasOpen = one(IS_OPEN, id(stream), row.from) === 1;
       sql(
         `UPDATE batches SET to_seq = @to, head = @head, offered = @offered, done_at = @doneAt, doubt_json = @doubt,
          regained = @regained, hash = @hash, bytes = @bytes WHERE stream = @stream AND from_seq = @from`,
       ).run(asRaw(hiding, stream, row));
       opens(stream, row.from);
-      if (!row.bridge) openSums.delete(stream);
+      if (!row.bridge && wasOpen !== (row.doneAt === null)) openSums.delete(stream);
     },
     deleteBatch(stream: Stream, from: number): void {
       gone(stream, 'DELETE FROM batches WHERE stream = ? AND from_seq = ?', id(stream), from);
@@ -229,7 +245,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     oldestOpenData: (stream: Stream, limit: number): BatchRow[] =>
       rows(`SELECT * FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT ?`, ...open(stream), limit),
     openBridge: (stream: Stream, hash: Sha256Hex): BatchRow | undefined =>
-      rows(`SELECT * FROM batches WHERE ${OPEN} AND bridge = 1 AND hash = ?`, ...open(stream), blob(hash))[0],
+      rows(`SELECT * FROM batches WHERE ${OPEN_BRIDGE} AND hash = ?`, ...open(stream), blob(hash))[0],
     /** A bridge that nobody has seen yet and that hides nothing doubtful. */
     freshBridgeEndingAt(stream: Stream, to: number): BatchRow | undefined {
       const row = rowAt(stream, to);
@@ -263,10 +279,10 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     finishUpTo(stream: Stream, upTo: number, now: Millis): number {
       const where = `${OPEN_DATA} AND from_seq <= ? AND to_seq <= ?`;
       const given = [...open(stream), upTo, upTo];
-      const count = one(`SELECT coalesce(sum(n), 0) FROM batches WHERE ${where}`, ...given) as number;
+      const { n, bytes } = sql(`SELECT ${SUMS} FROM batches WHERE ${where}`).get(...given) as Sums;
       sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, ...given);
-      openSums.delete(stream);
-      return count;
+      moreOpen(stream, -n, -bytes);
+      return n;
     },
     countDoubts: (stream: Stream): number =>
       one(`SELECT count(*) FROM batches WHERE ${ANSWERED_DOUBT}`, id(stream)) as number,
@@ -278,7 +294,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       gone(stream, 'DELETE FROM batches WHERE stream = ? AND done_at < ?', id(stream), before);
     },
     deleteOldestDone(stream: Stream, count: number): void {
-      const oldest = `SELECT from_seq FROM batches WHERE stream = @stream AND done_at IS NOT NULL AND bridge = 0
+      const oldest = `SELECT from_seq FROM batches WHERE stream = @stream AND +done_at IS NOT NULL AND bridge = 0
         ORDER BY from_seq LIMIT @count`;
       const text = `DELETE FROM batches WHERE stream = @stream AND from_seq IN (${oldest})`;
       if (count > 0) gone(stream, text, { stream: id(stream), count });
@@ -299,7 +315,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     /** What each delivered copy takes, oldest first. @param before from here on nothing is delivered: a backlog may be long */
     *keptSizes(stream: Stream, before: number): Iterable<Bytes> {
       const rows = sql(
-        `SELECT size FROM batches WHERE stream = ? AND from_seq < ? AND bridge = 0 AND done_at IS NOT NULL
+        `SELECT size FROM batches WHERE stream = ? AND from_seq < ? AND bridge = 0 AND +done_at IS NOT NULL
          ORDER BY from_seq`,
       );
       for (const { size } of rows.iterate(id(stream), before) as Iterable<{ size: Bytes }>)
@@ -316,8 +332,8 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       }
     },
     totals(stream: Stream): { n: number; bytes: Bytes; at: Millis | null } {
-      const text = `SELECT coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes FROM batches WHERE ${OPEN_DATA}`;
-      const sum = openSums.get(stream) ?? (sql(text).get(...open(stream)) as { n: number; bytes: Bytes });
+      const text = `SELECT ${SUMS} FROM batches WHERE ${OPEN_DATA}`;
+      const sum = openSums.get(stream) ?? (sql(text).get(...open(stream)) as Sums);
       openSums.set(stream, sum);
       const oldest = `SELECT first_at FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT 1`;
       return { ...sum, at: (one(oldest, ...open(stream)) as Millis | undefined) ?? null };

@@ -21,7 +21,7 @@ import { asSkeinError, SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy } from '@skein/protocol/ports.ts';
 import type { RecordOf } from '@skein/protocol/records.ts';
 import { STREAMS, type Stream } from '@skein/protocol/topics.ts';
-import { type Bytes, MINUTE, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
+import { type Bytes, MIB, MINUTE, type Millis, type Sha256Hex } from '@skein/protocol/units.ts';
 import { ageJudge } from './ages.ts';
 import { Held, type HeldRecord } from './held.ts';
 import type { Outbox, SealedRow, StreamLedger, StreamMark, Watermark } from './port.ts';
@@ -37,6 +37,7 @@ import { offerOldest, type Sealing, sealOldest, sendable } from './sqlite-outbox
 import { Vouching } from './sqlite-outbox-vouch.ts';
 import { accept, ledgerOf } from './stream-state.ts';
 import { isAlarm } from './urgent.ts';
+import { checkFile, type FileCheck } from './worker-check.ts';
 
 export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   path: string;
@@ -54,6 +55,8 @@ export interface OutboxOptions extends Omit<Sealing, 'cutAtAlarms'> {
   reserveBytes?: Bytes;
   /** No other program reads the database while it is open: spares a card. */
   alone?: boolean;
+  /** A larger file is looked through for damage by {@link Outbox.examine}, not before it is used. */
+  checkedUpTo?: Bytes;
   /** Hides what rows hold; by default they lie in clear. */
   cipher?: RowCipher;
   /** All that is stored lies as `cipher` would write it now: in clear too, after encryption was switched off. */
@@ -73,6 +76,8 @@ const DEFAULT_CAPS: Record<Stream, Bytes> = {
   events: 16 << 20,
 };
 const RESERVE_BYTES: Bytes = 1 << 20;
+/** A full buffer of 256 MiB takes half a second, from a disk that was not read before five, from a card more. */
+const CHECKED_UP_TO: Bytes = 2 * MIB;
 const MAX_HELD = 100_000;
 const HELD_BYTES: Bytes = 16 << 20;
 /** Of refused records only every so many-th is told. */
@@ -95,12 +100,14 @@ class SqliteOutbox implements Outbox {
   readonly #held: Held;
   readonly #expiredBefore: (maxAge: Millis | undefined) => Millis | undefined;
   readonly #vouching: Vouching;
+  #check: FileCheck | undefined;
   #pruneAt: Millis = Number.NEGATIVE_INFINITY;
   #countAt: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutboxOptions) {
     const { path, clock, entropy, reserveBytes = RESERVE_BYTES, trouble = () => {} } = options;
     const { alone = false, noteIn, cipher = CLEAR, rewritten = () => {} } = options;
+    const { checkedUpTo = CHECKED_UP_TO } = options;
     this.#options = options;
     this.#sealing = {
       ...options,
@@ -110,7 +117,7 @@ class SqliteOutbox implements Outbox {
     this.#expiredBefore = ageJudge(clock);
     this.#core = new OutboxCore({
       ...{ path, clock, entropy, reserveBytes, alone, noteIn, trouble },
-      ...{ cipher, rewritten },
+      ...{ cipher, rewritten, checkedUpTo },
     });
     this.#vouching = new Vouching(this.#core);
     this.#core.replaced = () => this.#vouching.forget();
@@ -347,7 +354,18 @@ class SqliteOutbox implements Outbox {
     }
   }
 
+  async examine(): Promise<void> {
+    if (!this.#core.owesCheck || this.#check) return;
+    this.#check = checkFile(this.#options.path);
+    try {
+      this.#core.checked(await this.#check.verdict);
+    } finally {
+      this.#check = undefined;
+    }
+  }
+
   close(): void {
+    this.#check?.cancel();
     try {
       this.#keepCounts();
     } catch {

@@ -34,9 +34,9 @@ function commits(path: string, inject: string): Said {
 describe('the SQLite outbox on a disk that fails', () => {
   it.for([
     ['an fsync that fails for a while', 'fsync,fdatasync:error=EIO:when=20..24', 'DISK_FAILED'],
-    ['a write that fails for a while', 'pwrite64:error=EIO:when=60..70', 'DISK_FAILED'],
-    ['a disk that turns read-only and back', 'pwrite64:error=EROFS:when=60..70', 'DISK_FAILED'],
-    ['a disk that is full for a while', 'pwrite64:error=ENOSPC:when=60..75', 'DISK_FULL'],
+    ['a write that fails for a while', 'pwrite64:error=EIO:when=71..81', 'DISK_FAILED'],
+    ['a disk that turns read-only and back', 'pwrite64:error=EROFS:when=71..81', 'DISK_FAILED'],
+    ['a disk that is full for a while', 'pwrite64:error=ENOSPC:when=71..86', 'DISK_FULL'],
   ] as const)('keeps records in memory and writes them when it can: %s', ([, inject, code], { skip }) => {
     if (!canTrace()) skip('needs strace');
     const dir = mkdtempSync(join(tmpdir(), 'skein-failing-'));
