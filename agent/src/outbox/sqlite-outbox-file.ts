@@ -27,7 +27,7 @@ import type { RowCipher } from './row-cipher.ts';
 import { CHUNKS_SCHEMA } from './sqlite-outbox-chunks.ts';
 import { refuseForeignFile } from './sqlite-outbox-foreign.ts';
 import { migrateFrom1 } from './sqlite-outbox-migration.ts';
-import { BATCHES_SCHEMA, LOSSES_SCHEMA, SUMS_SCHEMA } from './sqlite-outbox-queries.ts';
+import { BATCH_INDICES, BATCHES_SCHEMA, LOSSES_SCHEMA } from './sqlite-outbox-queries.ts';
 import type { Reservation } from './stream-state.ts';
 
 /** Of the tables. 1: no losses of their own, no sampling, no checksums. */
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT 
 ${CHUNKS_SCHEMA};
 ${BATCHES_SCHEMA};
 ${LOSSES_SCHEMA};
-${SUMS_SCHEMA};
+${BATCH_INDICES};
 `;
 
 export function diskError(cause: unknown): SkeinError {

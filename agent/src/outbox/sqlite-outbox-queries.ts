@@ -45,11 +45,13 @@ export const BATCHES_SCHEMA = `CREATE TABLE IF NOT EXISTS batches (stream INTEGE
   PRIMARY KEY (stream, from_seq)) WITHOUT ROWID`;
 
 /**
- * The rows lie among their bytes, a page each: to add up the numbers of a full buffer's would read all of it. A statement
- * that wants rows in their order says `+done_at`, else SQLite takes this and sorts them.
+ * The rows lie among their bytes, a page each: what counts them or looks for few would read all of a full buffer. SQLite
+ * takes the first of these only where it finds all in it, hence the inner SELECTs below, and must not where delivered rows are
+ * wanted in their order, hence `+done_at`: it would sort them.
  */
-export const SUMS_SCHEMA = `CREATE INDEX IF NOT EXISTS batches_sums
-  ON batches (stream, done_at, bridge, from_seq, n, size)`;
+export const BATCH_INDICES = `
+CREATE INDEX IF NOT EXISTS batches_open ON batches (stream, done_at, from_seq, bridge, n, size);
+CREATE INDEX IF NOT EXISTS batches_doubtful ON batches (stream, done_at) WHERE doubt_json IS NOT NULL`;
 
 /** Beside the state's own row, because they are many and change rarely. */
 export const LOSSES_SCHEMA = `CREATE TABLE IF NOT EXISTS losses (stream INTEGER NOT NULL, epoch TEXT NOT NULL,
@@ -108,12 +110,16 @@ const isFresh = (row: BatchRow): boolean =>
   row.bridge && row.bytes === null && row.doneAt === null && row.doubt.length === 0;
 
 /** Bridges whose records may be at the server after all, or no more, although it answered once. */
-const ANSWERED_DOUBT = 'stream = ? AND done_at IS NOT NULL AND doubt_json IS NOT NULL';
-const OPEN = 'stream = ? AND from_seq >= ? AND +done_at IS NULL';
+const ANSWERED_DOUBT = 'stream = ? AND done_at >= 0 AND doubt_json IS NOT NULL';
+const OPEN = 'stream = @stream AND done_at IS NULL';
+const OPEN_DATA = `${OPEN} AND bridge = 0`;
+const within = (numbers: string): string =>
+  `stream = @stream AND from_seq IN (SELECT from_seq FROM batches WHERE ${numbers})`;
+const OLDEST_OPEN = within(`${OPEN} ORDER BY from_seq LIMIT @limit`);
+const OLDEST_OPEN_DATA = within(`${OPEN_DATA} ORDER BY from_seq LIMIT @limit`);
+const OPEN_DATA_UP_TO = `${within(`${OPEN_DATA} AND from_seq <= @upTo`)} AND to_seq <= @upTo`;
 const IS_OPEN = 'SELECT done_at IS NULL FROM batches WHERE stream = ? AND from_seq = ?';
-const OPEN_BRIDGE = 'stream = ? AND from_seq >= ? AND done_at IS NULL AND bridge = 1';
-const OPEN_DATA = 'stream = ? AND from_seq >= ? AND done_at IS NULL AND bridge = 0';
-
+const LAST_FROM = 'FROM batches WHERE stream = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1';
 const SUMS = 'coalesce(sum(n), 0) AS n, coalesce(sum(size), 0) AS bytes';
 interface Sums {
   n: number;
@@ -124,7 +130,6 @@ export type OutboxQueries = ReturnType<typeof outboxQueries>;
 
 export function outboxQueries(database: Database.Database, hiding = new Hiding()) {
   const cache = new Map<string, Database.Statement>();
-  const openFrom = new Map<Stream, number>();
   const batchBytes = new Map<Stream, Bytes>();
   /** Of what is open. */
   const openSums = new Map<Stream, Sums>();
@@ -146,10 +151,6 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     sql(text)
       .pluck()
       .get(...params);
-  const open = (stream: Stream): [number, number] => [id(stream), openFrom.get(stream) ?? 0];
-  const opens = (stream: Stream, from: number): void => {
-    openFrom.set(stream, Math.min(openFrom.get(stream) ?? 0, from));
-  };
   const moreBytes = (stream: Stream, bytes: Bytes): void => {
     const known = batchBytes.get(stream);
     if (known !== undefined) batchBytes.set(stream, known + bytes);
@@ -168,16 +169,11 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
   };
   /** The row that covers `seq`, or the last one before it. */
   const rowAt = (stream: Stream, seq: number): BatchRow | undefined =>
-    rows(
-      'SELECT * FROM batches WHERE stream = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1',
-      id(stream),
-      seq,
-    )[0];
+    rows(`SELECT * ${LAST_FROM}`, id(stream), seq)[0];
 
   return {
     /** After a transaction that failed: nothing remembered can be relied on. */
     forget(): void {
-      openFrom.clear();
       batchBytes.clear();
       openSums.clear();
     },
@@ -216,7 +212,6 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
         `INSERT INTO batches VALUES (@stream, @from, @to, @seq, @n, @size, @offered, @doneAt, @bridge, @regained,
          @firstAt, @prev, @head, @hash, @doubt, @bytes, @alarms)`,
       ).run(asRaw(hiding, stream, row));
-      opens(stream, row.from);
       moreBytes(stream, row.size + BATCH_ROW_BYTES);
       if (!row.bridge && row.doneAt === null) moreOpen(stream, row.n, row.size);
     },
@@ -227,25 +222,22 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
         `UPDATE batches SET to_seq = @to, head = @head, offered = @offered, done_at = @doneAt, doubt_json = @doubt,
          regained = @regained, hash = @hash, bytes = @bytes WHERE stream = @stream AND from_seq = @from`,
       ).run(asRaw(hiding, stream, row));
-      opens(stream, row.from);
       if (!row.bridge && wasOpen !== (row.doneAt === null)) openSums.delete(stream);
     },
     deleteBatch(stream: Stream, from: number): void {
       gone(stream, 'DELETE FROM batches WHERE stream = ? AND from_seq = ?', id(stream), from);
     },
-    openBatches(stream: Stream, limit: number): BatchRow[] {
-      const found = rows(
-        `SELECT * FROM batches WHERE ${OPEN} ORDER BY from_seq LIMIT ?`,
-        ...open(stream),
-        limit,
-      );
-      if (found[0]) openFrom.set(stream, found[0].from);
-      return found;
-    },
+    openBatches: (stream: Stream, limit: number): BatchRow[] =>
+      rows(`SELECT * FROM batches WHERE ${OLDEST_OPEN} ORDER BY from_seq`, { stream: id(stream), limit }),
     oldestOpenData: (stream: Stream, limit: number): BatchRow[] =>
-      rows(`SELECT * FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT ?`, ...open(stream), limit),
-    openBridge: (stream: Stream, hash: Sha256Hex): BatchRow | undefined =>
-      rows(`SELECT * FROM batches WHERE ${OPEN_BRIDGE} AND hash = ?`, ...open(stream), blob(hash))[0],
+      rows(`SELECT * FROM batches WHERE ${OLDEST_OPEN_DATA} ORDER BY from_seq`, {
+        stream: id(stream),
+        limit,
+      }),
+    openBridge(stream: Stream, hash: Sha256Hex): BatchRow | undefined {
+      const text = `SELECT * FROM batches WHERE ${within(`${OPEN} AND bridge = 1`)} AND hash = @hash`;
+      return rows(text, { stream: id(stream), hash: blob(hash) })[0];
+    },
     /** A bridge that nobody has seen yet and that hides nothing doubtful. */
     freshBridgeEndingAt(stream: Stream, to: number): BatchRow | undefined {
       const row = rowAt(stream, to);
@@ -266,21 +258,19 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     },
     /** How many are open, counted no further than `limit`. */
     countOpen: (stream: Stream, limit: number): number =>
-      one(
-        `SELECT count(*) FROM (SELECT 1 FROM batches WHERE ${OPEN} LIMIT ?)`,
-        ...open(stream),
+      one(`SELECT count(*) FROM (SELECT 1 FROM batches WHERE ${OPEN} LIMIT @limit)`, {
+        stream: id(stream),
         limit,
-      ) as number,
+      }) as number,
     headAt(stream: Stream, to: number): Sha256Hex | undefined {
-      const row = rowAt(stream, to);
-      return row?.to === to ? row.head : undefined;
+      const found = sql(`SELECT to_seq, head ${LAST_FROM}`).get(id(stream), to) as Raw | undefined;
+      return found?.to_seq === to ? hex(found.head) : undefined;
     },
     /** Marks batches as delivered; the number of their records. */
     finishUpTo(stream: Stream, upTo: number, now: Millis): number {
-      const where = `${OPEN_DATA} AND from_seq <= ? AND to_seq <= ?`;
-      const given = [...open(stream), upTo, upTo];
-      const { n, bytes } = sql(`SELECT ${SUMS} FROM batches WHERE ${where}`).get(...given) as Sums;
-      sql(`UPDATE batches SET done_at = ? WHERE ${where}`).run(now, ...given);
+      const given = { stream: id(stream), upTo };
+      const { n, bytes } = sql(`SELECT ${SUMS} FROM batches WHERE ${OPEN_DATA_UP_TO}`).get(given) as Sums;
+      sql(`UPDATE batches SET done_at = @now WHERE ${OPEN_DATA_UP_TO}`).run({ ...given, now });
       moreOpen(stream, -n, -bytes);
       return n;
     },
@@ -288,7 +278,6 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
       one(`SELECT count(*) FROM batches WHERE ${ANSWERED_DOUBT}`, id(stream)) as number,
     reopenDoubts(stream: Stream): void {
       sql(`UPDATE batches SET done_at = NULL WHERE ${ANSWERED_DOUBT}`).run(id(stream));
-      openFrom.delete(stream);
     },
     deleteDoneBefore(stream: Stream, before: Millis): void {
       gone(stream, 'DELETE FROM batches WHERE stream = ? AND done_at < ?', id(stream), before);
@@ -301,7 +290,6 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     },
     clear(stream: Stream): void {
       sql('DELETE FROM batches WHERE stream = ?').run(id(stream));
-      openFrom.delete(stream);
       batchBytes.delete(stream);
       openSums.delete(stream);
     },
@@ -325,7 +313,7 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     *segments(stream: Stream): Iterable<Segment> {
       const rows = sql(`SELECT from_seq, seq, to_seq, first_at, size, alarms FROM batches
         WHERE ${OPEN_DATA} ORDER BY from_seq`);
-      for (const raw of rows.iterate(...open(stream))) {
+      for (const raw of rows.iterate({ stream: id(stream) })) {
         const r = raw as Record<string, number>;
         const size = r.size! + BATCH_ROW_BYTES;
         yield { from: r.from_seq!, to: r.to_seq!, size, at: r.first_at!, alarms: r.alarms! };
@@ -333,10 +321,11 @@ export function outboxQueries(database: Database.Database, hiding = new Hiding()
     },
     totals(stream: Stream): { n: number; bytes: Bytes; at: Millis | null } {
       const text = `SELECT ${SUMS} FROM batches WHERE ${OPEN_DATA}`;
-      const sum = openSums.get(stream) ?? (sql(text).get(...open(stream)) as Sums);
+      const given = { stream: id(stream) };
+      const sum = openSums.get(stream) ?? (sql(text).get(given) as Sums);
       openSums.set(stream, sum);
-      const oldest = `SELECT first_at FROM batches WHERE ${OPEN_DATA} ORDER BY from_seq LIMIT 1`;
-      return { ...sum, at: (one(oldest, ...open(stream)) as Millis | undefined) ?? null };
+      const at = one(`SELECT first_at FROM batches WHERE ${OLDEST_OPEN_DATA}`, { ...given, limit: 1 });
+      return { ...sum, at: (at as Millis | undefined) ?? null };
     },
   };
 }

@@ -44,6 +44,7 @@ export function measureOpening(dir: string): { used: number; lookedThrough: numb
         opened.append('predictions', predictionAt(round));
         opened.commit();
         opened.ledger();
+        opened.askAgain('predictions');
         opened.close();
       }),
     );

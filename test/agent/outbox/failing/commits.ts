@@ -1,4 +1,4 @@
-/** A process that commits 20 groups of 5 records to the outbox at argv[2], failing or not, and says what became of them. */
+/** A process that commits argv[3] (20) groups of 5 records to the outbox at argv[2], failing or not, and says what became of them. */
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import { openSqliteOutbox } from '../../../../agent/src/outbox/sqlite-outbox.ts';
 import { nativeSigner, systemClock, systemEntropy } from '../../../../agent/src/system-clock.ts';
@@ -18,7 +18,8 @@ const outbox = openSqliteOutbox({
 });
 const failures: Record<string, number> = {};
 let most = 0;
-for (let i = 0; i < 100; i += 5) {
+const groups = Number(process.argv[3] ?? 20);
+for (let i = 0; i < 5 * groups; i += 5) {
   for (let k = i; k < i + 5; k++) outbox.append('predictions', record(k));
   try {
     outbox.commit();
