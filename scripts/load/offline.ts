@@ -4,6 +4,7 @@
  * much memory was taken after ten minutes and after each day, after a collection.
  */
 import { readFileSync } from 'node:fs';
+import { settle } from '@skein/agent/node-settled.ts';
 import { openSqliteOutbox } from '@skein/agent/outbox/sqlite-outbox.ts';
 import { nativeSigner, nativeVerify, systemEntropy } from '@skein/agent/system-clock.ts';
 import { createDrain } from '@skein/agent/uplink/drain.ts';
@@ -150,6 +151,7 @@ async function live(): Promise<OfflineResult> {
   link.start();
   drain.start();
   await first;
+  settle();
   const taken: Taken[] = [];
   for (let minute = 1; minute <= days * MINUTES_A_DAY; minute++) {
     record(minute - 1);

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { openLocalApi } from '@skein/agent/api/http-local-api.ts';
 import { Engine } from '@skein/agent/inference/engine.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
+import { settleLater } from '@skein/agent/node-settled.ts';
 import { systemClock } from '@skein/agent/system-clock.ts';
 import type { Manifest } from '@skein/protocol/manifest.ts';
 
@@ -50,5 +51,6 @@ const status = () => {
   throw new Error('there is no agent around this engine');
 };
 const { url } = await openLocalApi({ models, status }, { host: '127.0.0.1', port: 0 });
+settleLater(systemClock);
 process.stdout.write(`${JSON.stringify({ ready: true, port: Number(new URL(url).port) })}\n`);
 process.on('SIGTERM', () => process.exit(0));
