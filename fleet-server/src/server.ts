@@ -177,6 +177,7 @@ async function startRooms(live: Live) {
     devices: () => view.summaries().filter((d) => !d.revoked).length,
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
     streamClients: () => hub.clients,
+    brokerReached: () => broker.isReached,
     batches: () => ({ ...ingest.counts }),
     waiting: () => ingest.waiting,
     retention: () => retention.counts,

@@ -113,6 +113,10 @@ for (const { name, start, missing } of ADAPTERS) {
       parties?.dispose();
     });
 
+    it('says that it is reached', () => {
+      expect(subject.broker.isReached).toBe(true);
+    });
+
     it('gives the server every message of a device in the order it was published', async () => {
       const device = await connectDevice('a');
       const topic = topicFor(FLEET, 'd-a', 'batch/predictions');

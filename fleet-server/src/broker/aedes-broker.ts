@@ -120,6 +120,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
   return {
     ports,
     holdsSenders: true,
+    isReached: true,
     get connected() {
       return aedes.connectedClients;
     },

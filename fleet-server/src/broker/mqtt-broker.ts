@@ -8,7 +8,7 @@
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Log } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
-import type { Bytes } from '@skein/protocol/units.ts';
+import { type Bytes, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { connect } from 'mqtt';
 import type { Broker, MessageHandler } from './port.ts';
 
@@ -20,22 +20,32 @@ export interface MqttBrokerOptions {
   password?: string;
   tls?: { ca?: string; cert?: string; key?: string };
   maxPacketBytes: Bytes;
+  /** Of a connection, and of a subscription on it. */
+  answerWithinMs?: Millis;
   log: Log;
 }
 
-const RECONNECT_MS = 1_000;
-const CONNECT_TIMEOUT_MS = 10_000;
+const RECONNECT_MS: Millis = SECOND;
+const ANSWER_WITHIN_MS: Millis = 10 * SECOND;
+
+function answered<T>(work: Promise<T>, withinMs: Millis): Promise<T> {
+  let timer: NodeJS.Timeout;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('the broker does not answer a subscription')), withinMs);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
 
 /** Resolves once connected and subscribed. @throws SkeinError UNREACHABLE */
 export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Broker> {
-  const { fleet, log } = options;
+  const { fleet, log, answerWithinMs = ANSWER_WITHIN_MS } = options;
   const messageHandlers: MessageHandler[] = [];
   const connectHandlers: (() => void)[] = [];
   const client = connect(options.url, {
     protocolVersion: 4,
     clean: true,
     reconnectPeriod: RECONNECT_MS,
-    connectTimeout: CONNECT_TIMEOUT_MS,
+    connectTimeout: answerWithinMs,
     queueQoSZero: false,
     resubscribe: false,
     ...(options.username === undefined ? {} : { username: options.username }),
@@ -45,7 +55,7 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   const topics = Object.fromEntries(upTopics(fleet).map((topic) => [topic, { qos: 1 as const }]));
   let ready = false;
   const begin = async () => {
-    const granted = await client.subscribeAsync(topics);
+    const granted = await answered(client.subscribeAsync(topics), answerWithinMs);
     if (granted.some((g) => g.qos > 2)) throw new Error('the broker refused a subscription');
     ready = true;
     for (const handler of connectHandlers) handler();
@@ -91,6 +101,9 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   return {
     // One connection for all devices: holding it would make all wait for one.
     holdsSenders: false,
+    get isReached() {
+      return ready;
+    },
     async publish(topic, payload, { qos, retain }) {
       if (!client.connected) throw new SkeinError('UNREACHABLE', `${options.url} is not connected`);
       await client.publishAsync(topic, Buffer.from(payload), { qos, retain });

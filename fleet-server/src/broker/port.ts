@@ -19,6 +19,8 @@ export interface Broker {
    * bounded by it; others go on. False: promises are ignored, and a handler must not keep what it has no room for.
    */
   readonly holdsSenders: boolean;
+  /** Whether what devices say comes here: the broker is reached and took our subscription. */
+  readonly isReached: boolean;
   /** Called each time the broker is reached (again), at once if it is: what must be retained is published anew. */
   onConnect(handler: () => void): void;
   /** Ends the device's connection within 5 s where the broker is ours. It has no last word: its topics are about to be cleared. */

@@ -15,6 +15,7 @@ export interface Gauges {
   devices(): number;
   devicesOnline(): number;
   streamClients(): number;
+  brokerReached?(): boolean;
   /** Signed documents and what is wrong with them. */
   trust?(): Promise<TrustView>;
   /** What ingest did with batches, and the records in those it accepted, since the start. */
@@ -63,6 +64,9 @@ export function createMetrics(gauges: Gauges): ServerMetrics {
   gauge('skein_devices', 'Enrolled devices that are not revoked', gauges.devices);
   gauge('skein_devices_online', 'Devices with a live connection', gauges.devicesOnline);
   gauge('skein_event_stream_clients', 'Open event streams', gauges.streamClients);
+  gauge('skein_broker_reached', '1 while what devices publish comes here, 0 while the broker is away', () =>
+    Number(gauges.brokerReached?.() ?? true),
+  );
   new Gauge({
     name: 'skein_ingest_count',
     help: 'Batches by what became of them, and `records` in accepted ones, since the server started',

@@ -37,20 +37,28 @@ const grantsThenCuts = (socket: Socket, subscribe: Buffer) => {
   setTimeout(() => socket.destroy(), 50);
 };
 const cuts = (socket: Socket) => void socket.destroy();
+const isSilent = () => {};
 const refuses = (socket: Socket, subscribe: Buffer) => void socket.write(suback(subscribe, 0x80));
 
 describe('a broker of somebody else’s', () => {
   it.each([
     ['cuts the connection while it is subscribed to', cuts],
     ['refuses a subscription', refuses],
+    ['does not answer a subscription', isSilent],
   ])('that comes back and %s is tried again until it does not', async (_what, answer) => {
     const scripted = await scriptedBroker([grantsThenCuts, answer, answer, grants]);
     const log = { info() {}, warn() {}, error() {} };
-    const broker = await connectMqttBroker({ url: scripted.url, fleet: 'home', maxPacketBytes: 1_000, log });
+    const broker = await connectMqttBroker({
+      ...{ url: scripted.url, fleet: 'home', maxPacketBytes: 1_000, log },
+      answerWithinMs: 300,
+    });
     try {
       let begun = 0;
       broker.onConnect(() => begun++);
+      expect(broker.isReached).toBe(true);
+      await expect.poll(() => broker.isReached).toBe(false);
       await expect.poll(() => begun, { timeout: 15_000 }).toBe(2);
+      expect(broker.isReached).toBe(true);
     } finally {
       await broker.close();
       await scripted.close();

@@ -49,6 +49,7 @@ export class SimBroker {
         this.#server = handler;
       },
       holdsSenders: false,
+      isReached: true,
       onConnect: (handler) => queueMicrotask(handler),
       disconnect: async () => {},
       close: async () => {
