@@ -36,6 +36,8 @@ const FORMAT = 2;
 const PAGE_BYTES: Bytes = 1024;
 /** The log is emptied at this length, half a MiB: all of it must fit the reserve when the disk is full. */
 const LOG_PAGES = 512;
+/** Of `auto_vacuum`. */
+const INCREMENTAL = 2;
 /** What it keeps of the file in memory. */
 const CACHE_BYTES: Bytes = 512 << 10;
 
@@ -44,7 +46,6 @@ CREATE TABLE IF NOT EXISTS streams (stream INTEGER PRIMARY KEY, state_json TEXT 
 ${CHUNKS_SCHEMA};
 ${BATCHES_SCHEMA};
 ${LOSSES_SCHEMA};
-${BATCH_INDICES};
 `;
 
 export function diskError(cause: unknown): SkeinError {
@@ -141,7 +142,9 @@ function open(path: string, alone: boolean): Database.Database {
     // The log's index is then in memory: in a file it would be written to the card again and again.
     if (alone) database.pragma('locking_mode = EXCLUSIVE');
     database.pragma(`page_size = ${PAGE_BYTES}`);
-    database.pragma('auto_vacuum = INCREMENTAL');
+    // To say again what is so already is a transaction: a start on a full disk would end with it.
+    if (database.pragma('auto_vacuum', { simple: true }) !== INCREMENTAL)
+      database.pragma('auto_vacuum = INCREMENTAL');
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     // The library's own 16 MiB would fill up over weeks offline, and stay.
@@ -150,10 +153,20 @@ function open(path: string, alone: boolean): Database.Database {
     database.pragma(`journal_size_limit = ${2 * LOG_PAGES * PAGE_BYTES}`);
     checkFormat(database);
     database.exec(SCHEMA);
+    makeIndices(database);
     return database;
   } catch (error) {
     database.close();
     throw error;
+  }
+}
+
+/** A buffer of an earlier version has none: on a full disk it goes on without, more slowly. */
+function makeIndices(database: Database.Database): void {
+  try {
+    database.exec(BATCH_INDICES);
+  } catch (error) {
+    if (diskError(error).code !== 'DISK_FULL') throw error;
   }
 }
 
