@@ -109,7 +109,7 @@ export interface Outbox {
   ledger(): StreamLedger[];
   /**
    * What was too large to be looked through for damage before it was used is looked through now, beside everything
-   * else; damage is repaired as at the start. Rejects when it cannot be, or is closed meanwhile.
+   * else; damage is repaired as at the start. @throws SkeinError DISK_FAILED when it cannot be, or is closed meanwhile
    */
   examine(): Promise<void>;
   close(): void;

@@ -359,6 +359,8 @@ class SqliteOutbox implements Outbox {
     this.#check = checkFile(this.#options.path);
     try {
       this.#core.checked(await this.#check.verdict);
+    } catch (cause) {
+      throw diskError(cause);
     } finally {
       this.#check = undefined;
     }

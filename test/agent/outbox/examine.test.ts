@@ -1,44 +1,13 @@
 /** A buffer too large to be looked through before it is used: it is used at once, and looked through beside everything else. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { SkeinError } from '@skein/protocol/errors.ts';
-import Database from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Outbox } from '../../../agent/src/outbox/port.ts';
-import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { checkFile } from '../../../agent/src/outbox/worker-check.ts';
 import { expectClosed, prediction, predictions } from '../../contracts/outbox.contract.ts';
-import { seeded, testSigner } from '../../protocol/batch/random.ts';
+import { OutboxFolder, PAGE } from './outbox-folder.ts';
 
-const signer = testSigner('device');
-const PAGE = 1024;
-let dir: string;
-let path: string;
-let troubles: SkeinError[];
-let outbox: Outbox | undefined;
-
-beforeEach(() => {
-  dir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'skein-examine-'));
-  path = join(dir, 'outbox.db');
-  troubles = [];
-});
-afterEach(() => {
-  outbox?.close();
-  outbox = undefined;
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const random = seeded(7);
-const open = (alone = false, checkedUpTo = 0): Outbox => {
-  outbox = openSqliteOutbox({
-    ...{ path, fleet: 'home', device: 'd-1', signer, reserveBytes: 0, alone, checkedUpTo },
-    clock: { now: () => 1_763_812_345_678, mono: () => 0, after: () => ({ cancel() {} }) },
-    entropy: { bytes: (n) => Uint8Array.from({ length: n }, () => random() * 256) },
-    trouble: (error) => troubles.push(error),
-  });
-  return outbox;
-};
+const files = new OutboxFolder(7);
+const open = (alone = false, checkedUpTo = 0) => files.open({ alone, checkedUpTo });
 
 const RECORDS = 400;
 function fillAndClose(): string {
@@ -48,24 +17,19 @@ function fillAndClose(): string {
     filled.commit();
   }
   const { epoch } = predictions(filled);
-  filled.close();
+  files.close();
   return epoch;
 }
 
 /** Pages in the middle, where nothing looks that opens the file. */
-function spoil(): void {
-  const bytes = readFileSync(path);
-  const middle = PAGE * Math.floor(bytes.length / PAGE / 2);
-  bytes.fill(0xa5, middle, middle + 2 * PAGE);
-  writeFileSync(path, bytes);
-}
+const spoil = () => files.spoil(Math.floor(statSync(files.path).size / PAGE / 2) + 1, 2);
 
 /** By a process of its own: locks do not hold within one. */
 const isReadable = (): boolean => {
   const program = `import Database from 'better-sqlite3';
     try { new Database(process.argv[1], { readonly: true, timeout: 0 }).prepare('SELECT count(*) FROM chunks').get(); console.log('yes') }
     catch (error) { console.log(error.code) }`;
-  const said = execFileSync(process.execPath, ['--input-type=module', '-e', program, path], {
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', program, files.path], {
     encoding: 'utf8',
     cwd: import.meta.dirname,
   });
@@ -78,9 +42,9 @@ describe('a buffer that is too large to be looked through at the start', () => {
     spoil();
     const used = open();
     expect(used.mark('predictions')).toMatchObject({ epoch });
-    expect(troubles).toEqual([]);
+    expect(files.troubles).toEqual([]);
     await used.examine();
-    expect(troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
+    expect(files.troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
     const healed = predictions(used);
     expectClosed(healed);
     expect(healed).toMatchObject({ accepted: RECORDS });
@@ -92,22 +56,16 @@ describe('a buffer that is too large to be looked through at the start', () => {
     const epoch = fillAndClose();
     spoil();
     expect(predictions(open(false, 2 ** 20)).epoch).not.toBe(epoch);
-    expect(troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
+    expect(files.troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
   });
 
   it('is looked through at once when what is needed to use it is damaged', () => {
     const epoch = fillAndClose();
-    const database = new Database(path);
-    const root = database.prepare("SELECT rootpage FROM sqlite_master WHERE name = 'streams'").pluck();
-    const page = root.get() as number;
-    database.close();
-    const bytes = readFileSync(path);
-    bytes.fill(0xa5, (page - 1) * PAGE, page * PAGE);
-    writeFileSync(path, bytes);
+    files.spoil(files.pageOf("SELECT rootpage FROM sqlite_master WHERE name = 'streams'"));
     const ledger = predictions(open());
     expectClosed(ledger);
     expect(ledger.epoch).not.toBe(epoch);
-    expect(troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
+    expect(files.troubles.map(({ code }) => code)).toEqual(['OUTBOX_CORRUPT']);
   });
 
   it.each([false, true])('goes on as it was when nothing is wrong (alone: %s)', async (alone) => {
@@ -121,8 +79,8 @@ describe('a buffer that is too large to be looked through at the start', () => {
     expect(predictions(used)).toMatchObject({ epoch, accepted: RECORDS + 1, pending: RECORDS + 1 });
     used.append('predictions', prediction(RECORDS + 1));
     expect(used.commit()).toBe(1);
-    expect(troubles).toEqual([]);
-    used.close();
+    expect(files.troubles).toEqual([]);
+    files.close();
     expect(predictions(open())).toMatchObject({ epoch, accepted: RECORDS + 2, pending: RECORDS + 2 });
   });
 
@@ -139,15 +97,29 @@ describe('a buffer that is too large to be looked through at the start', () => {
     const ledger = predictions(used);
     expectClosed(ledger);
     expect(ledger).toMatchObject({ accepted: RECORDS + 50, pending: RECORDS + 50 });
-    expect(troubles).toEqual([]);
+    expect(files.troubles).toEqual([]);
   });
 
   it('is closed while it is looked through', async () => {
     const epoch = fillAndClose();
     const used = open();
     const looked = used.examine();
-    used.close();
+    files.close();
     await expect(looked).rejects.toThrow(/ended/);
     expect(predictions(open())).toMatchObject({ epoch, pending: RECORDS });
+  });
+});
+
+describe('a look through a file', () => {
+  it('says what is wrong also where SQLite will not even read it', async () => {
+    fillAndClose();
+    writeFileSync(files.path, 'not a database at all, and long enough for SQLite to see it'.repeat(100));
+    expect(await checkFile(files.path).verdict).toMatch(/not a database/);
+  });
+
+  it('rejects when there is none', async () => {
+    fillAndClose();
+    rmSync(files.path);
+    await expect(checkFile(files.path).verdict).rejects.toThrow(/unable to open/);
   });
 });

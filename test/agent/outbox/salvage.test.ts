@@ -1,54 +1,20 @@
 /** Real files, damaged page by page: what was read goes on, what was not is named, and nothing is counted twice. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { openBatch, readRecords } from '@skein/protocol/batch/sealed.ts';
-import type { SkeinError } from '@skein/protocol/errors.ts';
 import type { PredictionRecord } from '@skein/protocol/records.ts';
 import Database from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Outbox } from '../../../agent/src/outbox/port.ts';
-import { openSqliteOutbox } from '../../../agent/src/outbox/sqlite-outbox.ts';
 import { readLedger } from '../../../agent/src/outbox/sqlite-outbox-ledger.ts';
 import { expectClosed, prediction, predictions } from '../../contracts/outbox.contract.ts';
-import { below, type Random, seeded, testSigner } from '../../protocol/batch/random.ts';
+import { below, type Random, seeded } from '../../protocol/batch/random.ts';
+import { OutboxFolder, PAGE } from './outbox-folder.ts';
 
-const signer = testSigner('device');
-const PAGE = 1024;
-let dir: string;
-let path: string;
-let troubles: SkeinError[];
-let outbox: Outbox | undefined;
-
-beforeEach(() => {
-  dir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'skein-salvage-'));
-  path = join(dir, 'outbox.db');
-  troubles = [];
-});
-afterEach(() => {
-  outbox?.close();
-  outbox = undefined;
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const random = seeded(5);
-const open = (): Outbox => {
-  outbox = openSqliteOutbox({
-    path,
-    fleet: 'home',
-    device: 'd-1',
-    clock: { now: () => 1_763_812_345_678, mono: () => 0, after: () => ({ cancel() {} }) },
-    entropy: { bytes: (n) => Uint8Array.from({ length: n }, () => random() * 256) },
-    signer,
-    reserveBytes: 0,
-    trouble: (error) => troubles.push(error),
-  });
-  return outbox;
-};
+const files = new OutboxFolder(5);
 
 /** Of 400 records: 40 delivered, then offered and unoffered batches, then unsealed ones. Closed cleanly. */
 function fillAndClose(): string {
-  const filled = open();
+  const filled = files.open();
   for (let i = 0; i < 400; i += 4) {
     for (let k = i; k < i + 4; k++) filled.append('predictions', prediction(k));
     filled.commit();
@@ -58,18 +24,13 @@ function fillAndClose(): string {
   filled.delivered({ ...first!, head: first!.hash });
   filled.delivered({ ...second!, head: second!.hash });
   const { epoch } = predictions(filled);
-  filled.close();
-  outbox = undefined;
+  files.close();
   return epoch;
 }
 
 function spoilPages(dice: Random, count: number): void {
-  const bytes = readFileSync(path);
-  for (let i = 0; i < count; i++) {
-    const at = PAGE * (1 + below(dice, bytes.length / PAGE - 1));
-    bytes.fill(below(dice, 256), at, at + PAGE);
-  }
-  writeFileSync(path, bytes);
+  const pages = statSync(files.path).size / PAGE;
+  for (let i = 0; i < count; i++) files.spoil(2 + below(dice, pages - 1), 1, below(dice, 256));
 }
 
 /** What the next epoch would send. */
@@ -83,15 +44,17 @@ describe('a database with damaged pages', () => {
   it('goes on with every record that could be read and names the others, whatever page it was', () => {
     let carried = 0;
     for (let seed = 1; seed <= 12; seed++) {
+      const { path } = files;
       for (const file of [path, `${path}.mark`, `${path}.seen`]) rmSync(file, { force: true });
       const epoch = fillAndClose();
       spoilPages(seeded(seed), 1 + (seed % 4));
-      const ledger = predictions(open());
+      const opened = files.open();
+      const ledger = predictions(opened);
       const hint = `seed ${seed}`;
       expectClosed(ledger, hint);
       expect(ledger, hint).toMatchObject({ accepted: 400, dropped: 0 });
       const healed = ledger.epoch !== epoch;
-      const labels = labelsToSend(outbox!);
+      const labels = labelsToSend(opened);
       expect(new Set(labels).size, hint).toBe(labels.length);
       expect(labels.length, hint).toBe(ledger.pending);
       const gone = ledger.unknownRanges.flatMap(({ from, to }) =>
@@ -100,21 +63,18 @@ describe('a database with damaged pages', () => {
       const known = [...labels, ...gone, ...Array.from({ length: 40 }, (_, i) => `record-${i}`)];
       if (ledger.stored === 40) expect(new Set(known).size, `${hint}: each is told of once`).toBe(400);
       if (healed) carried += labels.length;
-      outbox!.close();
-      outbox = undefined;
+      files.close();
     }
     expect(carried, 'most of it is read').toBeGreaterThan(1000);
   });
 
   it('is healed while it runs, and the commit that found it is not lost', () => {
     fillAndClose();
-    const running = open();
+    const running = files.open();
     const { epoch } = predictions(running);
-    const bytes = readFileSync(path);
-    bytes.fill(0xa5, PAGE);
-    writeFileSync(path, bytes);
+    files.spoil(2, statSync(files.path).size / PAGE - 1);
     // Another writer makes it read its pages again.
-    const other = new Database(path);
+    const other = new Database(files.path);
     other.pragma('user_version = 2');
     other.close();
     for (let k = 400; k < 410; k++) running.append('predictions', prediction(k));
@@ -125,24 +85,21 @@ describe('a database with damaged pages', () => {
     expectClosed(ledger);
     expect(ledger.accepted).toBe(410);
     expect(ledger.epoch).not.toBe(epoch);
-    expect(troubles.map(({ code }) => code)).toContain('OUTBOX_CORRUPT');
+    expect(files.troubles.map(({ code }) => code)).toContain('OUTBOX_CORRUPT');
   });
 
   it('never carries over what a server may have: it is unknown, and said to be maybe delivered', () => {
     const epoch = fillAndClose();
-    const database = new Database(path);
-    const leaf = database
-      .prepare("SELECT max(pageno) FROM dbstat WHERE name = 'batches' AND pagetype = 'leaf'")
-      .pluck()
-      .get() as number;
-    const bytes = readFileSync(path);
-    bytes.fill(0xff, (leaf - 1) * PAGE, leaf * PAGE);
-    database.close();
-    writeFileSync(path, bytes);
-    const ledger = predictions(open());
+    files.spoil(
+      files.pageOf("SELECT max(pageno) FROM dbstat WHERE name = 'batches' AND pagetype = 'leaf'"),
+      1,
+      0xff,
+    );
+    const opened = files.open();
+    const ledger = predictions(opened);
     expect(ledger.epoch).not.toBe(epoch);
     const doubt = ledger.unknownRanges.filter(({ reason }) => reason === 'maybe-delivered');
-    const labels = new Set(labelsToSend(outbox!));
+    const labels = new Set(labelsToSend(opened));
     for (const { from, to } of doubt)
       for (let seq = from; seq <= to; seq++) expect(labels.has(`record-${seq}`)).toBe(false);
     expect(doubt.length).toBeGreaterThan(0);
@@ -150,13 +107,12 @@ describe('a database with damaged pages', () => {
 
   it('shows its ledger to who only reads', () => {
     fillAndClose();
+    const { path } = files;
     const before = readFileSync(path);
     const [ledger] = readLedger(path);
     expectClosed(ledger!);
     expect(ledger).toMatchObject({ stream: 'predictions', accepted: 400, stored: 40, pending: 360 });
     expect(readFileSync(path)).toEqual(before);
-    expect(() => readLedger(join(dir, 'none.db'))).toThrowError(
-      expect.objectContaining({ code: 'NOT_FOUND' }),
-    );
+    expect(() => readLedger(`${path}.none`)).toThrowError(expect.objectContaining({ code: 'NOT_FOUND' }));
   });
 });
