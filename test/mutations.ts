@@ -19,11 +19,12 @@ const TAILS = ['\0', ' ', '\n', '}', '{}', '\ufeff', '\0'.repeat(4096)];
 const encoder = new TextEncoder();
 
 /**
- * Every one is different from `good`.
+ * Every one is different from `original`, which is not touched.
  * @param sample how many of each kind when not every one
  * @param every where one case costs much, it stays a sample
  */
-export function* mutations(good: Uint8Array, sample = 40, every = LONG): Generator<Mutation> {
+export function* mutations(original: Uint8Array, sample = 40, every = LONG): Generator<Mutation> {
+  const good = Uint8Array.from(original); // a Buffer's `slice` would share its bytes, and each change would stay
   const uniform = seededUniform(SEED);
   const below = (limit: number) => Math.floor(uniform() * limit);
   const said = (what: string) => `${what} (SKEIN_SEED=${SEED})`;

@@ -166,7 +166,11 @@ export function writeInfer(call: InferCall, model: CurrentModel, result: InferRe
   const header = repeated.headerOf(version, tensors);
   if (header) return joined(header, tensors.map(bytesOfTensor));
   const answer = writeFirst(call, model, result);
-  repeated.answered(version, tensors, (answer.body as Uint8Array).slice(0, answer.headerLength));
+  repeated.answered(
+    version,
+    tensors,
+    Uint8Array.from((answer.body as Uint8Array).subarray(0, answer.headerLength)),
+  );
   return answer;
 }
 

@@ -140,6 +140,7 @@ class Maker {
       else if (operation < VALUES + KINDS) yield* this.#valuesOf((operation - VALUES) as Kind);
       else throw invalidPatch('the patch has an operation that does not exist');
     }
+    this.#coder.checkEnd();
     if (this.#made !== this.#size)
       throw invalidPatch(`the patch makes ${this.#made} of the ${this.#size} bytes it promised`);
     for await (const _ of this.#patch.rest()) throw tooLong();
@@ -207,7 +208,9 @@ class Maker {
   }
 
   async #frameEnd(): Promise<void> {
-    if (this.#operations.frameEnd(false)) await this.#nextFrame();
+    if (!this.#operations.frameEnd(false)) return;
+    this.#coder.checkEnd();
+    await this.#nextFrame();
   }
 
   async #nextFrame(): Promise<void> {

@@ -28,6 +28,11 @@ export const adaptiveBits = (count: number): Int32Array => new Int32Array(count)
 export const truncated = (): SkeinError =>
   new SkeinError('PATCH_INVALID', 'the patch ends too early', { fix: 'Fetch it or make it again.' });
 
+const notAsWritten = (): SkeinError =>
+  new SkeinError('PATCH_INVALID', 'a frame of the patch is not as it was written', {
+    fix: 'Fetch it or make it again.',
+  });
+
 /** One frame's two runs of bytes. */
 export interface Frame {
   coded: Uint8Array;
@@ -70,7 +75,8 @@ export class BinaryCoder {
     this.#rawEnd = raw.length * 8;
     this.#range = WIDEST;
     this.#code = 0;
-    for (let i = 0; i < 4; i++) this.#code = ((this.#code << 8) | this.#next()) & WIDEST;
+    for (let i = 0; i < 4; i++) this.#code = ((this.#code << 8) | this.#next()) >>> 0;
+    if (this.#code >= WIDEST) throw notAsWritten();
   }
 
   /** @returns `value` when writing, else the bit that was read */
@@ -154,6 +160,24 @@ export class BinaryCoder {
     this.#coded[this.#at++] = byte;
   }
 
+  /**
+   * After the last bit of a frame: it has nothing more, and ends as {@link close} would have ended it, so that no bit of
+   * a patch is without meaning.
+   * @throws SkeinError PATCH_INVALID
+   */
+  checkEnd(): void {
+    const restOfByte = this.#raw[this.#rawBit >> 3]! >> (this.#rawBit & 7);
+    if (this.#rawEnd - this.#rawBit >= 8 || (this.#rawEnd > this.#rawBit && restOfByte !== 0))
+      throw notAsWritten();
+    const untrimmed = this.#padding < MAX_PADDING && this.#end > 0 && this.#coded[this.#end - 1] === 0;
+    if (this.#at < this.#end || untrimmed) throw notAsWritten();
+    let read = 0;
+    for (let at = this.#at + this.#padding - 4; at < this.#at + this.#padding; at++)
+      read = read * 256 + (this.#coded[at] ?? 0);
+    const low = (read - this.#code + CARRY) % CARRY;
+    if (this.#code !== roundUp(low, this.#range)) throw notAsWritten();
+  }
+
   /** Bytes that the frame has by now, about. */
   get written(): number {
     return this.#at + (this.#rawBit >> 3);
@@ -161,7 +185,7 @@ export class BinaryCoder {
 
   /** Ends the frame with as few bytes as say it, and begins the next; what adapted stays. */
   close(): Frame {
-    this.#roundLow();
+    this.#low += roundUp(this.#low, this.#range);
     for (let i = 0; i < 5; i++) this.#emit();
     for (let i = 0; i < MAX_PADDING && this.#at > 0 && this.#coded[this.#at - 1] === 0; i++) this.#at--;
     const coded = this.#coded.slice(0, this.#at);
@@ -172,17 +196,15 @@ export class BinaryCoder {
     this.#range = WIDEST;
     return { coded, raw };
   }
+}
 
-  /** To the value in [low, low + range) with the most zeros at its end. */
-  #roundLow(): void {
-    for (let zeros = 31; zeros >= 0; zeros--) {
-      const unit = 2 ** zeros;
-      const rounded = Math.ceil(this.#low / unit) * unit;
-      if (rounded >= this.#low + this.#range) continue;
-      this.#low = rounded;
-      return;
-    }
+/** From `low` to the value in [low, low + range) with the most zeros at its end. */
+function roundUp(low: number, range: number): number {
+  for (let unit = 2 ** 31; unit > 1; unit /= 2) {
+    const up = (unit - (low % unit)) % unit;
+    if (up < range) return up;
   }
+  return 0;
 }
 
 function grown(bytes: Uint8Array): Uint8Array {

@@ -24,7 +24,8 @@
  * byte, all together exactly the new size, {@link mostOperations} in number; none reads outside of the old file, and rows
  * are no wider than their operation: neither memory nor work can exceed what the new size says, and a caller who knows it
  * refuses another before anything is made.
- * There are no references into the new file, so nothing nests and nothing grows.
+ * There are no references into the new file, so nothing nests and nothing grows. No bit is without meaning: but for the
+ * new file's hash, a patch with any bit changed is refused or makes another file.
  */
 import { SkeinError } from '../errors.ts';
 import { type Bytes, KIB, MIB } from '../units.ts';

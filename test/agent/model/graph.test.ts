@@ -85,7 +85,7 @@ describe('ONNX files', () => {
     const seed = 7;
     const uniform = seededUniform(seed);
     for (let i = 0; i < 2000; i++) {
-      const damaged = bytes.slice();
+      const damaged = Uint8Array.from(bytes);
       damaged[Math.floor(uniform() * bytes.length)] = Math.floor(uniform() * 256);
       try {
         loadGraph(damaged);

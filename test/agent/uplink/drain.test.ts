@@ -248,7 +248,7 @@ describe('the drain', () => {
       expect(new Set(link.sent.map(({ channel }) => channel))).toEqual(new Set(['batch/predictions']));
       expect(new Set(seqs(link.take()))).toEqual(new Set([0]));
     }
-  });
+  }, 120_000);
 
   it('has no more bytes in flight than a slow line carries in the time, but always a batch of each', () => {
     const label = () =>

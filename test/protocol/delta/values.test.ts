@@ -34,6 +34,7 @@ function roundTrip(kind: Kind, was: Int32Array, now: Int32Array, width: number) 
   read.begin(width);
   const found = new Int32Array(now.length);
   read.run(was, found, now.length);
+  reader.checkEnd();
   return { found, bytes: frame.coded.length + frame.raw.length };
 }
 
@@ -102,7 +103,7 @@ describe('values coded against those before', () => {
 
   it('is refused when it goes on behind the end of what there is', () => {
     const reader = new BinaryCoder(false);
-    reader.open({ coded: new Uint8Array(5).fill(255), raw: new Uint8Array(0) });
+    reader.open({ coded: Uint8Array.of(0x7f, 0xff, 0xff, 0xfe, 0xff), raw: new Uint8Array(0) });
     const model = new ValueModel(reader, KIND.f32);
     model.begin(1);
     const run = () => model.run(new Int32Array(5000), new Int32Array(5000), 5000);
