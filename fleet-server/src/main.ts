@@ -53,6 +53,7 @@ async function openBroker(config: Config, { tls, mayConnect, log }: Parameters<A
     const [ca, cert, key] = [config.brokerCaFile, config.brokerCertFile, config.brokerKeyFile].map(file);
     const broker = await connectMqttBroker({
       ...common,
+      clock: systemClock,
       url: config.brokerUrl,
       ...(config.brokerUsername ? { username: config.brokerUsername } : {}),
       ...(config.brokerPassword ? { password: config.brokerPassword } : {}),

@@ -3,11 +3,10 @@
  * stopping goes the other way round. Which adapters exist is decided in `main.ts`.
  */
 import { join } from 'node:path';
-import type { ServerView } from '@skein/protocol/api.ts';
 import type { DesiredMessage } from '@skein/protocol/messages.ts';
 import { parseTopic, topicFor } from '@skein/protocol/topics.ts';
 import { ed25519Keys } from '@skein/protocol/trust/signatures.ts';
-import { DAY, HOUR, MIB, MINUTE, type Millis } from '@skein/protocol/units.ts';
+import { DAY, HOUR, MINUTE, type Millis } from '@skein/protocol/units.ts';
 import { pseudonymiseAudit } from './access/pseudonymise-audit.ts';
 import { pruneAccess } from './access/sessions.ts';
 import type { Adapters, OpenBroker } from './adapters.ts';
@@ -47,8 +46,9 @@ import { DeltaRunner } from './models/run-deltas.ts';
 import { trustStatus } from './models/trust-status.ts';
 import { reportSink } from './rollouts/report-sink.ts';
 import { RolloutRunner } from './rollouts/run-rollouts.ts';
+import { serverAlarms } from './server-alarms.ts';
 import type { Policy } from './store/rollup.ts';
-import { type DiskWatch, watchDisk } from './store/run-disk-watch.ts';
+import { watchDisk } from './store/run-disk-watch.ts';
 import { startRetention } from './store/run-retention.ts';
 import { endQuietFaults } from './store/sqlite-faults.ts';
 import { openSteadyTime } from './store/sqlite-steady-time.ts';
@@ -177,7 +177,7 @@ async function startRooms(live: Live) {
     devices: () => view.summaries().filter((d) => !d.revoked).length,
     devicesOnline: () => view.summaries().filter((d) => d.online).length,
     streamClients: () => hub.clients,
-    brokerReached: () => broker.isReached,
+    brokerReached: () => broker.unreachedSince === null,
     batches: () => ({ ...ingest.counts }),
     waiting: () => ingest.waiting,
     retention: () => retention.counts,
@@ -326,7 +326,7 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
   const describe = async () => {
     const { publicUrl, deviceUrl, mqttUrl: mqtt } = addresses();
     const trustReady = await enrolment.trustReady();
-    const alarms = diskAlarms(rooms.disk);
+    const alarms = serverAlarms({ disk: rooms.disk, broker, now: clock.now() });
     return { version: rooms.adapters.version, fleet, publicUrl, deviceUrl, mqtt, trustReady, alarms };
   };
   const models = { store, blobs, repository, maxBlobBytes: config.maxBlob };
@@ -347,14 +347,6 @@ function routesOf(rooms: Rooms, ports: Ports): Handlers {
     ...directorRoutes({ repository, director, blobs, store }),
     ...rolloutRoutes({ store, rollouts }),
   };
-}
-
-/** What of the server itself asks for a person. */
-function diskAlarms({ fullSince: since, free }: DiskWatch): ServerView['alarms'] {
-  if (since === null) return [];
-  const text = `The server’s disk is full (${Math.round(free / MIB)} MiB usable): no records are taken.`;
-  const fix = 'Free space or keep less (keepRawDays). Devices keep their records and send them again.';
-  return [{ code: 'DISK_FULL', severity: 'critical', since, text, fix }];
 }
 
 /** Issued anew at two thirds of its life; open connections keep the old one. */

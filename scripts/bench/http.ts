@@ -2,7 +2,8 @@
  * The local API against what a user would write instead: fastify 5 and onnxruntime-node, the tensor's bytes in, the
  * answer's bytes out, one `session.run` a request. gas-v1 ([N, 128] float32 → [N, 6]) from the data folder, binary tensors,
  * keep-alive; both servers in processes of their own, the load in a third, in turns. Ours parses and answers the whole
- * Open Inference Protocol, theirs nothing. Figures are medians of the rounds; a ratio is the median of each round's own,
+ * Open Inference Protocol, on Node as the package starts it (a small young generation, one helper thread); theirs neither,
+ * on Node as it comes. Figures are medians of the rounds; a ratio is the median of each round's own,
  * because what else the machine does changes more between rounds than within one.
  * (FastAPI is not measured: Debian has no onnxruntime for Python.)
  */
@@ -10,6 +11,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDaemon, stopDaemon } from '../processes.ts';
 import { median } from '../timing.ts';
+import { asShipped, type HowNodeStarts } from './as-shipped.ts';
 import type { Emit } from './measurement.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -29,11 +31,17 @@ interface Server {
   stop(): Promise<unknown>;
 }
 
-async function start(name: string, script: string, kind: Server['kind'], ...args: string[]): Promise<Server> {
+async function start(
+  name: string,
+  kind: Server['kind'],
+  args: string[],
+  how: HowNodeStarts = { flags: [], env: {} },
+): Promise<Server> {
+  const [script, ...rest] = args as [string];
   const daemon = await startDaemon({
     name,
-    args: [join(ROOT, 'scripts/load', script), MODEL, ...args],
-    env: process.env,
+    args: [...how.flags, join(ROOT, 'scripts/load', script), MODEL, ...rest],
+    env: { ...process.env, ...how.env },
     logFile: '/dev/null',
     readyWithinMs: 30_000,
   });
@@ -74,9 +82,9 @@ export async function run(emit: Emit): Promise<void> {
     return;
   }
   const servers = [
-    await start('fastify + onnxruntime-node', 'peer-server.ts', 'raw'),
-    await start('ours, inline', 'oip-server.ts', 'oip', 'inline'),
-    await start('ours, worker', 'oip-server.ts', 'oip', 'worker'),
+    await start('fastify + onnxruntime-node', 'raw', ['peer-server.ts']),
+    await start('ours, inline', 'oip', ['oip-server.ts', 'inline'], asShipped()),
+    await start('ours, worker', 'oip', ['oip-server.ts', 'worker'], asShipped()),
   ];
   try {
     for (const clients of [CLIENTS, 1]) report(emit, servers, clients, await rounds(servers, clients));

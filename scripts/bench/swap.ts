@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { SETTLED_FLAG } from '@skein/agent/node-settled.ts';
+import { SETTLED_FLAGS } from '@skein/agent/node-settled.ts';
 import { asShipped } from './as-shipped.ts';
 import type { Emit, Measurement } from './measurement.ts';
 
@@ -16,7 +16,7 @@ const CHILD = join(import.meta.dirname, 'swap/saturate.ts');
 
 export async function run(emit: Emit): Promise<void> {
   const { flags, env } = asShipped();
-  const child = spawn(process.execPath, [...flags, SETTLED_FLAG, CHILD], {
+  const child = spawn(process.execPath, [...flags, ...SETTLED_FLAGS, CHILD], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -46,7 +46,13 @@ async function embedded(parties: Parties): Promise<Stage> {
 async function external(parties: Parties): Promise<Stage> {
   const { mqtts, mqtt, stop } = await startMosquitto(findMosquitto()!, parties, FLEET);
   const url = `mqtt://127.0.0.1:${mqtt}`;
-  const broker = await connectMqttBroker({ url, fleet: FLEET, maxPacketBytes: 1 << 20, log: silent });
+  const broker = await connectMqttBroker({
+    url,
+    fleet: FLEET,
+    maxPacketBytes: 1 << 20,
+    clock: systemClock,
+    log: silent,
+  });
   return { broker, mqtts, mqtt, stop: () => broker.close().then(stop) };
 }
 

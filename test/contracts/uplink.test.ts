@@ -39,7 +39,13 @@ async function embedded(parties: Parties): Promise<Subject> {
 async function external(parties: Parties): Promise<Subject> {
   const mosquitto = await startMosquitto(findMosquitto()!, parties, FLEET);
   const url = `mqtt://127.0.0.1:${mosquitto.mqtt}`;
-  const broker = await connectMqttBroker({ url, fleet: FLEET, maxPacketBytes: MAX_PACKET, log: silent });
+  const broker = await connectMqttBroker({
+    url,
+    fleet: FLEET,
+    maxPacketBytes: MAX_PACKET,
+    clock: systemClock,
+    log: silent,
+  });
   const stop = async () => {
     await broker.close();
     await mosquitto.stop();

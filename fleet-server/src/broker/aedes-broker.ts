@@ -120,7 +120,7 @@ export async function startAedesBroker(options: AedesBrokerOptions): Promise<Aed
   return {
     ports,
     holdsSenders: true,
-    isReached: true,
+    unreachedSince: null,
     get connected() {
       return aedes.connectedClients;
     },

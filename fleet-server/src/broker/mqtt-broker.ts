@@ -6,7 +6,7 @@
  * Keeping devices inside their topics, and revoked ones out, is the external broker's ACL and CRL.
  */
 import { SkeinError } from '@skein/protocol/errors.ts';
-import type { Log } from '@skein/protocol/ports.ts';
+import type { Clock, Log } from '@skein/protocol/ports.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
 import { type Bytes, type Millis, SECOND } from '@skein/protocol/units.ts';
 import { connect } from 'mqtt';
@@ -22,6 +22,7 @@ export interface MqttBrokerOptions {
   maxPacketBytes: Bytes;
   /** Of a connection, and of a subscription on it. */
   answerWithinMs?: Millis;
+  clock: Pick<Clock, 'now'>;
   log: Log;
 }
 
@@ -38,7 +39,7 @@ function answered<T>(work: Promise<T>, withinMs: Millis): Promise<T> {
 
 /** Resolves once connected and subscribed. @throws SkeinError UNREACHABLE */
 export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Broker> {
-  const { fleet, log, answerWithinMs = ANSWER_WITHIN_MS } = options;
+  const { fleet, clock, log, answerWithinMs = ANSWER_WITHIN_MS } = options;
   const messageHandlers: MessageHandler[] = [];
   const connectHandlers: (() => void)[] = [];
   const client = connect(options.url, {
@@ -53,11 +54,19 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
     ...options.tls,
   });
   const topics = Object.fromEntries(upTopics(fleet).map((topic) => [topic, { qos: 1 as const }]));
-  let ready = false;
+  let unreachedSince: Millis | null = clock.now();
+  let said = '';
+  /** Once each: it is tried again every second, for as long as the broker is away. */
+  const say = ({ message: error }: Error) => {
+    if (error !== said) log.warn('mqtt broker', { error });
+    said = error;
+  };
   const begin = async () => {
     const granted = await answered(client.subscribeAsync(topics), answerWithinMs);
     if (granted.some((g) => g.qos > 2)) throw new Error('the broker refused a subscription');
-    ready = true;
+    if (said) log.info('mqtt broker reached again', {});
+    said = '';
+    unreachedSince = null;
     for (const handler of connectHandlers) handler();
   };
   client.on('message', (topic, payload) => {
@@ -65,9 +74,9 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
     for (const handler of messageHandlers) void handler(topic, payload);
   });
   client.on('close', () => {
-    ready = false;
+    unreachedSince ??= clock.now();
   });
-  client.on('error', (error) => log.warn('mqtt broker', { error: error.message }));
+  client.on('error', say);
 
   await new Promise<void>((resolve, reject) => {
     let everReady = false;
@@ -82,7 +91,7 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
     };
     // Once there was a connection it is sought for ever: who gives up here would be deaf until somebody restarts it.
     const again = (error: Error) => {
-      log.warn('mqtt broker', { error: error.message });
+      say(error);
       client.stream.destroy();
     };
     client.once('error', fail);
@@ -101,8 +110,8 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   return {
     // One connection for all devices: holding it would make all wait for one.
     holdsSenders: false,
-    get isReached() {
-      return ready;
+    get unreachedSince() {
+      return unreachedSince;
     },
     async publish(topic, payload, { qos, retain }) {
       if (!client.connected) throw new SkeinError('UNREACHABLE', `${options.url} is not connected`);
@@ -111,7 +120,7 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
     onMessage: (handler) => void messageHandlers.push(handler),
     onConnect(handler) {
       connectHandlers.push(handler);
-      if (ready) queueMicrotask(handler);
+      if (unreachedSince === null) queueMicrotask(handler);
     },
     async disconnect(device) {
       log.warn('an external broker must refuse a revoked device itself', { device });

@@ -1,4 +1,6 @@
 /** The server's view of a broker. Embedded (aedes) or external (Mosquitto); one contract suite for both. */
+import type { Millis } from '@skein/protocol/units.ts';
+
 export interface PublishOptions {
   qos: 0 | 1;
   retain: boolean;
@@ -19,8 +21,8 @@ export interface Broker {
    * bounded by it; others go on. False: promises are ignored, and a handler must not keep what it has no room for.
    */
   readonly holdsSenders: boolean;
-  /** Whether what devices say comes here: the broker is reached and took our subscription. */
-  readonly isReached: boolean;
+  /** Since when what devices say does not come here: the broker is away or takes no subscription of ours. Null: it comes. */
+  readonly unreachedSince: Millis | null;
   /** Called each time the broker is reached (again), at once if it is: what must be retained is published anew. */
   onConnect(handler: () => void): void;
   /** Ends the device's connection within 5 s where the broker is ours. It has no last word: its topics are about to be cleared. */

@@ -1,6 +1,7 @@
 /** What only a broker that misbehaves shows; with brokers that behave: `test/contracts/broker.test.ts`. */
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { connectMqttBroker } from '@skein/fleet-server/broker/mqtt-broker.ts';
+import { systemClock } from '@skein/fleet-server/system-clock.ts';
 import { describe, expect, it } from 'vitest';
 
 const CONNACK = Buffer.from([0x20, 2, 0, 0]);
@@ -48,17 +49,21 @@ describe('a broker of somebody else’s', () => {
   ])('that comes back and %s is tried again until it does not', async (_what, answer) => {
     const scripted = await scriptedBroker([grantsThenCuts, answer, answer, grants]);
     const log = { info() {}, warn() {}, error() {} };
+    let now = 1_000;
+    const clock = { now: () => now };
     const broker = await connectMqttBroker({
-      ...{ url: scripted.url, fleet: 'home', maxPacketBytes: 1_000, log },
+      ...{ url: scripted.url, fleet: 'home', maxPacketBytes: 1_000, clock, log },
       answerWithinMs: 300,
     });
     try {
       let begun = 0;
       broker.onConnect(() => begun++);
-      expect(broker.isReached).toBe(true);
-      await expect.poll(() => broker.isReached).toBe(false);
+      expect(broker.unreachedSince).toBeNull();
+      now = 5_000;
+      await expect.poll(() => broker.unreachedSince).toBe(5_000);
+      now = 6_000; // tries that fail meanwhile are no new beginning
       await expect.poll(() => begun, { timeout: 15_000 }).toBe(2);
-      expect(broker.isReached).toBe(true);
+      expect(broker.unreachedSince).toBeNull();
     } finally {
       await broker.close();
       await scripted.close();
@@ -68,7 +73,13 @@ describe('a broker of somebody else’s', () => {
   it('that cuts the first connection while it is subscribed to is an error at once', async () => {
     const scripted = await scriptedBroker([cuts]);
     const log = { info() {}, warn() {}, error() {} };
-    const begun = connectMqttBroker({ url: scripted.url, fleet: 'home', maxPacketBytes: 1_000, log });
+    const begun = connectMqttBroker({
+      url: scripted.url,
+      fleet: 'home',
+      maxPacketBytes: 1_000,
+      clock: systemClock,
+      log,
+    });
     await expect(begun).rejects.toMatchObject({ code: 'UNREACHABLE' });
     await scripted.close();
   });

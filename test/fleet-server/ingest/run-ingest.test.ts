@@ -77,7 +77,7 @@ beforeEach(async () => {
   sinkFails = false;
   const broker: Broker = {
     holdsSenders: false,
-    isReached: true,
+    unreachedSince: null,
     async publish(topic, payload) {
       expect(topic).toBe('skein/v1/home/d-1/ack');
       if (isShortAck(payload as Uint8Array)) {

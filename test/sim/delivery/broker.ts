@@ -49,7 +49,7 @@ export class SimBroker {
         this.#server = handler;
       },
       holdsSenders: false,
-      isReached: true,
+      unreachedSince: null,
       onConnect: (handler) => queueMicrotask(handler),
       disconnect: async () => {},
       close: async () => {
