@@ -124,12 +124,15 @@ describe('the two implementations', () => {
     const seed = process.env.SKEIN_SEED ?? randomBytes(8).toString('hex');
     let accepted = 0;
     for (let round = 0; round < ROUNDS; round++) {
-      const parts = mutated((label) => createHash('sha256').update(`${seed} ${round} ${label}`).digest());
+      const parts = mutated(round, (label) =>
+        createHash('sha256').update(`${seed} ${round} ${label}`).digest(),
+      );
       const verdicts = implementations.map(([, verify]) => verify(parts.key, parts.message, parts.signature));
       expect(verdicts[0], `SKEIN_SEED=${seed} round ${round}`).toBe(verdicts[1]);
       if (verdicts[0]) accepted++;
     }
-    expect(accepted, `SKEIN_SEED=${seed}`).toBeGreaterThan(ROUNDS / 20);
+    // Those that nothing was done to.
+    expect(accepted, `SKEIN_SEED=${seed}`).toBeGreaterThanOrEqual(Math.floor(ROUNDS / MUTATIONS.length));
     expect(accepted, `SKEIN_SEED=${seed}`).toBeLessThan(ROUNDS / 2);
   }, 36_000_000);
 });
@@ -167,10 +170,11 @@ const MUTATIONS: ((signed: Signed, dice: Buffer) => void)[] = [
   ({ signature }) => signature.copyWithin(0, 32),
 ];
 
-function mutated(random: (label: string) => Buffer): Signed {
+/** Every way in turn. */
+function mutated(round: number, random: (label: string) => Buffer): Signed {
   const signer = nativeSigner(new Uint8Array(random('seed')));
   const message = new Uint8Array(random('message'));
   const signed = { key: signer.publicKey.slice(), message, signature: signer.sign(message).slice() };
-  MUTATIONS[random('mutation')[0]! % MUTATIONS.length]!(signed, random('dice'));
+  MUTATIONS[round % MUTATIONS.length]!(signed, random('dice'));
   return signed;
 }
