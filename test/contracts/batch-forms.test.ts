@@ -4,7 +4,6 @@
  */
 import { join } from 'node:path';
 import { startAedesBroker } from '@skein/fleet-server/broker/aedes-broker.ts';
-import { connectMqttBroker } from '@skein/fleet-server/broker/mqtt-broker.ts';
 import type { Broker } from '@skein/fleet-server/broker/port.ts';
 import { startIngest } from '@skein/fleet-server/ingest/run-ingest.ts';
 import { nativeCodecs } from '@skein/fleet-server/node-codecs.ts';
@@ -22,7 +21,8 @@ import { openMqttLink } from '../../agent/src/uplink/mqtt-link.ts';
 import { testSigner } from '../protocol/batch/random.ts';
 import { zstd } from '../protocol/batch/zstd.ts';
 import { createParties, FLEET, type Parties, silent } from './broker-parties.ts';
-import { findMosquitto, startMosquitto } from './mosquitto.ts';
+import { startExternal } from './external-broker.ts';
+import { findMosquitto } from './mosquitto.ts';
 import { prediction } from './outbox.contract.ts';
 
 interface Stage {
@@ -43,18 +43,7 @@ async function embedded(parties: Parties): Promise<Stage> {
   return { broker, ...broker.ports, stop: () => broker.close() };
 }
 
-async function external(parties: Parties): Promise<Stage> {
-  const { mqtts, mqtt, stop } = await startMosquitto(findMosquitto()!, parties, FLEET);
-  const url = `mqtt://127.0.0.1:${mqtt}`;
-  const broker = await connectMqttBroker({
-    url,
-    fleet: FLEET,
-    maxPacketBytes: 1 << 20,
-    clock: systemClock,
-    log: silent,
-  });
-  return { broker, mqtts, mqtt, stop: () => broker.close().then(stop) };
-}
+const external = (parties: Parties) => startExternal(parties, 1 << 20);
 
 const device = testSigner('device');
 const server = testSigner('server');

@@ -1,8 +1,6 @@
 import { startAedesBroker } from '@skein/fleet-server/broker/aedes-broker.ts';
 import { clearTopics } from '@skein/fleet-server/broker/clear-topics.ts';
-import { connectMqttBroker } from '@skein/fleet-server/broker/mqtt-broker.ts';
 import type { Broker } from '@skein/fleet-server/broker/port.ts';
-import { systemClock } from '@skein/fleet-server/system-clock.ts';
 import { CHANNELS, type Channel, topicFor } from '@skein/protocol/topics.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -13,7 +11,8 @@ import {
   type Parties,
   silent,
 } from './broker-parties.ts';
-import { findMosquitto, startMosquitto } from './mosquitto.ts';
+import { startExternal } from './external-broker.ts';
+import { findMosquitto } from './mosquitto.ts';
 
 interface Subject {
   broker: Broker;
@@ -40,26 +39,7 @@ async function embedded(parties: Parties): Promise<Subject> {
   return { broker, ...broker.ports, stop: () => broker.close() };
 }
 
-async function external(parties: Parties): Promise<Subject> {
-  const mosquitto = await startMosquitto(findMosquitto()!, parties, FLEET);
-  const url = `mqtt://127.0.0.1:${mosquitto.mqtt}`;
-  const broker = await connectMqttBroker({
-    url,
-    fleet: FLEET,
-    maxPacketBytes: MAX_PACKET,
-    clock: systemClock,
-    log: silent,
-  });
-  return {
-    broker,
-    mqtts: mosquitto.mqtts,
-    mqtt: mosquitto.mqtt,
-    async stop() {
-      await broker.close();
-      await mosquitto.stop();
-    },
-  };
-}
+const external = (parties: Parties) => startExternal(parties, MAX_PACKET);
 
 const ADAPTERS = [
   { name: 'aedes-broker', start: embedded, missing: false },

@@ -1,6 +1,5 @@
 /** What the uplink owes with every broker: one suite, over real mTLS, on the embedded broker and on Mosquitto. */
 import { startAedesBroker } from '@skein/fleet-server/broker/aedes-broker.ts';
-import { connectMqttBroker } from '@skein/fleet-server/broker/mqtt-broker.ts';
 import type { Broker } from '@skein/fleet-server/broker/port.ts';
 import { parseTopic } from '@skein/protocol/topics.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -13,7 +12,8 @@ import { createPresence, statusMessage } from '../../agent/src/uplink/presence.t
 import { reportRival } from '../../agent/src/uplink/report-rival.ts';
 import { startProxy, type TcpProxy } from '../../scripts/load/tcp-proxy.ts';
 import { createParties, type DeviceTls, FLEET, type Parties, silent } from './broker-parties.ts';
-import { findMosquitto, startMosquitto } from './mosquitto.ts';
+import { startExternal } from './external-broker.ts';
+import { findMosquitto } from './mosquitto.ts';
 
 interface Subject {
   broker: Broker;
@@ -36,22 +36,7 @@ async function embedded(parties: Parties): Promise<Subject> {
   return { broker, mqtts: broker.ports.mqtts, stop: () => broker.close() };
 }
 
-async function external(parties: Parties): Promise<Subject> {
-  const mosquitto = await startMosquitto(findMosquitto()!, parties, FLEET);
-  const url = `mqtt://127.0.0.1:${mosquitto.mqtt}`;
-  const broker = await connectMqttBroker({
-    url,
-    fleet: FLEET,
-    maxPacketBytes: MAX_PACKET,
-    clock: systemClock,
-    log: silent,
-  });
-  const stop = async () => {
-    await broker.close();
-    await mosquitto.stop();
-  };
-  return { broker, mqtts: mosquitto.mqtts, pid: mosquitto.pid, stop };
-}
+const external = (parties: Parties) => startExternal(parties, MAX_PACKET);
 
 const BROKERS = [
   { name: 'the embedded broker', start: embedded, missing: false },
