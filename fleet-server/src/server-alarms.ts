@@ -33,6 +33,6 @@ function brokerAlarms({ unreachedSince: since }: Watched['broker'], now: Millis)
   const minutes = Math.floor((now - since) / MINUTE);
   const text = `The MQTT broker has not been reached for ${minutes} min: nothing comes from devices, and no order reaches them at once.`;
   const fix =
-    'Start it, or look at its log and at this server’s. Devices keep their records and ask for updates by HTTPS.';
+    'Check that it runs and that SKEIN_BROKER_URL and its credentials are right. Devices keep their records and ask for updates by HTTPS.';
   return [{ code: 'UNREACHABLE', severity: 'critical', since, text, fix }];
 }

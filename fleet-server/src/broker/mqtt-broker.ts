@@ -55,17 +55,17 @@ export async function connectMqttBroker(options: MqttBrokerOptions): Promise<Bro
   });
   const topics = Object.fromEntries(upTopics(fleet).map((topic) => [topic, { qos: 1 as const }]));
   let unreachedSince: Millis | null = clock.now();
-  let said = '';
+  const said = new Set<string>();
   /** Once each: it is tried again every second, for as long as the broker is away. */
   const say = ({ message: error }: Error) => {
-    if (error !== said) log.warn('mqtt broker', { error });
-    said = error;
+    if (!said.has(error)) log.warn('mqtt broker', { error });
+    said.add(error);
   };
   const begin = async () => {
     const granted = await answered(client.subscribeAsync(topics), answerWithinMs);
     if (granted.some((g) => g.qos > 2)) throw new Error('the broker refused a subscription');
-    if (said) log.info('mqtt broker reached again', {});
-    said = '';
+    if (said.size > 0) log.info('mqtt broker reached again', {});
+    said.clear();
     unreachedSince = null;
     for (const handler of connectHandlers) handler();
   };

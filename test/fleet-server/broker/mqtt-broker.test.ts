@@ -48,7 +48,10 @@ describe('a broker of somebody else’s', () => {
     ['does not answer a subscription', isSilent],
   ])('that comes back and %s is tried again until it does not', async (_what, answer) => {
     const scripted = await scriptedBroker([grantsThenCuts, answer, answer, grants]);
-    const log = { info() {}, warn() {}, error() {} };
+    const lines: string[] = [];
+    const say = (message: string, about?: object) =>
+      void lines.push([message, ...Object.values(about ?? {})].join(': '));
+    const log = { info: say, warn: say, error: say };
     let now = 1_000;
     const clock = { now: () => now };
     const broker = await connectMqttBroker({
@@ -64,6 +67,9 @@ describe('a broker of somebody else’s', () => {
       now = 6_000; // tries that fail meanwhile are no new beginning
       await expect.poll(() => begun, { timeout: 15_000 }).toBe(2);
       expect(broker.unreachedSince).toBeNull();
+      expect(lines.at(-1)).toBe('mqtt broker reached again');
+      expect(lines, 'what is wrong is said once').toEqual([...new Set(lines)]);
+      expect(lines.length).toBeGreaterThan(1);
     } finally {
       await broker.close();
       await scripted.close();
