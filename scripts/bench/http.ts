@@ -34,10 +34,9 @@ interface Server {
 async function start(
   name: string,
   kind: Server['kind'],
-  args: string[],
+  [script, ...rest]: [script: string, ...string[]],
   how: HowNodeStarts = { flags: [], env: {} },
 ): Promise<Server> {
-  const [script, ...rest] = args as [string];
   const daemon = await startDaemon({
     name,
     args: [...how.flags, join(ROOT, 'scripts/load', script), MODEL, ...rest],

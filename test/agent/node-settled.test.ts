@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SETTLED_FLAGS } from '@skein/agent/node-settled.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 const MODULE = join(import.meta.dirname, '../../agent/src/node-settled.ts');
@@ -55,4 +56,9 @@ describe('compiled code', () => {
     expect(await leftBy('0')).toBe(0);
     expect(await leftBy(`settleLater(${NOW})`)).toBeGreaterThan(0);
   });
+});
+
+it('the flags that an agent sets once it has started are known to this Node: an unknown one would be passed over in silence', () => {
+  expect(execFileSync(process.execPath, [...SETTLED_FLAGS, '-p', '1'], { encoding: 'utf8' })).toBe('1\n');
+  expect(() => execFileSync(process.execPath, ['--no-such-flag', '-p', '1'], { stdio: 'ignore' })).toThrow();
 });

@@ -166,11 +166,9 @@ export function writeInfer(call: InferCall, model: CurrentModel, result: InferRe
   const header = repeated.headerOf(version, tensors);
   if (header) return joined(header, tensors.map(bytesOfTensor));
   const answer = writeFirst(call, model, result);
-  repeated.answered(
-    version,
-    tensors,
-    Uint8Array.from((answer.body as Uint8Array).subarray(0, answer.headerLength)),
-  );
+  // A copy of its own: a Buffer's `slice` would keep the whole body.
+  const head = Uint8Array.from((answer.body as Uint8Array).subarray(0, answer.headerLength));
+  repeated.answered(version, tensors, head);
   return answer;
 }
 

@@ -2,8 +2,8 @@
  * The daemon's own code in its package: scripts, with what V8 compiled of them at an earlier start.
  *
  * Node keeps compiled code too, but of a module as it was before anything of it ran, and V8 compiles most functions when
- * they are first called: each start would compile more than a thousand of them again. Here a script is kept after the start that
- * compiled it, with every function which that start called.
+ * they are first called: each start would compile more than a thousand of them again. Here a script is kept after the
+ * start that compiled it, with every function which that start called.
  */
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
