@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { type Bytes, KIB, type Millis } from '@skein/protocol/units.ts';
 import type { BodyBudget } from './body-budget.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { type HttpAnswer, problemAnswer, send } from './http-answer.ts';
 import type { HttpRequest } from './http-head.ts';
 import { RequestReader } from './http-message.ts';
@@ -17,6 +18,8 @@ export interface HttpLimits {
   requestWithinMs: Millis;
   /** Between two requests of a connection. */
   idleMs: Millis;
+  /** For how long after an answer the loop stays awake for a client that asks again at once; 0: never. */
+  busyPollMs: Millis;
 }
 /** Bytes of later requests that a connection may have sent while one is answered. */
 const AHEAD_LIMIT: Bytes = 64 * KIB;
@@ -29,6 +32,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #handler: HttpHandler;
   readonly #bodies: BodyBudget;
+  readonly #poll: BusyPoll;
   #reader = new RequestReader();
   /** Of what is read, answered, and sent but not yet taken; what comes after `refused` is not looked at. */
   #state: 'reading' | 'answering' | 'draining' | 'refused' = 'reading';
@@ -40,10 +44,11 @@ export class Connection {
   #since = performance.now();
   #aheadBytes = 0;
 
-  constructor(socket: Socket, handler: HttpHandler, bodies: BodyBudget) {
+  constructor(socket: Socket, handler: HttpHandler, bodies: BodyBudget, poll: BusyPoll) {
     this.#socket = socket;
     this.#handler = handler;
     this.#bodies = bodies;
+    this.#poll = poll;
     socket.setNoDelay(true);
     socket.on('data', (bytes: Buffer) => this.#received(bytes));
     socket.on('end', () => {
@@ -56,6 +61,7 @@ export class Connection {
   }
 
   #received(bytes: Buffer): void {
+    this.#poll.asked(this);
     if (this.#state !== 'reading') this.#ahead(bytes);
     else if (this.#take(bytes)) this.#pump();
   }
@@ -111,6 +117,7 @@ export class Connection {
     this.#since = performance.now();
     if (this.#socket.destroyed) return this.#letGo();
     send(this.#socket, answer, request);
+    this.#poll.answered(this);
     const { writableLength } = this.#socket;
     this.#hold(this.#reader.size + writableLength);
     if (!request.keepAlive) this.#socket.end();

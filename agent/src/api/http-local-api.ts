@@ -16,7 +16,7 @@ import { BodyBudget } from './body-budget.ts';
 import type { HttpAnswer } from './http-answer.ts';
 import { packed, unpacked } from './http-encoding.ts';
 import type { HttpRequest } from './http-head.ts';
-import { type HttpServer, openHttpServer } from './http-server.ts';
+import { HTTP_LIMITS, type HttpServer, openHttpServer } from './http-server.ts';
 import { renderMetrics } from './metrics.ts';
 import type { OipModels } from './oip-models.ts';
 import { decodedPart } from './oip-path.ts';
@@ -40,6 +40,8 @@ export interface LocalApiOptions {
   socket?: string;
   /** Asked for in `Authorization: Bearer`; absent: nobody is asked. */
   token?: string;
+  /** Absent: yes. */
+  busyPoll?: boolean;
 }
 
 export interface LocalApi {
@@ -49,15 +51,16 @@ export interface LocalApi {
 
 /** @throws SkeinError PORT_IN_USE, CONFIG_INVALID */
 export async function openLocalApi(deps: LocalApiDeps, options: LocalApiOptions): Promise<LocalApi> {
-  const { host, port, socket, token } = options;
+  const { host, port, socket, token, busyPoll = true } = options;
   refuseOpenHost(host, token);
   const authorize = bearerCheck(token);
   const bodies = new BodyBudget();
+  const limits = busyPoll ? HTTP_LIMITS : { ...HTTP_LIMITS, busyPollMs: 0 };
   const handler = (request: HttpRequest) => answerTo(deps, authorize, request, bodies);
-  const servers: HttpServer[] = [await openHttpServer(handler, { host, port }, bodies)];
+  const servers: HttpServer[] = [await openHttpServer(handler, { host, port }, bodies, limits)];
   const close = () => Promise.all(servers.map((server) => server.close())).then(() => undefined);
   try {
-    if (socket !== undefined) servers.push(await openHttpServer(handler, { socket }, bodies));
+    if (socket !== undefined) servers.push(await openHttpServer(handler, { socket }, bodies, limits));
   } catch (error) {
     await close();
     throw error;

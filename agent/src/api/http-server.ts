@@ -4,12 +4,14 @@
  * the same.
  */
 import { createServer, type Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { type Millis, SECOND } from '@skein/protocol/units.ts';
 import type { BodyBudget } from './body-budget.ts';
+import { BusyPoll, type LoopTurns } from './busy-poll.ts';
 import { Connection, type HttpHandler, type HttpLimits } from './http-connection.ts';
 import { type Listening, type ListenKeys, listenOn } from './tcp-listen.ts';
 
-const LIMITS: HttpLimits = { requestWithinMs: 10 * SECOND, idleMs: 60 * SECOND };
+export const HTTP_LIMITS: HttpLimits = { requestWithinMs: 10 * SECOND, idleMs: 60 * SECOND, busyPollMs: 0.2 };
 const SWEEP_MS: Millis = SECOND;
 const MAX_CONNECTIONS = 256;
 
@@ -18,6 +20,8 @@ export interface HttpServer {
   readonly port: number | undefined;
   close(): Promise<void>;
 }
+
+const TURNS: LoopTurns = { now: () => performance.now(), nextTurn: (then) => void setImmediate(then) };
 
 const KEYS: ListenKeys = { port: 'SKEIN_AGENT_PORT (api.port)', socket: 'api.socket' };
 
@@ -29,11 +33,13 @@ export async function openHttpServer(
   handler: HttpHandler,
   where: Listening,
   bodies: BodyBudget,
-  limits: HttpLimits = LIMITS,
+  limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
+  // With one processor, whom this waits for could not run meanwhile.
+  const poll = new BusyPoll(availableParallelism() > 1 ? limits.busyPollMs : 0, TURNS);
   const connections = new Map<Socket, Connection>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    connections.set(socket, new Connection(socket, handler, bodies));
+    connections.set(socket, new Connection(socket, handler, bodies, poll));
     socket.once('close', () => connections.delete(socket));
   });
   server.maxConnections = MAX_CONNECTIONS;

@@ -288,11 +288,12 @@ async function compose(
 }
 
 function apiOptions({ api }: Settings['config']): LocalApiOptions {
-  const { host, port, socket } = api;
+  const { host, port, socket, busyPoll } = api;
   const token = readToken({ api });
   return {
     host,
     port,
+    busyPoll,
     ...(socket === undefined ? {} : { socket }),
     ...(token === undefined ? {} : { token }),
   };

@@ -149,6 +149,11 @@ const Api = strict({
       description: 'Unix socket to listen on too, for this user and group; relative to stateDir',
     }),
   ),
+  busyPoll: Type.Boolean({
+    default: true,
+    description:
+      'Stay awake 0.2 ms for a client that asks again at once: faster answers, more of one processor',
+  }),
   tokenFile: Type.Optional(
     Type.String({
       minLength: 1,

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BodyBudget } from '@skein/agent/api/body-budget.ts';
-import { openHttpServer } from '@skein/agent/api/http-server.ts';
+import { HTTP_LIMITS, openHttpServer } from '@skein/agent/api/http-server.ts';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 
 const dir = mkdtempSync(join(tmpdir(), 'skein-http-'));
@@ -22,10 +22,13 @@ const echo: Handler = async ({ method, target, body }) => ({
 
 async function serve(
   handler: Handler = echo,
-  limits?: Parameters<typeof openHttpServer>[3],
+  limits: Partial<typeof HTTP_LIMITS> = {},
   bodies = new BodyBudget(),
 ) {
-  const server = await openHttpServer(handler, { host: '127.0.0.1', port: 0 }, bodies, limits);
+  const server = await openHttpServer(handler, { host: '127.0.0.1', port: 0 }, bodies, {
+    ...HTTP_LIMITS,
+    ...limits,
+  });
   closers.push(() => server.close());
   return server.port!;
 }
