@@ -5,6 +5,7 @@
 
 import { type Static, type TSchema, Type } from 'typebox';
 import { DeltaOffers } from './delta/offers.ts';
+import { type Endpoint, endpointOf, type RouteName } from './endpoints.ts';
 import { MODEL_NAME_PATTERN, VERSION_PATTERN } from './manifest.ts';
 import { HelloMessage, Incident, StateMessage, UpdateMessage } from './messages.ts';
 import { RolloutSpec, RolloutView } from './rollout.ts';
@@ -292,9 +293,7 @@ export const page = <T extends TSchema>(item: T) =>
 const empty = strict({});
 const done = strict({ ok: Type.Literal(true) });
 
-export interface Route {
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  path: string;
+export interface Route extends Endpoint {
   port: 'people' | 'device';
   /** Least role, or `anyone`; on the device port `device` means a client certificate. */
   role: Role | 'anyone' | 'device';
@@ -320,89 +319,82 @@ const recent = strict({
   to: Type.Optional(Type.Number({ minimum: 0, description: 'With `from`; absent: now' })),
 });
 const people = <const R extends Partial<Route> = Record<never, never>>(
-  method: Route['method'],
-  path: string,
+  name: RouteName,
   role: Route['role'],
   summary: string,
   rest?: R,
-) => ({ method, path, port: 'people' as const, role, summary, ...(rest as R) });
+) => ({ ...endpointOf(name), port: 'people' as const, role, summary, ...(rest as R) });
 const device = <const R extends Partial<Route> = Record<never, never>>(
-  method: Route['method'],
-  path: string,
+  name: RouteName,
   role: 'anyone' | 'device',
   summary: string,
   rest?: R,
-) => ({ method, path, port: 'device' as const, role, summary, ...(rest as R) });
+) => ({ ...endpointOf(name), port: 'device' as const, role, summary, ...(rest as R) });
 
 export const ROUTES = {
-  server: people('GET', '/v1/server', 'viewer', 'What this server is', { answer: ServerView }),
-  login: people('POST', '/v1/login', 'anyone', 'Trade a one-time login secret for a session cookie', {
+  server: people('server', 'viewer', 'What this server is', { answer: ServerView }),
+  login: people('login', 'anyone', 'Trade a one-time login secret for a session cookie', {
     body: strict({ secret: text(128) }),
     answer: strict({ role: oneOf(ROLES) }),
   }),
-  loginLink: people('POST', '/v1/login-links', 'admin', 'Make a one-time login link', {
+  loginLink: people('loginLink', 'admin', 'Make a one-time login link', {
     body: empty,
     answer: strict({ url: Type.String(), expiresAt: millis }),
   }),
-  createToken: people('POST', '/v1/tokens', 'operator', 'Make a claim token', {
+  createToken: people('createToken', 'operator', 'Make a claim token', {
     body: TokenRequest,
     answer: strict({ token: Type.String(), ...TokenView.properties }),
   }),
-  listTokens: people('GET', '/v1/tokens', 'operator', 'Claim tokens', { answer: page(TokenView) }),
-  listDevices: people('GET', '/v1/devices', 'viewer', 'Devices', {
+  listTokens: people('listTokens', 'operator', 'Claim tokens', { answer: page(TokenView) }),
+  listDevices: people('listDevices', 'viewer', 'Devices', {
     query: strict({ ...paging, group: Type.Optional(text(64)) }),
     answer: page(DeviceSummary),
   }),
-  showDevice: people('GET', '/v1/devices/:id', 'viewer', 'One device', { answer: DeviceView }),
-  changeDevice: people('PATCH', '/v1/devices/:id', 'operator', 'Name or regroup a device', {
+  showDevice: people('showDevice', 'viewer', 'One device', { answer: DeviceView }),
+  changeDevice: people('changeDevice', 'operator', 'Name or regroup a device', {
     body: strict({ name: Type.Optional(text(64)), groups: Type.Optional(groups) }),
     answer: DeviceView,
   }),
-  revokeDevice: people('POST', '/v1/devices/:id/revoke', 'operator', 'Revoke and disconnect', {
+  revokeDevice: people('revokeDevice', 'operator', 'Revoke and disconnect', {
     body: empty,
     answer: done,
   }),
-  planErasure: people('GET', '/v1/devices/:id/erasure', 'admin', 'What erasing a device would remove', {
+  planErasure: people('planErasure', 'admin', 'What erasing a device would remove', {
     answer: ErasurePlan,
   }),
   eraseDevice: people(
-    'POST',
-    '/v1/devices/:id/erase',
+    'eraseDevice',
     'admin',
     'Revoke a device for good and remove everything that came from it or names it; goes on by itself',
     { body: empty, answer: ErasureView },
   ),
-  listErasures: people('GET', '/v1/erasures', 'admin', 'The last 1,000 erasures, newest first', {
+  listErasures: people('listErasures', 'admin', 'The last 1,000 erasures, newest first', {
     answer: page(ErasureView),
   }),
-  showErasure: people('GET', '/v1/erasures/:pseudonym', 'admin', 'How far an erasure is, and its proof', {
+  showErasure: people('showErasure', 'admin', 'How far an erasure is, and its proof', {
     answer: ErasureView,
   }),
-  watchDevice: people('POST', '/v1/devices/:id/watch', 'viewer', 'Ask for live state for a minute', {
+  watchDevice: people('watchDevice', 'viewer', 'Ask for live state for a minute', {
     body: empty,
     answer: done,
   }),
-  devicePredictions: people(
-    'GET',
-    '/v1/devices/:id/predictions',
-    'viewer',
-    'Stored predictions, newest window',
-    { query: recent, answer: Series },
-  ),
-  deviceHealth: people('GET', '/v1/devices/:id/health', 'viewer', 'Stored health, newest window', {
+  devicePredictions: people('devicePredictions', 'viewer', 'Stored predictions, newest window', {
     query: recent,
     answer: Series,
   }),
-  drift: people('GET', '/v1/drift', 'viewer', 'Drift per feature, for the fleet or one device', {
+  deviceHealth: people('deviceHealth', 'viewer', 'Stored health, newest window', {
+    query: recent,
+    answer: Series,
+  }),
+  drift: people('drift', 'viewer', 'Drift per feature, for the fleet or one device', {
     query: strict({ model: Type.Optional(text(64)), device: Type.Optional(text(64)) }),
     answer: strict({ items: Type.Array(DriftView) }),
   }),
-  onlineKeys: people('GET', '/v1/trust/online-keys', 'viewer', 'Public keys to name in the roots', {
+  onlineKeys: people('onlineKeys', 'viewer', 'Public keys to name in the roots', {
     answer: OnlineKeys,
   }),
   stageOnlineKeys: people(
-    'POST',
-    '/v1/trust/online-keys',
+    'stageOnlineKeys',
     'admin',
     'Make new online keys, to be named in the next roots; a new ack key counts at once',
     {
@@ -412,67 +404,57 @@ export const ROUTES = {
       answer: OnlineKeys,
     },
   ),
-  trust: people('GET', '/v1/trust', 'viewer', 'Signed documents, their expiry and what is wrong with them', {
+  trust: people('trust', 'viewer', 'Signed documents, their expiry and what is wrong with them', {
     answer: TrustView,
   }),
-  getRoots: people('GET', '/v1/trust/roots', 'viewer', 'Latest signed roots', { answer: TrustRoots }),
-  getRoot: people('GET', '/v1/trust/roots/:repo/:version', 'viewer', 'One root of a chain', {
+  getRoots: people('getRoots', 'viewer', 'Latest signed roots', { answer: TrustRoots }),
+  getRoot: people('getRoot', 'viewer', 'One root of a chain', {
     answer: strict({ root: base64(1 << 20) }),
   }),
-  putRoots: people('PUT', '/v1/trust/roots', 'publisher', 'Upload the next signed roots', {
+  putRoots: people('putRoots', 'publisher', 'Upload the next signed roots', {
     body: RootsUpload,
     answer: done,
   }),
   replaceRoots: people(
-    'POST',
-    '/v1/trust/roots/replace',
+    'replaceRoots',
     'admin',
     'Begin anew with roots that the present ones do not vouch for; every device has to enrol again',
     { body: RootsUpload, answer: done },
   ),
-  getTargets: people(
-    'GET',
-    '/v1/trust/targets',
-    'viewer',
-    'Latest signed image targets; empty string before the first',
-    { answer: strict({ targets: base64(8 << 20) }) },
-  ),
+  getTargets: people('getTargets', 'viewer', 'Latest signed image targets; empty string before the first', {
+    answer: strict({ targets: base64(8 << 20) }),
+  }),
   putTargets: people(
-    'PUT',
-    '/v1/trust/targets',
+    'putTargets',
     'publisher',
     'Upload the next signed image targets; its manifests and blobs must be there',
     { body: strict({ targets: base64(8 << 20) }), answer: done },
   ),
-  putBlob: people('PUT', '/v1/blobs/:sha256', 'publisher', 'Upload a blob (raw body)', {
+  putBlob: people('putBlob', 'publisher', 'Upload a blob (raw body)', {
     answer: strict({ sizeBytes: Type.Integer() }),
   }),
-  listModels: people('GET', '/v1/models', 'viewer', 'Published models', { answer: page(ModelView) }),
-  showModel: people('GET', '/v1/models/:name/:version', 'viewer', 'One model with its manifest', {
+  listModels: people('listModels', 'viewer', 'Published models', { answer: page(ModelView) }),
+  showModel: people('showModel', 'viewer', 'One model with its manifest', {
     answer: Type.Object({ ...ModelView.properties, manifest: Type.Unknown() }),
   }),
-  createRollout: people('POST', '/v1/rollouts', 'operator', 'Start a rollout', {
+  createRollout: people('createRollout', 'operator', 'Start a rollout', {
     body: RolloutSpec,
     answer: RolloutView,
   }),
-  listRollouts: people('GET', '/v1/rollouts', 'viewer', 'Rollouts, newest first', {
+  listRollouts: people('listRollouts', 'viewer', 'Rollouts, newest first', {
     answer: page(RolloutView),
   }),
-  showRollout: people('GET', '/v1/rollouts/:id', 'viewer', 'One rollout', { answer: RolloutView }),
-  steerRollout: people(
-    'POST',
-    '/v1/rollouts/:id/:action',
-    'operator',
-    'pause, resume, abort, approve or rollback',
-    { body: empty, answer: RolloutView },
-  ),
+  showRollout: people('showRollout', 'viewer', 'One rollout', { answer: RolloutView }),
+  steerRollout: people('steerRollout', 'operator', 'pause, resume, abort, approve or rollback', {
+    body: empty,
+    answer: RolloutView,
+  }),
   events: people(
-    'GET',
-    '/v1/events',
+    'events',
     'viewer',
     'Server-sent events: device, state, event, rollout; resumes after Last-Event-ID',
   ),
-  audit: people('GET', '/v1/audit', 'admin', 'The hash-chained audit log', {
+  audit: people('audit', 'admin', 'The hash-chained audit log', {
     query: strict(paging),
     answer: page(
       strict({
@@ -487,48 +469,37 @@ export const ROUTES = {
       }),
     ),
   }),
-  verifyAudit: people('GET', '/v1/audit/verify', 'admin', 'Whether the audit log’s hash chain holds', {
+  verifyAudit: people('verifyAudit', 'admin', 'Whether the audit log’s hash chain holds', {
     answer: AuditVerdict,
   }),
 
-  enrolTrust: device(
-    'GET',
-    '/v1/enrol/trust',
-    'anyone',
-    'CA and roots, to be held against the claim token’s hash',
-    { answer: EnrolTrust },
-  ),
-  enrol: device('POST', '/v1/enrol', 'anyone', 'Claim an identity', {
+  enrolTrust: device('enrolTrust', 'anyone', 'CA and roots, to be held against the claim token’s hash', {
+    answer: EnrolTrust,
+  }),
+  enrol: device('enrol', 'anyone', 'Claim an identity', {
     body: EnrolRequest,
     answer: EnrolAnswer,
   }),
-  renew: device('POST', '/v1/renew', 'anyone', 'Renew a certificate, also an expired one', {
+  renew: device('renew', 'anyone', 'Renew a certificate, also an expired one', {
     body: RenewRequest,
     answer: strict({ certificate: Type.String() }),
   }),
   imageDocument: device(
-    'GET',
-    '/v1/image/:file',
+    'imageDocument',
     'device',
     'Image repository metadata: N.root.json, timestamp.json, N.snapshot.json, N.targets.json',
   ),
   directorDocument: device(
-    'GET',
-    '/v1/director/:file',
+    'directorDocument',
     'device',
     'Director metadata: N.root.json, and targets.json for the device of the certificate',
   ),
-  deviceBlob: device('GET', '/v1/blobs/:sha256', 'device', 'A blob; Range and If-Range'),
-  deviceDeltas: device(
-    'GET',
-    '/v1/deltas/:sha256',
-    'device',
-    'Patches that make a blob from one that devices have',
-    { answer: DeltaOffers },
-  ),
-} as const satisfies Record<string, Route>;
+  deviceBlob: device('deviceBlob', 'device', 'A blob; Range and If-Range'),
+  deviceDeltas: device('deviceDeltas', 'device', 'Patches that make a blob from one that devices have', {
+    answer: DeltaOffers,
+  }),
+} as const satisfies Record<RouteName, Route>;
 
-export type RouteName = keyof typeof ROUTES;
 type Routes = typeof ROUTES;
 /** What a route takes and gives, read off its schemas; `undefined` or `unknown` where it has none. */
 export type BodyOf<N extends RouteName> = Routes[N] extends { body: infer S extends TSchema }

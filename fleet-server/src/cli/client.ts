@@ -7,14 +7,8 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
-import {
-  type AnswerOf,
-  type BodyOf,
-  type QueryOf,
-  ROUTES,
-  type Route,
-  type RouteName,
-} from '@skein/protocol/api.ts';
+import type { AnswerOf, BodyOf, QueryOf } from '@skein/protocol/api.ts';
+import { endpointOf, filledPath, type RouteName } from '@skein/protocol/endpoints.ts';
 import { ERROR_CODES, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import { parseServerSentEvents, type StreamEvent } from './server-sent-events.ts';
 import { type Column, formatFields, formatTable } from './table.ts';
@@ -106,14 +100,16 @@ export function createApiClient({ url, key }: ServerAddress): ApiClient {
   }
 
   async function call<N extends RouteName>(name: N, given: CallArguments<N> = {}): Promise<AnswerOf<N>> {
-    const route: Route = ROUTES[name];
-    const init: RequestInit = { method: route.method };
-    if (route.method === 'POST') init.headers = { 'idempotency-key': randomUUID() };
-    if (route.body) {
+    const endpoint = endpointOf(name);
+    const { method } = endpoint;
+    const init: RequestInit = { method };
+    if (method === 'POST') init.headers = { 'idempotency-key': randomUUID() };
+    if (method !== 'GET') {
       init.body = JSON.stringify(given.body ?? {});
       init.headers = { ...init.headers, 'content-type': 'application/json' };
     }
-    const response = await send(pathOf(route.path, given.params, given.query as object | undefined), init);
+    const path = filledPath(endpoint, given.params);
+    const response = await send(path + searchOf(given.query as object | undefined), init);
     return (await response.json()) as AnswerOf<N>;
   }
 
@@ -148,13 +144,10 @@ export function createApiClient({ url, key }: ServerAddress): ApiClient {
   };
 }
 
-function pathOf(template: string, params: Record<string, string> = {}, query: object = {}): string {
-  const path = template.replace(/:([a-zA-Z0-9]+)/g, (_, name: string) =>
-    encodeURIComponent(params[name] ?? ''),
-  );
+function searchOf(query: object = {}): string {
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
-  return search.size > 0 ? `${path}?${search}` : path;
+  return search.size > 0 ? `?${search}` : '';
 }
 
 async function problemOf(response: Response): Promise<SkeinError> {
@@ -177,7 +170,7 @@ async function* followEvents(
   while (!signal?.aborted) {
     const headers: Record<string, string> = { accept: 'text/event-stream' };
     if (lastId !== undefined) headers['last-event-id'] = lastId;
-    const response = await send(ROUTES.events.path, { headers, ...(signal ? { signal } : {}) });
+    const response = await send(endpointOf('events').path, { headers, ...(signal ? { signal } : {}) });
     try {
       for await (const event of parseServerSentEvents(response.body!)) {
         lastId = event.id ?? lastId;

@@ -10,11 +10,8 @@ import { addFolderCommands } from './keys-folder.ts';
 import { addInit } from './keys-init.ts';
 import { guideOf, RECOVERIES } from './recovery-guide.ts';
 
-export function addKeysCommands(program: Command, ctx: CliContext): void {
-  const keys = program
-    .command('keys')
-    .description('Offline keys of the operator: roots and publishing')
-    .addHelpText('after', EXAMPLES);
+export function addKeysCommands(keys: Command, ctx: CliContext): void {
+  keys.addHelpText('after', EXAMPLES);
   addInit(keys, ctx);
   addFolderCommands(keys, ctx);
   addChanges(keys, ctx);

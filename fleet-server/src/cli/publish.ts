@@ -58,8 +58,8 @@ Examples:
   skein models revoke gas@1.2.0 --reason "wrong labels"          devices leave it and go back
 `;
 
-export function addPublishCommands(program: Command, ctx: CliContext): void {
-  const models = program.command('models').description('Published models').addHelpText('after', EXAMPLES);
+export function addPublishCommands(models: Command, ctx: CliContext): void {
+  models.addHelpText('after', EXAMPLES);
   withFolder(models.command('publish'))
     .description('Check a bundle, upload its blobs, sign it into the image repository')
     .argument(

@@ -6,11 +6,9 @@
  */
 import { asSkeinError, describeError } from '@skein/protocol/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
-import { createContext } from './client.ts';
+import { type CliContext, createContext } from './client.ts';
 import { addServerCommands } from './commands.ts';
-import { addKeysCommands } from './keys.ts';
 import { addMonitorCommand } from './monitor.ts';
-import { addPublishCommands } from './publish.ts';
 import { addRolloutCommands } from './rollouts.ts';
 
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4 } as const;
@@ -28,7 +26,21 @@ The server and the key come from SKEIN_URL and SKEIN_API_KEY, else from operator
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 denied, 5 held: a watched rollout waits for a person.
 `;
 
-export function createProgram(): Command {
+/** Groups that read signed documents: only a command of theirs waits for what that takes to load. */
+const GROUPS: Readonly<Record<string, { description: string; load(): Promise<AddCommands> }>> = {
+  keys: {
+    description: 'Offline keys of the operator: roots and publishing',
+    load: async () => (await import('./keys.ts')).addKeysCommands,
+  },
+  models: {
+    description: 'Published models',
+    load: async () => (await import('./publish.ts')).addPublishCommands,
+  },
+};
+type AddCommands = (group: Command, ctx: CliContext) => void;
+
+/** @param words of the command line: a group that it does not name has its name and description alone */
+export async function createProgram(words: readonly string[]): Promise<Command> {
   const program = new Command('skein')
     .description('Runs quantized models on a fleet of edge devices and keeps the fleet honest')
     .addOption(new Option('-o, --output <form>', 'table or json').choices(['table', 'json']).default('table'))
@@ -38,8 +50,10 @@ export function createProgram(): Command {
   const output = () => program.opts<{ output: 'table' | 'json' }>().output;
   const context = createContext(output);
   addServerCommands(program, context);
-  addKeysCommands(program, context);
-  addPublishCommands(program, context);
+  for (const [name, { description, load }] of Object.entries(GROUPS)) {
+    const group = program.command(name).description(description);
+    if (words.includes(name)) (await load())(group, context);
+  }
   addRolloutCommands(program, context);
   addMonitorCommand(program, context);
   return program;
@@ -59,7 +73,8 @@ if (import.meta.main) {
     process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
   });
   try {
-    await createProgram().parseAsync(process.argv);
+    const program = await createProgram(process.argv.slice(2));
+    await program.parseAsync(process.argv);
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) process.stderr.write(`${describeError(thrown)}\n`);
     process.exitCode = exitCodeOf(thrown);

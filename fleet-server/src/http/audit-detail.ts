@@ -1,6 +1,6 @@
 /** What of a request goes into the audit log: never a secret, and of large bodies only size and hash. */
 import { createHash } from 'node:crypto';
-import type { RouteName } from '@skein/protocol/api.ts';
+import type { RouteName } from '@skein/protocol/endpoints.ts';
 
 const MAX_CHARS = 2_000;
 const SECRET: ReadonlySet<RouteName> = new Set(['login', 'enrol', 'renew']);

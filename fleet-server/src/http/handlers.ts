@@ -4,7 +4,8 @@
  * JSON with status 200; a SkeinError becomes problem+json; a handler that answers by itself (bytes, a stream)
  * returns the `reply` it used.
  */
-import type { BodyOf, QueryOf, Role, RouteName } from '@skein/protocol/api.ts';
+import type { BodyOf, QueryOf, Role } from '@skein/protocol/api.ts';
+import type { RouteName } from '@skein/protocol/endpoints.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 /** Who asks. On the device port without a certificate: `{ name: 'anyone', role: 'viewer' }`. */

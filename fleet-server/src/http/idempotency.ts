@@ -4,7 +4,7 @@
  * secrets are left out, because their answers must not be stored.
  */
 import { createHash } from 'node:crypto';
-import type { RouteName } from '@skein/protocol/api.ts';
+import type { RouteName } from '@skein/protocol/endpoints.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock } from '@skein/protocol/ports.ts';
 import { DAY, type Millis } from '@skein/protocol/units.ts';

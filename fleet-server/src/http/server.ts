@@ -6,7 +6,8 @@
 import type { Server as NodeServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { ROUTES, type Route, type RouteName } from '@skein/protocol/api.ts';
+import { ROUTES, type Route } from '@skein/protocol/api.ts';
+import type { RouteName } from '@skein/protocol/endpoints.ts';
 import { SkeinError } from '@skein/protocol/errors.ts';
 import type { Clock, Entropy, Log } from '@skein/protocol/ports.ts';
 import { describable } from '@skein/protocol/schema.ts';

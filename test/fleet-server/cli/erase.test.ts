@@ -43,7 +43,8 @@ afterEach(() => {
 
 const skein = async (...args: string[]): Promise<string> => {
   printed = '';
-  await createProgram().parseAsync(['node', 'skein', ...args]);
+  const program = await createProgram(args);
+  await program.parseAsync(args, { from: 'user' });
   return printed;
 };
 const failed = (...args: string[]) =>

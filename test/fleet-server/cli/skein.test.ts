@@ -41,7 +41,8 @@ afterEach(() => {
 });
 
 const skein = async (...args: string[]): Promise<string> => {
-  await createProgram().parseAsync(['node', 'skein', ...args]);
+  const program = await createProgram(args);
+  await program.parseAsync(args, { from: 'user' });
   return printed;
 };
 

@@ -1,7 +1,6 @@
-import { ROUTES } from '@skein/protocol/api.ts';
 import { STAGE_PATTERN } from '@skein/protocol/rollout.ts';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { all, call, PATHS, requestOf } from '../../../fleet-server/dashboard/src/data/client.ts';
+import { all, call, requestOf } from '../../../fleet-server/dashboard/src/data/client.ts';
 import { retryDelayMs } from '../../../fleet-server/dashboard/src/data/event-stream.ts';
 import type { ProblemError } from '../../../fleet-server/dashboard/src/data/problem.ts';
 import { signedOut } from '../../../fleet-server/dashboard/src/data/session.ts';
@@ -17,14 +16,6 @@ afterEach(() => {
 });
 
 describe('the dashboard speaks the protocol', () => {
-  it('names only routes that the protocol has, with their method and path', () => {
-    for (const [name, path] of Object.entries(PATHS)) {
-      const route = ROUTES[name as keyof typeof ROUTES];
-      expect(`${name}: ${path}`).toBe(`${name}: ${route.method} ${route.path}`);
-      expect(route.port).toBe('people');
-    }
-  });
-
   it('checks stages by the protocol’s own pattern', () => {
     expect(STAGE.source).toBe(STAGE_PATTERN);
   });

@@ -1,60 +1,35 @@
 /**
- * The typed client of `/v1`: types come from the protocol at compile time, so nothing of it is in the bundle.
+ * The typed client of `/v1`: of the protocol only its list of endpoints is in the bundle, types are gone by then.
  * Every failure is a {@link ProblemError}; a 401 also tells the session, so any page may simply call.
  */
-import type { AnswerOf, BodyOf, QueryOf, RouteName } from '@skein/protocol/api.ts';
+import type { AnswerOf, BodyOf, QueryOf } from '@skein/protocol/api.ts';
+import { endpointOf, filledPath, type RouteName } from '@skein/protocol/endpoints.ts';
 import { ProblemError, problemOf } from './problem.ts';
 import { signedOut } from './session.ts';
 
-/** `METHOD path` of the routes the page uses; a test holds them against the protocol's table. */
-export const PATHS = {
-  server: 'GET /v1/server',
-  login: 'POST /v1/login',
-  listDevices: 'GET /v1/devices',
-  showDevice: 'GET /v1/devices/:id',
-  changeDevice: 'PATCH /v1/devices/:id',
-  watchDevice: 'POST /v1/devices/:id/watch',
-  revokeDevice: 'POST /v1/devices/:id/revoke',
-  devicePredictions: 'GET /v1/devices/:id/predictions',
-  deviceHealth: 'GET /v1/devices/:id/health',
-  drift: 'GET /v1/drift',
-  listModels: 'GET /v1/models',
-  showModel: 'GET /v1/models/:name/:version',
-  trust: 'GET /v1/trust',
-  createRollout: 'POST /v1/rollouts',
-  listRollouts: 'GET /v1/rollouts',
-  showRollout: 'GET /v1/rollouts/:id',
-  steerRollout: 'POST /v1/rollouts/:id/:action',
-  events: 'GET /v1/events',
-} as const satisfies Partial<Record<RouteName, string>>;
-
-export type Called = keyof typeof PATHS;
-
-export interface CallOptions<N extends Called> {
+export interface CallOptions<N extends RouteName> {
   params?: Record<string, string>;
   query?: QueryOf<N>;
   body?: BodyOf<N>;
   signal?: AbortSignal;
 }
 
-export function requestOf<N extends Called>(
+export function requestOf<N extends RouteName>(
   name: N,
   options: CallOptions<N>,
 ): { method: string; url: string } {
-  const [method = 'GET', template = '/'] = PATHS[name].split(' ');
-  const path = template.replace(/:(\w+)/g, (_, key: string) =>
-    encodeURIComponent(options.params?.[key] ?? ''),
-  );
+  const endpoint = endpointOf(name);
+  const path = filledPath(endpoint, options.params);
   const query = new URLSearchParams(
     Object.entries((options.query ?? {}) as Record<string, unknown>)
       .filter(([, value]) => value !== undefined && value !== '')
       .map(([key, value]): [string, string] => [key, String(value)]),
   ).toString();
-  return { method, url: query ? `${path}?${query}` : path };
+  return { method: endpoint.method, url: query ? `${path}?${query}` : path };
 }
 
 /** @throws ProblemError */
-export async function call<N extends Called>(name: N, options: CallOptions<N> = {}): Promise<AnswerOf<N>> {
+export async function call<N extends RouteName>(name: N, options: CallOptions<N> = {}): Promise<AnswerOf<N>> {
   const { method, url } = requestOf(name, options);
   const response = await fetch(url, {
     method,

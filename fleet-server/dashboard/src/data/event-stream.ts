@@ -3,7 +3,7 @@
  * an HTTP error, hides the status (401 means: sign in) and cannot carry `Last-Event-ID` over to a new connection.
  * Silence for 45 s counts as lost (the server sends heartbeats). Retries after 1, 2, 4 … 30 s with jitter.
  */
-import { PATHS } from './client.ts';
+import { endpointOf } from '@skein/protocol/endpoints.ts';
 import { signedOut } from './session.ts';
 import { type ServerEvent, SseParser } from './sse.ts';
 
@@ -73,7 +73,7 @@ async function follow(
   opened: () => void,
 ): Promise<void> {
   const lastEventId = parser.current.lastEventId;
-  const response = await fetch(PATHS.events.replace('GET ', ''), {
+  const response = await fetch(endpointOf('events').path, {
     headers: { accept: 'text/event-stream', ...(lastEventId ? { 'last-event-id': lastEventId } : {}) },
     signal: abort.signal,
   });
