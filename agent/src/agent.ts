@@ -108,8 +108,8 @@ export class Agent {
       incidents,
       this.#reports.health,
     );
-    const onDrift: SourcesDeps['onDrift'] = (record) => {
-      this.#verdicts.heard(record);
+    const onDrift: SourcesDeps['onDrift'] = (record, former) => {
+      this.#verdicts.heard(record, former);
       this.#reports.drift(record);
     };
     this.#sinks = runSinks(parts.sinks, { clock, log, incidents, device: parts.identity.device });
@@ -196,7 +196,7 @@ export class Agent {
   #around(model: string) {
     const { engine, residentBytes } = this.#parts;
     const version = engine.current(model)?.manifest.version;
-    return { residentBytes: residentBytes(), drift: this.#verdicts.of(model, version) };
+    return { residentBytes: residentBytes(), ...this.#verdicts.of(model, version) };
   }
 
   #updateRunner(): UpdateRunner {

@@ -68,8 +68,8 @@ export class DriftObserver {
 
   /** Ends the window and starts the next. A window cut short (`n` below the profile's) has no verdict of its own. */
   close(stamp: Pick<DriftRecord, 'ts' | 'mono' | 'boot' | 'model' | 'version'>): DriftRecord {
-    const charts = [...this.#inputs, ...this.#outputs.values()];
-    const verdict = this.#n >= this.#profile.window ? this.#judge(charts) : 'not-enough-data';
+    const charts = this.#charts();
+    const verdict = this.#verdict(charts);
     this.#hash ??= profileHash(this.#profile);
     const record: DriftRecord = {
       ...stamp,
@@ -79,16 +79,36 @@ export class DriftObserver {
       charts: charts.map(({ counts }) => counts),
       verdict,
     };
+    this.#begin(charts);
+    return record;
+  }
+
+  /** As {@link close}, for whoever asks for nothing but the verdict. */
+  judge(): Verdict {
+    const charts = this.#charts();
+    const verdict = this.#verdict(charts);
+    this.#begin(charts);
+    return verdict;
+  }
+
+  #charts(): Chart[] {
+    return [...this.#inputs, ...this.#outputs.values()];
+  }
+
+  #begin(charts: readonly Chart[]): void {
     for (const chart of charts) chart.counts = fresh(chart.profile);
     this.#n = 0;
-    return record;
+  }
+
+  #verdict(charts: readonly Chart[]): Verdict {
+    return this.#n >= this.#profile.window ? this.#judge(charts) : 'not-enough-data';
   }
 
   get observed(): number {
     return this.#n;
   }
 
-  #judge(charts: Chart[]): Verdict {
+  #judge(charts: readonly Chart[]): Verdict {
     let sum = 0;
     let tests = 0;
     let power = false;

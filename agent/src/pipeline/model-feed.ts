@@ -3,8 +3,9 @@
  * means new ones, because its features and bins may differ. Pure.
  */
 import { type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
-import type { FeaturePreprocess, Manifest } from '@skein/protocol/manifest.ts';
+import type { FeaturePreprocess, Manifest, Preprocess } from '@skein/protocol/manifest.ts';
 import { type ImagePreprocess, inputCharts } from '@skein/protocol/manifest-pipeline.ts';
+import { FormerCharts } from '../drift/former.ts';
 import { DriftObserver } from '../drift/observe.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { CurrentModel } from '../inference/engine.ts';
@@ -27,9 +28,12 @@ export interface ModelFeed {
   readonly manifest: Manifest;
   readonly drift: DriftObserver | undefined;
   readonly window: RowWindow | undefined;
+  /** Of the model before this one, if its charts can be compared. */
+  readonly former: { readonly charts: FormerCharts; readonly preprocess: Preprocess } | undefined;
 }
 
-export function feedFor(current: CurrentModel): ModelFeed {
+/** @param before of the model that this one replaces; its open window is closed */
+export function feedFor(current: CurrentModel, before?: ModelFeed): ModelFeed {
   const { manifest } = current;
   const { preprocess, drift } = manifest;
   return {
@@ -37,7 +41,22 @@ export function feedFor(current: CurrentModel): ModelFeed {
     manifest,
     drift: drift ? new DriftObserver(drift, inputCharts(preprocess)) : undefined,
     window: preprocess.kind === 'features' ? new RowWindow(preprocess.window) : undefined,
+    former: drift ? formerOf(before, preprocess.kind) : undefined,
   };
+}
+
+function formerOf(before: ModelFeed | undefined, kind: Preprocess['kind']): ModelFeed['former'] {
+  if (before?.drift === undefined || before.manifest.preprocess.kind !== kind) return undefined;
+  return { charts: new FormerCharts(before.drift), preprocess: before.manifest.preprocess };
+}
+
+/** Counts what came of the reading, by the charts of this model and of the one before. @returns whether a window is full */
+export function countRow({ drift, former }: ModelFeed, row: Float64Array, { values }: Reading): boolean {
+  if (former && !former.charts.over) {
+    const { charts, preprocess } = former;
+    charts.input(preprocess.kind === 'features' ? rowOf(preprocess.features, values) : row);
+  }
+  return drift?.input(row) === true;
 }
 
 /** What came of a reading's values. */

@@ -7,10 +7,11 @@
 import { asSkeinError, type ErrorCode, SkeinError } from '@skein/protocol/errors.ts';
 import type { ImagePreprocess } from '@skein/protocol/manifest-pipeline.ts';
 import type { DriftRecord, PredictionRecord } from '@skein/protocol/records.ts';
+import type { ChartVerdict } from '../drift/verdicts.ts';
 import type { Tensors } from '../inference/backend.ts';
 import type { Engine, Prediction } from '../inference/engine.ts';
 import type { Picture, Reading } from '../sources/port.ts';
-import { type Fed, feedFor, feedRow, type ModelFeed, misfit, pictureFed } from './model-feed.ts';
+import { countRow, type Fed, feedFor, feedRow, type ModelFeed, misfit, pictureFed } from './model-feed.ts';
 import type { Pictures } from './pictures.ts';
 import { type Outcome, postprocess } from './postprocess.ts';
 import { type Turn, Turns } from './turns.ts';
@@ -37,7 +38,8 @@ export interface PipelineOptions {
   /** Absent: readings with pictures are refused. */
   pictures?: Pick<Pictures, 'prepare'> | undefined;
   onPrediction(event: PredictionEvent): void;
-  onDrift(record: DriftRecord): void;
+  /** @param former what the charts of the model before say of the same readings, while it is of interest */
+  onDrift(record: DriftRecord, former?: ChartVerdict): void;
   onProblem(problem: PipelineProblem): void;
 }
 
@@ -81,10 +83,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   /** Numbered over all models of this boot, so (boot, model, window) names one window. */
   let driftWindow = 0;
 
-  const closeDrift = ({ manifest, drift }: ModelFeed, at: Pick<Reading, 'ts' | 'mono'>) => {
+  const closeDrift = ({ manifest, drift, former }: ModelFeed, at: Pick<Reading, 'ts' | 'mono'>) => {
     if (!drift || drift.observed === 0) return;
     const stamp = { ts: at.ts, mono: at.mono, boot, model: manifest.name, version: manifest.version };
-    options.onDrift({ ...drift.close(stamp), window: driftWindow++ });
+    options.onDrift({ ...drift.close(stamp), window: driftWindow++ }, former?.charts.beside());
   };
 
   const stateNow = (reading: Reading): ModelFeed => {
@@ -92,7 +94,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     if (!current) throw new SkeinError('NOT_FOUND', `no model \`${model}\` is active yet`);
     if (state?.current !== current) {
       if (state) closeDrift(state, reading);
-      state = feedFor(current);
+      state = feedFor(current, state);
     }
     return state;
   };
@@ -101,7 +103,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     options.onProblem({ code, message, source: reading.source });
 
   const observe = (now: ModelFeed, row: Float64Array, reading: Reading): void => {
-    if (now.drift?.input(row)) closeDrift(now, reading);
+    if (countRow(now, row, reading)) closeDrift(now, reading);
   };
 
   /** The window to infer on, if this reading completes one. */

@@ -163,6 +163,8 @@ export interface ProbationStats {
   residentBytes?: Bytes;
   /** What the model's own charts say; absent: none of their windows is full yet, or it has none. */
   drift?: ChartVerdict | undefined;
+  /** What the charts of the model before say of the same readings; absent: they can not be compared. */
+  formerDrift?: ChartVerdict | undefined;
 }
 
 /** Of a model that has not run. */

@@ -3,15 +3,14 @@
  * 1. any output that is not finite reverts;
  * 2. errors revert once the rate is above the limit even if all inferences still owed succeed;
  * 3. memory reverts when the process grew by more than the model may take and {@link MEMORY_NOISE_BYTES};
- * 4. its own charts revert when they say that it drifts, while those of the model before were calm: what it was trained on is
- *    not what it sees here. Where the one before drifted too, or has no record, nothing is held against the new one;
+ * 4. its own charts revert when they say that it drifts, while those of the model before call the same readings calm: what it
+ *    was trained on is not what it sees here. Where these drift too, or say nothing, nothing is held against the new one;
  * 5. before `minMs` or with fewer than `minInferences` successes it continues, at `deadlineMs` it stays `unproven`;
  * 6. p95 at most `maxLatencyRatio` × the previous model's own p95, or within the scheduler's noise, commits; above both
  *    it reverts once that can be no chance, continues until then, and stays `unproven` at `deadlineMs`.
  */
 import { LATENCY_NOISE_US, MEMORY_NOISE_BYTES, type ProbationPolicy } from '@skein/protocol/orders.ts';
 import { type Bytes, MIB, type Millis, SECOND } from '@skein/protocol/units.ts';
-import type { ChartVerdict } from '../drift/verdicts.ts';
 import type { ProbationStats } from './ports.ts';
 
 export type Judgement =
@@ -24,7 +23,6 @@ export interface Yardstick {
   memoryLimitBytes?: Bytes | undefined;
   /** null: it had too few inferences. */
   previousP95Us: number | null;
-  previousDrift?: ChartVerdict | undefined;
 }
 
 /** Fewer say nothing of a model's latency. */
@@ -35,11 +33,10 @@ const COMPARABLE_INFERENCES = 5;
  * after it nothing may have run. @param needs what the new model may take
  */
 export function yardstickOf(before: ProbationStats, known: Yardstick, needs: Bytes | undefined): Yardstick {
-  const { inferences, p95LatencyUs, residentBytes, drift } = before;
+  const { inferences, p95LatencyUs, residentBytes } = before;
   const isKnown = residentBytes !== undefined && needs !== undefined;
   return {
     previousP95Us: inferences >= COMPARABLE_INFERENCES ? p95LatencyUs : known.previousP95Us,
-    previousDrift: drift ?? known.previousDrift,
     memoryLimitBytes: isKnown ? residentBytes + needs + MEMORY_NOISE_BYTES : undefined,
   };
 }
@@ -71,15 +68,16 @@ export function judgeProbation(
 }
 
 function harmAround(
-  { residentBytes = 0, drift }: ProbationStats,
-  { memoryLimitBytes = Number.POSITIVE_INFINITY, previousDrift }: Yardstick,
+  { residentBytes = 0, drift, formerDrift }: ProbationStats,
+  { memoryLimitBytes = Number.POSITIVE_INFINITY }: Yardstick,
 ): Judgement | undefined {
   const mib = (bytes: Bytes) => `${Math.round(bytes / MIB)} MiB`;
   if (residentBytes > memoryLimitBytes) {
     return revert('PROBATION_MEMORY', `${mib(residentBytes)} resident, ${mib(memoryLimitBytes)} allowed`);
   }
-  if (drift !== 'drift' || previousDrift !== 'calm') return undefined;
-  return revert('PROBATION_DRIFT', 'what it sees here drifts from its profile; the previous model was calm');
+  if (drift !== 'drift' || formerDrift !== 'calm') return undefined;
+  const detail = 'what it sees here drifts from its profile, and is calm by that of the previous model';
+  return revert('PROBATION_DRIFT', detail);
 }
 
 function judgeLatency(

@@ -1,3 +1,4 @@
+import type { ChartVerdict } from '@skein/agent/drift/verdicts.ts';
 import type { Backend, Tensors } from '@skein/agent/inference/backend.ts';
 import { Engine } from '@skein/agent/inference/engine.ts';
 import { postprocess, softmax } from '@skein/agent/pipeline/postprocess.ts';
@@ -267,18 +268,22 @@ async function pipelineOf(manifest: Manifest, backend = addingBackend(0)) {
   await activate(manifest);
   const predictions: PredictionEvent[] = [];
   const drifts: DriftRecord[] = [];
+  const beside: (ChartVerdict | undefined)[] = [];
   const problems: PipelineProblem[] = [];
   const pipeline = createPipeline({
     engine,
     model: 'm',
     boot: 'b',
     onPrediction: (event) => predictions.push(event),
-    onDrift: (record) => drifts.push(record),
+    onDrift: (record, former) => {
+      drifts.push(record);
+      beside.push(former);
+    },
     onProblem: (problem) => problems.push(problem),
   });
   const feed = (values: Record<string, number>, ts = 5) =>
     pipeline.reading({ ts, mono: ts, source: 's', values });
-  return { pipeline, predictions, drifts, problems, feed, activate, engine };
+  return { pipeline, predictions, drifts, beside, problems, feed, activate, engine };
 }
 
 describe('the pipeline', () => {
@@ -374,5 +379,54 @@ describe('the pipeline', () => {
       [2, 20],
     ]);
     expect(drifts[0]!.charts[0]!.counts.reduce((a, b) => a + b, 0)).toBe(50);
+  });
+});
+
+describe('a new model’s drift', () => {
+  const wave = (i: number) => Math.sin(i * 7);
+  const profileOf = (of: (i: number) => number) => {
+    const values = Array.from({ length: 400 }, (_, i) => of(i));
+    return makeProfile([{ name: 'a', values }], { window: 50, windowsPerMonth: 100, seed: 1 });
+  };
+  const model = (version: string, of: (i: number) => number, features = ['a', 'b']) =>
+    manifestWith({
+      version,
+      drift: profileOf(of),
+      preprocess: { ...featuresOf, features },
+      inputs: [{ name: 'x', type: 'float32', shape: [-1, features.length] }],
+    });
+  const featuresOf = {
+    kind: 'features' as const,
+    onMissing: 'reject' as const,
+    window: { size: 1, stride: 1, padding: 'none' as const },
+  };
+  /** What both charts say of each full window of the new model. */
+  async function both(next: Manifest, world: (i: number) => number) {
+    const { activate, beside, drifts, feed } = await pipelineOf(model('1.0.0', wave));
+    for (let i = 0; i < 130; i++) await feed({ a: wave(i), b: 0, c: 9 }, i);
+    await activate(next);
+    for (let i = 130; i < 330; i++) await feed({ a: world(i), b: 0, c: 9 }, i);
+    return drifts.flatMap(({ version, verdict }, k) => (version === '2.0.0' ? [[verdict, beside[k]]] : []));
+  }
+
+  it('is the model’s own where the same readings are calm by the profile before it', async () => {
+    const found = await both(
+      model('2.0.0', (i) => wave(i) + 3),
+      wave,
+    );
+    expect(found).toEqual([...Array(4)].map(() => ['drift', 'calm']));
+  });
+
+  it('is the world’s where they drift by both', async () => {
+    const found = await both(model('2.0.0', wave), (i) => wave(i) + 3);
+    expect(found).toEqual([...Array(4)].map(() => ['drift', 'drift']));
+  });
+
+  it('is held against the profile before it also where that model had other features', async () => {
+    const found = await both(
+      model('2.0.0', (i) => wave(i) + 3, ['c', 'a']),
+      wave,
+    );
+    expect(found).toEqual([...Array(4)].map(() => ['drift', 'calm']));
   });
 });

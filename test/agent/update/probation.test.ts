@@ -54,14 +54,14 @@ describe('probation', () => {
 
   // biome-ignore format: the table is read by its columns
   it.each([
-    ['calm after calm commits',                  'calm',    'calm',    'commit'],
-    ['drift after calm reverts',                 'drift',   'calm',    'PROBATION_DRIFT'],
-    ['drift where it drifted before is no harm', 'drift',   'drift',   'commit'],
-    ['drift with no record before is no harm',   'drift',   undefined, 'commit'],
+    ['calm by both profiles commits',            'calm',    'calm',    'commit'],
+    ['drift that the former calls calm reverts', 'drift',   'calm',    'PROBATION_DRIFT'],
+    ['drift by both profiles is no harm',        'drift',   'drift',   'commit'],
+    ['drift with nothing beside it is no harm',  'drift',   undefined, 'commit'],
     ['no full window says nothing',              undefined, 'calm',    'commit'],
-  ] as const)('%s', (_, drift, previousDrift, expected) => {
-    const yardstick = { previousP95Us: null, previousDrift };
-    const judgement = judgeProbation(policy, { ...stats(20), drift }, 10_000, yardstick);
+  ] as const)('%s', (_, drift, formerDrift, expected) => {
+    const given = { ...stats(20), drift, formerDrift };
+    const judgement = judgeProbation(policy, given, 10_000, { previousP95Us: null });
     expect(judgement.verdict === 'revert' ? judgement.code : judgement.verdict).toBe(expected);
   });
 
@@ -79,10 +79,9 @@ describe('probation', () => {
   });
 
   it('takes its yardstick from the model before, or from what was known before a restart', () => {
-    const known = { previousP95Us: 700, previousDrift: 'calm' as const, memoryLimitBytes: 1 };
+    const known = { previousP95Us: 700, memoryLimitBytes: 1 };
     expect(yardstickOf(stats(0), known, 5)).toEqual({ ...known, memoryLimitBytes: undefined });
-    const before = { ...stats(5, 0, 0, 900), drift: 'drift' as const };
-    expect(yardstickOf(before, known, 5)).toMatchObject({ previousP95Us: 900, previousDrift: 'drift' });
+    expect(yardstickOf(stats(5, 0, 0, 900), known, 5)).toMatchObject({ previousP95Us: 900 });
     expect(yardstickOf(stats(4, 0, 0, 900), NOTHING_KNOWN, 5).previousP95Us).toBeNull();
   });
 
