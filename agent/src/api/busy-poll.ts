@@ -14,7 +14,7 @@ export interface LoopTurns {
   nextTurn(then: () => void): void;
 }
 
-/** Later than any limit. */
+/** Longer ago than any limit. */
 const NEVER: Millis = Number.NEGATIVE_INFINITY;
 
 export class BusyPoll {

@@ -61,7 +61,6 @@ export class Connection {
   }
 
   #received(bytes: Buffer): void {
-    this.#poll.asked(this);
     if (this.#state !== 'reading') this.#ahead(bytes);
     else if (this.#take(bytes)) this.#pump();
   }
@@ -75,7 +74,10 @@ export class Connection {
 
   /** @returns whether there was memory for them */
   #take(bytes: Buffer): boolean {
-    if (!this.#reader.underWay) this.#since = performance.now();
+    if (!this.#reader.underWay) {
+      this.#poll.asked(this);
+      this.#since = performance.now();
+    }
     try {
       this.#bodies.claim(counted(this.#held + bytes.length) - counted(this.#held));
     } catch (overloaded) {

@@ -50,7 +50,10 @@ function formerOf(before: ModelFeed | undefined, kind: Preprocess['kind']): Mode
   return { charts: new FormerCharts(before.drift), preprocess: before.manifest.preprocess };
 }
 
-/** Counts what came of the reading, by the charts of this model and of the one before. @returns whether a window is full */
+/**
+ * Counts what came of the reading, by the charts of this model and of the one before: features in that one's order, a picture
+ * as this one gets it. @returns whether a window of this model is full
+ */
 export function countRow({ drift, former }: ModelFeed, row: Float64Array, { values }: Reading): boolean {
   if (former && !former.charts.over) {
     const { charts, preprocess } = former;

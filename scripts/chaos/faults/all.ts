@@ -1,10 +1,11 @@
 /** Every kind there is, and what of it this machine cannot do. */
 import { execFileSync } from 'node:child_process';
 import { isOnPath } from '../../apt-tools.ts';
+import { findFaketime } from '../linux-faketime.ts';
 import { lacksNamespaces } from '../linux-netns.ts';
 import type { Strike, StrikeKind } from '../plan.ts';
 import { brokerWiped } from './broker-wiped.ts';
-import { clock, findFaketime } from './clock.ts';
+import { clock } from './clock.ts';
 import { diskFull } from './disk-full.ts';
 import type { Fault } from './fault.ts';
 import { fsyncEio } from './fsync-eio.ts';

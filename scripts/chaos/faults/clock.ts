@@ -1,28 +1,8 @@
-/** Another time for one party: 1970, or a step from the right one. Monotonic time goes on (libfaketime, preloaded). */
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** Another time for one party: 1970, or a step from the right one. Monotonic time goes on. */
+import { writeFileSync } from 'node:fs';
+import { RIGHT_TIME } from '../linux-faketime.ts';
 import type { Strike } from '../plan.ts';
 import type { Fault } from './fault.ts';
-
-/** As libfaketime reads it. */
-export const RIGHT_TIME = '+0';
-
-export function findFaketime(): string | undefined {
-  const folders = existsSync('/usr/lib')
-    ? readdirSync('/usr/lib').map((name) => join('/usr/lib', name, 'faketime'))
-    : [];
-  return folders.map((folder) => join(folder, 'libfaketimeMT.so.1')).find((path) => existsSync(path));
-}
-
-/** @param file says which time it is, read at every look at the clock */
-export const faketimeEnv = (library: string, file: string): NodeJS.ProcessEnv => ({
-  LD_PRELOAD: library,
-  FAKETIME_TIMESTAMP_FILE: file,
-  FAKETIME_NO_CACHE: '1',
-  FAKETIME_DONT_FAKE_MONOTONIC: '1',
-  DONT_FAKE_MONOTONIC: '1',
-  NO_FAKE_STAT: '1',
-});
 
 export const clock: Fault<Extract<Strike, { kind: 'clock' }>> = {
   async begin(field, { who, to }) {
