@@ -9,9 +9,9 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { asShipped, type HowNodeStarts } from '../as-shipped.ts';
 import { startDaemon, stopDaemon } from '../processes.ts';
 import { median } from '../timing.ts';
-import { asShipped, type HowNodeStarts } from './as-shipped.ts';
 import type { Emit } from './measurement.ts';
 
 const ROOT = join(import.meta.dirname, '../..');

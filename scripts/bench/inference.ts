@@ -2,33 +2,9 @@
  * What the agent adds to the raw runtime: around it in the pipeline, on the way to a worker and back, and to the event
  * loop. Each figure has its limit or peer in the same run and in turns with it; medians unless said otherwise.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sharedModel, stage } from '../staged-models.ts';
-import { endToEnd, hop } from './inference/hop.ts';
-import { loop } from './inference/loop.ts';
-import { hostModel, overhead } from './inference/overhead.ts';
+import { measureSettled } from '../settled-child.ts';
 import type { Emit } from './measurement.ts';
 
-const RESNET = {
-  name: 'resnet8',
-  version: '1.0.0',
-  inputs: [{ name: 'input', type: 'float32' as const, shape: [-1, 32, 32, 3] }],
-  outputs: [{ name: 'dense_out_sm', type: 'float32' as const, shape: [-1, 10] }],
-};
-
-export async function run(emit: Emit): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'skein-bench-'));
-  try {
-    await overhead(emit);
-    const { staged } = await hostModel();
-    await hop(emit, staged);
-    const resnet = sharedModel('resnet8-cifar.onnx');
-    if (resnet) await endToEnd(emit, stage(directory, resnet, RESNET), resnet);
-    else process.stderr.write('resnet8 is skipped: ../shared/data is not there\n');
-    await loop(emit, directory);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
+export const run = (emit: Emit): Promise<void> =>
+  measureSettled(join(import.meta.dirname, 'inference/measure.ts'), emit);

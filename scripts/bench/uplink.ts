@@ -25,6 +25,7 @@ import { type Stream, topicFor } from '@skein/protocol/topics.ts';
 import { HOUR } from '@skein/protocol/units.ts';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { isOnPath } from '../apt-tools.ts';
+import { asShipped } from '../as-shipped.ts';
 import { FLEET, type FleetState, makeFleetState, reportSigner } from '../load/fleet-state.ts';
 import { predictionAt, RECORDS, START } from '../load/made-batches.ts';
 import { startBroker } from '../load/mosquitto.ts';
@@ -33,7 +34,6 @@ import { startFleetServer } from '../load/server.ts';
 import { startProxy, type TcpProxy } from '../load/tcp-proxy.ts';
 import { stopDaemon } from '../processes.ts';
 import { median } from '../timing.ts';
-import { asShipped } from './as-shipped.ts';
 import type { Emit } from './measurement.ts';
 
 const ROUNDS = 7;

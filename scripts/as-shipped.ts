@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const LAUNCHER = join(import.meta.dirname, '../../agent/package/skein-agent');
+const LAUNCHER = join(import.meta.dirname, '../agent/package/skein-agent');
 
 /** In place of Node: says how it was started. */
 const SAYS_HOW = `#!/bin/sh
