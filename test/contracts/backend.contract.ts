@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend, LoadedModel, LoadRequest, Tensors } from '@skein/agent/inference/backend.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { scaleModel } from '../agent/inference/models.ts';
+import { sameModel, scaleModel } from '../agent/inference/models.ts';
 
 export interface BackendParty {
   backend: Backend;
@@ -16,6 +16,9 @@ export const row = (...values: number[]): Tensors => ({
   x: { type: 'float32', dims: [1, values.length], data: Float32Array.from(values) },
 });
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Tensors[string]['data']) =>
+  Buffer.from(buffer, byteOffset, byteLength).toString('hex');
 
 /** A file with these bytes and the request that loads it. */
 export function requestIn(directory: string, bytes: Uint8Array, name = 'scale'): LoadRequest {
@@ -62,6 +65,23 @@ export function backendContract(title: string, open: (directory: string) => Prom
     it('carries NaN, infinities and −0 unchanged', async () => {
       const { y } = await (await load(scaleModel(4, 1))).infer(row(Number.NaN, Infinity, -Infinity, -0));
       expect([...(y!.data as Float32Array)]).toEqual([Number.NaN, Infinity, -Infinity, -0]);
+    });
+
+    it.each([
+      ['bool', Uint8Array.of(1, 0, 1)],
+      ['int8', Int8Array.of(-128, 0, 127)],
+      ['uint8', Uint8Array.of(0, 1, 255)],
+      ['int32', Int32Array.of(-(2 ** 31), 0, 2 ** 31 - 1)],
+      ['int64', BigInt64Array.of(-(2n ** 63n), 0n, 2n ** 63n - 1n)],
+      ['float16', Uint16Array.of(0x7e01, 0x8000, 0x0001)],
+      ['float32', Float32Array.of(1e-45, -0, 3.4e38)],
+      ['float64', Float64Array.of(5e-324, -0, 1.7e308)],
+    ] as const)('carries %s bit for bit', async (type, data) => {
+      const model = await load(sameModel(type, 3));
+      expect(model.inputs).toEqual([{ name: 'x', type, shape: [-1, 3] }]);
+      const { y } = await model.infer({ x: { type, dims: [1, 3], data } });
+      expect(y!.type).toBe(type);
+      expect(bytesOf(y!.data)).toEqual(bytesOf(data));
     });
 
     it('follows a batch that grows and shrinks', async () => {

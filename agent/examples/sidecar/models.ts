@@ -101,13 +101,19 @@ const ARRAYS: Readonly<Record<string, { of: Elements; bytes: number }>> = {
   float64: { of: Float64Array as unknown as Elements, bytes: 8 },
 };
 
+/** float16 goes in as its bits: of the Float16Array that `Tensor` makes of them the binding sees nothing. */
+function feedOf(type: string, data: ort.Tensor['data'], shape: number[]): ort.Tensor {
+  if (type !== 'float16') return new ort.Tensor(type as 'float32', data as Float32Array, shape);
+  return Object.assign(new ort.Tensor('uint16', data as Uint16Array, shape), { type });
+}
+
 async function infer(session: ort.InferenceSession, inputs: readonly WireTensor[]): Promise<WireTensor[]> {
   const feeds: Record<string, ort.Tensor> = {};
   for (const { name, datatype, shape, bytes } of inputs) {
     const type = Object.keys(DATATYPES).find((known) => DATATYPES[known] === datatype)!;
     const { of: View, bytes: width } = ARRAYS[type]!;
     const data = new View(bytes.buffer, 0, bytes.length / width);
-    feeds[name] = new ort.Tensor(type as 'float32', data as Float32Array, shape);
+    feeds[name] = feedOf(type, data, shape);
   }
   const results = await session.run(feeds);
   return session.outputNames.map((name) => {

@@ -5,7 +5,7 @@
  *   node agent/examples/sidecar/sidecar.ts unix:/run/example.sock
  *   node agent/examples/sidecar/sidecar.ts 127.0.0.1:8600 --target hailo8l --sdk 4.20.0
  *
- * Bounds: 64 MiB a request, 32 models, 16 inferences waiting; beyond them it refuses with 413 or 503.
+ * Bounds: 64 MiB an inference, 512 MiB a model, 32 models, 16 inferences waiting; beyond them it refuses with 413 or 503.
  */
 import { existsSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -15,6 +15,8 @@ import { type LoadedFile, loadBytes, loadFile, SDK, TARGET } from './models.ts';
 import { Refusal, readInputs, writeOutputs } from './wire.ts';
 
 const MAX_BODY = 64 << 20;
+/** Base64 of 512 MiB, and the words around it. */
+const MAX_LOAD = 700 << 20;
 const MAX_MODELS = 32;
 const MAX_WAITING = 16;
 /** A load that takes longer is answered 202 and goes on; the agent asks again. */
@@ -60,7 +62,10 @@ class Models {
       throw entry.failed;
     }
     if (!entry.file) return [202, { state: 'COMPILING' }];
-    return [200, { state: 'READY', sha256: entry.file.sha256, provider: TARGET }];
+    const { sha256 } = entry.file;
+    // Not what was asked for: it is told, and the next request reads the file again.
+    if (typeof parameters.sha256 === 'string' && parameters.sha256 !== sha256) await this.unload(name);
+    return [200, { state: 'READY', sha256, provider: TARGET }];
   }
 
   #start(name: string, asked: string, parameters: Record<string, unknown>): Entry {
@@ -130,12 +135,12 @@ async function read(parameters: Record<string, unknown>): Promise<LoadedFile> {
   return loadBytes(Buffer.from(sent, 'base64'), Number(threads));
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+async function bodyOf(request: IncomingMessage, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request) {
     length += (chunk as Buffer).length;
-    if (length > MAX_BODY) throw new Refusal(413, 'PAYLOAD_TOO_LARGE', `at most ${MAX_BODY} bytes`);
+    if (length > limit) throw new Refusal(413, 'PAYLOAD_TOO_LARGE', `at most ${limit} bytes`);
     chunks.push(chunk as Buffer);
   }
   return Buffer.concat(chunks);
@@ -158,8 +163,8 @@ async function route(
   if (pathname === '/v2') return json(response, 200, server);
   if (/^\/v2\/health\/(live|ready)$/.test(pathname)) return json(response, 200, { live: true });
   if (pathname === '/v2/repository/index') return json(response, 200, models.index());
-  const body = await bodyOf(request);
   const [, loadName, action] = REPOSITORY.exec(pathname) ?? [];
+  const body = await bodyOf(request, loadName ? MAX_LOAD : MAX_BODY);
   if (loadName && action === 'unload') {
     await models.unload(loadName);
     return json(response, 200, {});

@@ -12,6 +12,7 @@ import { Type } from 'typebox';
 import type { Backend, BackendFacts, Compiling, LoadedModel, LoadRequest } from './backend.ts';
 import { LateReply, OipClient } from './oip-client.ts';
 import { type LoadWay, loadInto } from './oip-load.ts';
+import { maybe } from './oip-maybe.ts';
 import { OipModel, unload } from './oip-model.ts';
 
 export interface OipBackendOptions {
@@ -43,15 +44,13 @@ const MAX_SWEPT = 64;
 
 const ServerMetadata = checker(
   Type.Object({
-    name: Type.Optional(Type.String()),
-    version: Type.Optional(Type.String()),
-    skein: Type.Optional(
+    name: maybe(Type.String()),
+    version: maybe(Type.String()),
+    skein: maybe(
       Type.Object({
-        target: Type.Optional(Type.String({ maxLength: 64 })),
-        sdk: Type.Optional(Type.String({ maxLength: 32 })),
-        fault: Type.Optional(
-          Type.Union([Type.Object({ code: Type.String(), error: Type.String() }), Type.Null()]),
-        ),
+        target: maybe(Type.String({ maxLength: 64 })),
+        sdk: maybe(Type.String({ maxLength: 64 })),
+        fault: maybe(Type.Object({ code: Type.String(), error: maybe(Type.String()) })),
       }),
     ),
   }),
@@ -123,6 +122,8 @@ export class OipBackend implements Backend {
       const model = { told: this, client: this.#client, name, start, options: this.#options };
       return new OipModel(model, loaded, () => this.#held.delete(name));
     } catch (thrown) {
+      // It may be at work with it still, or hold other bytes under this name: the next try begins anew.
+      await unload(this.#client, name);
       this.#held.delete(name);
       this.told(thrown);
       throw thrown;
@@ -174,8 +175,8 @@ export class OipBackend implements Backend {
 }
 
 const SIDE_FAULTS: readonly ErrorCode[] = ['DRIVER_MISMATCH', 'BACKEND_BUSY', 'BACKEND_UNAVAILABLE'];
-function faultOf(said: { code: string; error: string } | null | undefined): BackendFacts['fault'] {
+function faultOf(said: { code: string; error?: string | null } | null | undefined): BackendFacts['fault'] {
   if (!said) return null;
   const code = SIDE_FAULTS.find((known) => known === said.code) ?? 'BACKEND_UNAVAILABLE';
-  return { code, detail: said.error.slice(0, 400) };
+  return { code, detail: (said.error ?? said.code).slice(0, 400) };
 }

@@ -28,6 +28,8 @@ export interface OipReply {
 export class LateReply extends Error {}
 
 const CONTROL_CONNECTIONS = 16;
+const CROWDED_TRIES = 100;
+const CROWDED_MS: Millis = 10;
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const UNIX = /^unix:(\/[^\0]{1,106})$/;
 
@@ -58,6 +60,7 @@ export class OipClient {
 
   /**
    * A connection that was kept and turns out dead is replaced once: the server had closed it before it saw the request.
+   * One that the server has no room for is tried again for a second.
    * @throws SkeinError BACKEND_UNAVAILABLE, BACKEND_FAULT (no HTTP, more than `maxBytes`); LateReply
    */
   async exchange(call: OipExchange): Promise<OipReply> {
@@ -69,7 +72,10 @@ export class OipClient {
       } catch (thrown) {
         const code = (thrown as NodeJS.ErrnoException).code ?? '';
         if (kept.reused && tries === 0 && (code === 'ECONNRESET' || code === 'EPIPE')) continue;
-        throw this.#named(thrown, code);
+        // A Unix socket whose listener has as many waiting as it takes (Python's default: five) refuses at once.
+        if (code !== 'EAGAIN' || tries >= CROWDED_TRIES || performance.now() > until)
+          throw this.#named(thrown, code);
+        await new Promise((done) => setTimeout(done, CROWDED_MS));
       }
     }
   }

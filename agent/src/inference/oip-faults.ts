@@ -16,12 +16,17 @@ const SAID: readonly ErrorCode[] = [
 ];
 
 /**
- * Words of CUDA, TensorRT and Triton for a driver or engine that does not fit (CUDA error 35 and 222, TensorRT's plan
- * check, missing libcuda), and for a device whose memory is taken.
+ * Words of CUDA, cuBLAS, cuDNN, TensorRT, onnxruntime and Triton: for a driver or engine that does not fit (CUDA error 35 and
+ * 222, TensorRT's plan check, missing libcuda), for a device whose memory is taken, and for one that is broken for the whole
+ * process until it ends (CUDA's sticky errors; cuDNN also says INTERNAL_ERROR where its first convolution finds no memory).
+ * The last may be one model's doing, and then every other one meets it: none is blamed by words alone.
  */
 const DRIVER =
   /driver version|unsupported toolchain|libcuda|libnvinfer|plan file is (not compatible|generated on)|version tag does not match|serialization (error|version)|no kernel image|driver\/library version/i;
-const BUSY = /out of memory|cudaErrorMemoryAllocation|resource temporarily|device (or resource )?busy/i;
+const BUSY =
+  /out of memory|cudaErrorMemoryAllocation|ALLOC_FAILED|failed to allocate memory|resource temporarily|device (or resource )?busy/i;
+const BROKEN =
+  /device-side assert|illegal (memory access|instruction)|misaligned address|unspecified launch failure|launch timed out|uncorrectable ECC|GPU is lost|CU(DNN|BLAS)_STATUS_(INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)/i;
 
 /** `error` and `code` of a refusal, as far as they can be read. */
 export function refusalOf({ status, body }: OipReply): { code: ErrorCode | undefined; words: string } {
@@ -36,6 +41,7 @@ export function refusalOf({ status, body }: OipReply): { code: ErrorCode | undef
   if (code) return { code, words };
   if (DRIVER.test(words)) return { code: 'DRIVER_MISMATCH', words };
   if (BUSY.test(words)) return { code: 'BACKEND_BUSY', words };
+  if (BROKEN.test(words)) return { code: 'BACKEND_UNAVAILABLE', words };
   return { code: undefined, words };
 }
 

@@ -21,6 +21,7 @@ import { plainCopy } from '../at-rest/disk-plain-copy.ts';
 import type { Compiling, LoadRequest, Proof } from './backend.ts';
 import { LateReply, type OipClient } from './oip-client.ts';
 import { loadRefusal } from './oip-faults.ts';
+import { maybe } from './oip-maybe.ts';
 
 export type LoadWay = 'sidecar' | 'repository';
 
@@ -47,12 +48,12 @@ const MAX_WORDS: Bytes = 256 * KIB;
 /** Triton takes requests up to 64 MiB unless told otherwise, and base64 adds a third. */
 export const MAX_SENT: Bytes = 512 * MIB;
 
-const word = Type.Optional(Type.String({ maxLength: 200 }));
+const word = maybe(Type.String({ maxLength: 200 }));
 const LoadAnswer = checker(
   Type.Object({
-    state: Type.Optional(Type.String({ maxLength: 32 })),
-    progress: Type.Optional(Type.Number()),
-    sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+    state: maybe(Type.String({ maxLength: 32 })),
+    progress: maybe(Type.Number()),
+    sha256: maybe(Type.String({ pattern: '^[0-9a-f]{64}$' })),
     provider: word,
   }),
   'BACKEND_FAULT',
@@ -66,7 +67,7 @@ const Tensor = Type.Object({
 const Metadata = checker(
   Type.Object({
     name: Type.String({ maxLength: 256 }),
-    versions: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 })),
+    versions: maybe(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 })),
     platform: word,
     inputs: Type.Array(Tensor, { minItems: 1, maxItems: 64 }),
     outputs: Type.Array(Tensor, { minItems: 1, maxItems: 64 }),
@@ -164,8 +165,8 @@ async function loadFrom(
 ): Promise<OipLoaded> {
   const body = way === 'sidecar' ? await sidecarBody(request) : await repositoryBody(request, name);
   const answer = await askUntilReady(client, backend, name, body, limits, compiling);
-  const said = way === 'repository' ? (answer.sha256 ?? null) : answer.sha256;
-  if (said === undefined)
+  const said = answer.sha256 ?? null;
+  if (said === null && way === 'sidecar')
     throw new SkeinError('BACKEND_UNPROVEN', `backend ${backend} does not say which bytes it loaded`, {
       fix: 'A sidecar must answer `load` with the SHA-256 of what it read; see agent/examples/sidecar/README.md.',
     });
@@ -204,8 +205,8 @@ async function askUntilReady(
       // Triton answers a load that worked with an empty body.
       const answer = reply.body.length > 0 ? LoadAnswer.parse(reply.body, `load answer of ${backend}`) : {};
       if (reply.status === 200) return answer;
-      const { progress } = answer;
-      compiling?.(progress !== undefined && progress >= 0 && progress <= 1 ? progress : null);
+      const progress = answer.progress ?? -1;
+      compiling?.(progress >= 0 && progress <= 1 ? progress : null);
       if (performance.now() + POLL_MS > until) throw new LateReply('it still compiles');
       await new Promise((done) => setTimeout(done, POLL_MS));
     }
@@ -219,7 +220,7 @@ async function readMetadata(
   backend: string,
   name: string,
   timeoutMs: Millis,
-  provider: string | undefined,
+  provider: string | null | undefined,
 ) {
   const call = { path: `/v2/models/${name}`, control: true, timeoutMs, maxBytes: MAX_WORDS };
   const reply = await client.exchange(call);

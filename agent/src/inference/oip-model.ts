@@ -205,6 +205,7 @@ export class OipModel implements LoadedModel {
       this.#failures = 0;
       this.#on.told.tell(null);
     } catch (thrown) {
+      await unload(this.#on.client, this.#on.name);
       this.#notBefore = performance.now() + Math.min(30 * SECOND, 500 * 2 ** this.#failures++);
       // It did load before, from the same bytes: what fails now is around it.
       const { code, message } = asSkeinError(thrown);

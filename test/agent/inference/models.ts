@@ -1,4 +1,5 @@
 /** Small real ONNX models made on the spot. */
+import type { Tensor } from '@skein/agent/inference/backend.ts';
 import {
   DATA_TYPE,
   floatTensor,
@@ -9,6 +10,7 @@ import {
   nodeOf,
   saveGraph,
   type TensorProto,
+  valueInfo,
 } from '@skein/agent/model/graph.ts';
 
 /** y = x · factor; x is [N, width]. A factor of NaN makes a model that gives NaN. */
@@ -23,6 +25,24 @@ export const scaleModel = (width: number, factor: number): Uint8Array =>
       valueInfo: [],
     }),
   );
+
+const ONNX_NAMES: Partial<Record<Tensor['type'], keyof typeof DATA_TYPE>> = {
+  float32: 'float',
+  float64: 'double',
+};
+
+/** y = x, of any type; x is [N, width]. */
+export const sameModel = (type: Tensor['type'], width: number): Uint8Array => {
+  const known = ONNX_NAMES[type] ?? type;
+  return saveGraph(
+    modelOf({
+      ...{ name: 'same', initializer: [], valueInfo: [] },
+      node: [nodeOf('Identity', ['x'], ['y'])],
+      input: [valueInfo('x', DATA_TYPE[known as keyof typeof DATA_TYPE], [-1, width])],
+      output: [valueInfo('y', DATA_TYPE[known as keyof typeof DATA_TYPE], [-1, width])],
+    }),
+  );
+};
 
 const graphOf = (node: NodeProto[], initializer: TensorProto[], rows = -1): Uint8Array =>
   saveGraph(

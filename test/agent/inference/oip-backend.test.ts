@@ -1,11 +1,11 @@
 /** Servers that misbehave, and the reference sidecar that is killed and stopped. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LoadedModel } from '@skein/agent/inference/backend.ts';
 import { OipBackend, type OipBackendOptions } from '@skein/agent/inference/oip-backend.ts';
-import { oipAddress } from '@skein/agent/inference/oip-client.ts';
+import { OipClient, oipAddress } from '@skein/agent/inference/oip-client.ts';
 import { OnnxBackend } from '@skein/agent/inference/onnx-backend.ts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { requestIn, row, sha256 } from '../../contracts/backend.contract.ts';
@@ -192,6 +192,36 @@ describe('a server that refuses', () => {
     expect(faults.at(-1)).toBeNull();
   });
 
+  it.each([
+    ['at work with it still', json(202, { state: 'COMPILING' })],
+    ['holding other bytes under its name', json(200, { state: 'READY', sha256: OTHER })],
+  ])('to load, %s, is told to forget it', async (_title, answer) => {
+    const { server, load } = await scripted({ loadTimeoutMs: 300 });
+    server.on.load = answer;
+    await expect(load()).rejects.toMatchObject({ blame: 'environment' });
+    const [asked] = server.calls.filter(({ path }) => path.endsWith('/load'));
+    expect(server.calls.at(-1)!.path).toBe(`/v2/repository/models/${asked!.name}/unload`);
+  });
+
+  // The words of CUDA 13, cuBLAS, cuDNN and onnxruntime, as a server without codes passes them on.
+  it.each([
+    ['CUDA out of memory. Tried to allocate 20.00 MiB', 'BACKEND_BUSY'],
+    ['CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`', 'BACKEND_BUSY'],
+    ['Failed to allocate memory for requested buffer of size 4194304', 'BACKEND_BUSY'],
+    ['cuDNN error: CUDNN_STATUS_INTERNAL_ERROR', 'BACKEND_UNAVAILABLE'],
+    ['CUDA error: device-side assert triggered', 'BACKEND_UNAVAILABLE'],
+    ['CUDA error: an illegal memory access was encountered', 'BACKEND_UNAVAILABLE'],
+    ['CUDA error: unspecified launch failure', 'BACKEND_UNAVAILABLE'],
+    ['CUDA error: uncorrectable ECC error encountered', 'BACKEND_UNAVAILABLE'],
+  ])('in the words “%s” blames no model, whether it loads or infers', async (error, code) => {
+    const { server, load } = await scripted();
+    const model = await load();
+    server.on.infer = json(500, { error });
+    await expect(model.infer(row(1, 2))).rejects.toMatchObject({ code, blame: 'environment' });
+    server.on.load = json(400, { error });
+    await expect(load()).rejects.toMatchObject({ code, blame: 'environment' });
+  });
+
   it('the file itself blames the model', async () => {
     const { server, load } = await scripted();
     server.on.load = json(400, { error: 'unsupported operator NonMaxSuppression' });
@@ -278,6 +308,21 @@ describe('the facts of a server', () => {
     expect(await backend.facts()).toEqual({ target: 'from-config', sdk: '1', fault: null });
   });
 
+  it('may be null where it does not know them, in a load’s answer too', async () => {
+    const { server, backend, load } = await scripted({ target: 'from-config' });
+    const unknown = { target: null, sdk: null, fault: null };
+    server.on.facts = json(200, { name: null, version: null, skein: unknown });
+    expect(await backend.facts()).toEqual({ target: 'from-config', sdk: null, fault: null });
+    server.on.facts = json(200, { skein: { ...unknown, fault: { code: 'BACKEND_BUSY', error: null } } });
+    expect(await backend.facts()).toMatchObject({ fault: { code: 'BACKEND_BUSY' } });
+    const answers = [
+      json(202, { state: 'COMPILING', progress: null }),
+      json(200, { state: null, sha256: HASH, provider: null }),
+    ];
+    server.on.load = (call, response) => answers.shift()!(call, response);
+    expect(await y(await load(), 1, 2)).toEqual([2, 4]);
+  });
+
   it.each([
     ['absent', undefined, 'BACKEND_UNAVAILABLE'],
     ['hanging', silence, 'BACKEND_UNAVAILABLE'],
@@ -294,6 +339,31 @@ describe('the facts of a server', () => {
     else await server.close();
     expect(await backend.facts()).toMatchObject({ fault: { code } });
     expect(faults.at(-1)).toMatchObject({ code });
+  });
+});
+
+/** @returns status and body of the answer */
+const postLoad = (socketPath: string, parameters: object): Promise<string> =>
+  new Promise((done) => {
+    const options = { socketPath, method: 'POST', path: '/v2/repository/models/m/load' };
+    httpRequest(options, async (message) => {
+      let text = '';
+      for await (const chunk of message) text += chunk;
+      done(`${message.statusCode} ${text}`);
+    }).end(JSON.stringify({ parameters }));
+  });
+
+describe('a listener with room for two', () => {
+  it('gets all of many at once, one after the other', async () => {
+    const path = join(directory, 'small.sock');
+    const server = createServer((_, response) => void response.end('{}'));
+    await new Promise<void>((done) => server.listen({ path, backlog: 1 }, done));
+    closers.push(() => server.close());
+    const client = new OipClient('acc', `unix:${path}`, 4);
+    closers.push(() => client.close());
+    const call = { path: '/v2', control: true, timeoutMs: 5_000, maxBytes: 100 };
+    const replies = await Promise.all(Array.from({ length: 16 }, () => client.exchange(call)));
+    expect(replies.map(({ status }) => status)).toEqual(new Array(16).fill(200));
   });
 });
 
@@ -338,6 +408,25 @@ describe('the reference sidecar', () => {
     });
   });
 
+  it('that read other bytes than it was asked for reads the file again when it is asked again', async () => {
+    await start();
+    const request = requestIn(directory, BYTES);
+    const path = join(directory, 'raced');
+    const ask = () => postLoad(join(directory, 's.sock'), { path, sha256: request.sha256 });
+    writeFileSync(path, scaleModel(2, 9));
+    expect(await ask()).toMatch(new RegExp(`^200 .*${sha256(scaleModel(2, 9))}`));
+    writeFileSync(path, BYTES);
+    expect(await ask()).toMatch(new RegExp(`^200 .*${HASH}`));
+  });
+
+  it('takes models of more bytes than an inference may have', async () => {
+    await start();
+    const junk = Buffer.alloc(70 << 20, 'A').toString();
+    expect(await postLoad(join(directory, 's.sock'), { 'file:1/model.onnx': junk })).toMatch(
+      /^400 .*MODEL_INVALID/,
+    );
+  });
+
   it('that is killed in the middle of requests fails them, and the agent lives', async () => {
     await start();
     const model = await backendAt(socket()).load(requestIn(directory, BYTES));
@@ -365,20 +454,8 @@ describe('the reference sidecar', () => {
 
   it('refuses what it can not read as its own trouble', async () => {
     await start();
-    const body = JSON.stringify({ parameters: { path: join(directory, 'nothing'), sha256: HASH } });
-    const answer = await new Promise<string>((done) => {
-      const options = {
-        socketPath: join(directory, 's.sock'),
-        method: 'POST',
-        path: '/v2/repository/models/m/load',
-      };
-      httpRequest(options, async (message) => {
-        let text = '';
-        for await (const chunk of message) text += chunk;
-        done(`${message.statusCode} ${text}`);
-      }).end(body);
-    });
-    expect(answer).toMatch(/^503 .*BACKEND_UNAVAILABLE/);
+    const asked = { path: join(directory, 'nothing'), sha256: HASH };
+    expect(await postLoad(join(directory, 's.sock'), asked)).toMatch(/^503 .*BACKEND_UNAVAILABLE/);
   });
 });
 
