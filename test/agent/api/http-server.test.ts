@@ -1,14 +1,15 @@
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BodyBudget } from '@skein/agent/api/body-budget.ts';
 import { HTTP_LIMITS, openHttpServer } from '@skein/agent/api/http-server.ts';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 
 const dir = mkdtempSync(join(tmpdir(), 'skein-http-'));
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const close of closers.splice(0).reverse()) await close();
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -104,6 +105,26 @@ describe('a connection', () => {
     expect(await dialogue(port, () => undefined)).toBe('');
     expect(await dialogue(port, (socket) => socket.write(POST))).toMatch(/POST \/a hi$/);
   });
+
+  it.skipIf(availableParallelism() === 1)(
+    'is waited for awake when it asks again at once, unless that is switched off',
+    async () => {
+      const turns = vi.spyOn(globalThis, 'setImmediate');
+      const repeating = async (busyPollMs: number) => {
+        const port = await serve(echo, { busyPollMs });
+        const socket = connect(port, '127.0.0.1');
+        closers.push(() => socket.destroy());
+        turns.mockClear();
+        return () => new Promise((resolve) => socket.once('data', resolve).write(POST));
+      };
+      const sleeper = await repeating(0);
+      for (let i = 0; i < 50; i++) await sleeper();
+      expect(turns).not.toHaveBeenCalled();
+      const waker = await repeating(20);
+      for (let i = 0; i < 5_000 && turns.mock.calls.length <= 20; i++) await waker();
+      expect(turns.mock.calls.length).toBeGreaterThan(20);
+    },
+  );
 
   it('is ended when its client does not read', async () => {
     const large = 'x'.repeat(8 << 20);
